@@ -1,0 +1,38 @@
+"""The verbs of `cracks` put together, and the options that all of them share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.models import models
+from commands.predict import predict
+from commands.serve import serve
+from commands.train import train
+from cracks.environment import settle_environment
+
+app = typer.Typer(
+    help="Keep a concrete-crack classifier alive: train, judge, promote, serve.\n\n"
+    "Start with [bold]cracks train[/bold], then [bold]cracks predict IMAGE[/bold].",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (train, predict, serve, models):
+    app.command()(command)
+
+
+@app.callback()
+def choose_workspace(
+    context: typer.Context,
+    workspace: Annotated[
+        Path,
+        typer.Option("-C", metavar="DIR", help="The workspace: a checkout of this project."),
+    ] = Path(),
+) -> None:
+    """Remember the workspace for the verb."""
+    settle_environment()
+    context.obj = workspace

@@ -1,0 +1,72 @@
+"""`cracks train`: run the training flow in a workspace."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cracks.errors import CracksError
+from cracks.params import set_params
+from cracks.paths import open_workspace
+
+
+def train(
+    context: typer.Context,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-S",
+            metavar="KEY=VALUE",
+            help="Write a key of params.yaml first, as `-S train.epochs=20`. May be repeated.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Bring every stage up to date, judge the model, and promote it if it is good enough.
+
+    What has not changed is not done again. A refused model is a result: exit code 0, the reasons
+    on the terminal, in MLflow and in Prefect. Without PREFECT_API_URL the flow starts a Prefect
+    server of its own for as long as it runs.
+
+    Examples: `cracks train`, `cracks train -S ingest.source=photos.zip -S train.epochs=20`.
+    """
+    paths = open_workspace(context.obj)
+    set_params(paths.params, assignments or [])
+    _show_progress()
+    result = _run_flow(str(paths.root))
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(_in_words(result))
+
+
+def _show_progress() -> None:
+    # Prefect reads its settings when it is imported; its own lines would hide the flow's.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("cracks").addHandler(handler)
+
+
+def _run_flow(workspace: str) -> dict[str, Any]:
+    from flows.training import training
+
+    state = training(workspace, return_state=True)
+    if state.is_failed():
+        raise CracksError(state.message or "the training flow failed")
+    result: dict[str, Any] = state.result()
+    return result
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    test = result["metrics"]
+    numbers = f"test accuracy {test['accuracy']:.4f}, crack recall {test['recall']:.4f}"
+    reasons = "; ".join(result["reasons"])
+    if result["promoted"]:
+        return f"Version {result['version']} is the champion ({numbers}): {reasons}."
+    return f"Refused ({numbers}): {reasons}. The champion stays; see run {result['run_id']} in MLflow."

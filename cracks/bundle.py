@@ -1,0 +1,106 @@
+"""The bundle: everything that serving loads, with the SHA-256 of every file in it.
+
+    bundle.json   labels, patch size, threshold, lineage, metrics, and the digests of the others
+    model.xml     the network as OpenVINO IR
+    model.bin     its weights
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cracks.digests import digest_of_bytes, digest_of_file
+from cracks.errors import BundleError
+from cracks.outputs import write_json
+
+CONTENT = "bundle.json"
+NETWORK = "model.xml"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+#: A plain name: a bundle can never point outside its folder.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class BundleContent(BaseModel):
+    """What bundle.json says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    labels: tuple[str, str]
+    patch_size: Annotated[int, Field(ge=1)]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    architecture: str
+    lineage: dict[str, Any]
+    metrics: dict[str, float]
+    files: dict[FileName, Sha256]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were found unaltered."""
+
+    folder: Path
+    content: BundleContent
+    digest: str  # SHA-256 of bundle.json, which names the digests of all others
+
+    @property
+    def network(self) -> Path:
+        """The network that the runtime loads."""
+        return self.folder / NETWORK
+
+
+def seal_bundle(folder: Path, content: dict[str, Any]) -> Bundle:
+    """Write bundle.json over the files that lie in `folder`, and return the bundle.
+
+    Args:
+        folder: holds the network's files and nothing else.
+        content: the fields of `BundleContent` but `format` and `files`.
+    """
+    files = {file.name: digest_of_file(file) for file in sorted(folder.iterdir())}
+    checked = BundleContent(files=files, **content)
+    write_json(folder / CONTENT, checked.model_dump(mode="json"))
+    return open_bundle(folder)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Return the bundle in `folder` after comparing every file with its digest.
+
+    Raises:
+        BundleError: a file is missing, altered or not named in bundle.json.
+    """
+    raw = _read_content(folder)
+    try:
+        content = BundleContent.model_validate(json.loads(raw))
+    except (ValidationError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"{folder / CONTENT} is no description of a bundle: {reason}") from None
+    for name, digest in content.files.items():
+        _require_unaltered(folder / name, digest)
+    unknown = {file.name for file in folder.iterdir()} - {CONTENT, *content.files}
+    if unknown or NETWORK not in content.files:
+        raise BundleError(f"The bundle {folder} holds other files than its {CONTENT} names.")
+    return Bundle(folder, content, digest_of_bytes(raw))
+
+
+def _read_content(folder: Path) -> bytes:
+    try:
+        return (folder / CONTENT).read_bytes()
+    except OSError:
+        raise BundleError(
+            f"{folder} is no bundle: it has no {CONTENT}. `dvc repro export` makes one."
+        ) from None
+
+
+def _require_unaltered(file: Path, digest: str) -> None:
+    if not file.is_file():
+        raise BundleError(f"The bundle {file.parent} is incomplete: {file.name} is missing.")
+    if digest_of_file(file) != digest:
+        raise BundleError(
+            f"The bundle {file.parent} was altered: {file.name} has not the SHA-256 in {CONTENT}."
+        )

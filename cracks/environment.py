@@ -1,0 +1,30 @@
+"""What the outside tools read from the environment before they are imported; each entry point calls it."""
+
+from __future__ import annotations
+
+import os
+
+DEFAULTS = {
+    # The kernels decide the last bits of every weight; which ones are used must not vary.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "MPLBACKEND": "Agg",
+    # No tool reports home.
+    "DO_NOT_TRACK": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "true",
+    # MLflow would log every dependency of the project from uv.lock with each model.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A new database is migrated while the first flow waits for its server.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def settle_environment() -> None:
+    """Set every default that the user has not set otherwise."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,88 @@
+"""The one family of errors; each message says what was wrong, where, and what to do next.
+
+    CracksError
+    ├── ParamsError              params.yaml has an unknown, missing or impossible key
+    ├── SourceError              the photographs cannot be taken from where ingest.source points
+    ├── UnreadableImage          one image cannot be decoded or has the wrong size
+    ├── DataError                the data set as a whole cannot be used
+    │   └── ValidationFailed     an expectation of severity `critical` is broken
+    ├── WeightsError             the weights do not exist or do not fit the architecture
+    ├── StageError               a stage of dvc.yaml failed
+    ├── WorkspaceError           the folder is no workspace, or something in it is missing
+    │   └── WorkspaceBusy        another process holds the workspace       (time can heal it)
+    ├── BundleError              a bundle is damaged, incomplete or altered
+    ├── TrackingError            the MLflow server refused a request
+    │   └── TrackingUnavailable  the MLflow server cannot be reached       (time can heal it)
+    └── ServiceError             the service cannot start, or no champion is in service
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class CracksError(Exception):
+    """Base of every refusal that a user can understand and act on."""
+
+    #: Whether the same call may succeed later without anybody changing anything.
+    heals_with_time = False
+
+
+class ParamsError(CracksError):
+    """A key of params.yaml is unknown, missing or out of range."""
+
+
+class SourceError(CracksError):
+    """The photographs cannot be taken from `ingest.source`."""
+
+
+class UnreadableImage(CracksError):
+    """One image cannot be used; the message is the reason, in words for a quarantine list."""
+
+
+class DataError(CracksError):
+    """The data set as a whole cannot be used."""
+
+
+class ValidationFailed(DataError):
+    """A critical expectation is broken; `report` is the whole validation report."""
+
+    def __init__(self, message: str, report: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class WeightsError(CracksError):
+    """The weights do not exist, are damaged, or belong to another architecture."""
+
+
+class StageError(CracksError):
+    """A stage of dvc.yaml failed."""
+
+
+class WorkspaceError(CracksError):
+    """The folder is no workspace of this project, or a file that a command needs is missing."""
+
+
+class WorkspaceBusy(WorkspaceError):
+    """Another process is working in this workspace."""
+
+    heals_with_time = True
+
+
+class BundleError(CracksError):
+    """A bundle is damaged, incomplete or altered."""
+
+
+class TrackingError(CracksError):
+    """The MLflow tracking store refused a request."""
+
+
+class TrackingUnavailable(TrackingError):
+    """The MLflow tracking store cannot be reached."""
+
+    heals_with_time = True
+
+
+class ServiceError(CracksError):
+    """The service cannot start, or has no champion to answer with."""

@@ -1,0 +1,34 @@
+"""Tell whether what lies outside the workspace has changed since a stage read it.
+
+DVC watches the files of the workspace. `ingest.source` and `featurize.weights` are names that may
+mean a folder elsewhere, an archive, a drawn sample: their digests stand in the stages' reports.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cracks.digests import digest_of_file
+from cracks.params import Params
+from cracks.paths import Paths
+from cracks.reports import read_report
+from cracks.sources import open_source
+
+
+def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
+    """Return whether the stage must run although DVC sees no change.
+
+    Raises:
+        SourceError: the source has vanished or is damaged.
+    """
+    report = paths.report(stage)
+    if not report.is_file():
+        return False  # DVC sees the missing report by itself
+    if stage == "ingest":
+        with open_source(params.ingest, paths.root) as source:
+            return source.digest() != read_report(report)["source_digest"]
+    if stage == "featurize":
+        recorded = read_report(report)["weights_sha256"]
+        weights = Path(params.featurize.weights).expanduser()
+        return recorded is not None and weights.is_file() and digest_of_file(weights) != recorded
+    return False

@@ -1,0 +1,140 @@
+"""The architectures: a featurizer whose output is computed once, and the part that is trained on it.
+
+A classifier is both in a row, from raw uint8 pixels to one score, so no caller ever preprocesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import keras
+from keras import layers
+
+from cracks.errors import WeightsError
+from cracks.params import FeaturizeParams
+
+#: `featurize.weights` that are no file.
+NO_WEIGHTS: Final = "none"
+IMAGENET: Final = "imagenet"
+NAMED_WEIGHTS: Final = (NO_WEIGHTS, IMAGENET)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build the two halves of a network."""
+
+    featurizer: Callable[[FeaturizeParams, int], keras.Model]
+    trainable: Callable[[int, float], keras.Model]
+    augmentable: bool  # whether the trainable part sees pixels
+
+
+def build_featurizer(params: FeaturizeParams, patch_size: int) -> keras.Model:
+    """Return the frozen half: uint8 (n, patch_size, patch_size, 3) to features.
+
+    The features are float32 (n, channels) of a frozen backbone, or, where the whole network is
+    trained, the resized pixels as float32 (n, image_size, image_size, 3) with values 0 to 255.
+
+    Raises:
+        WeightsError: the weights are missing, damaged, or those of another architecture.
+    """
+    return ARCHITECTURES[params.architecture].featurizer(params, patch_size)
+
+
+def build_trainable(params: FeaturizeParams, dropout: float) -> keras.Model:
+    """Return the half that is trained: features to scores, float32 (n, 1) in [0, 1]."""
+    return ARCHITECTURES[params.architecture].trainable(params.image_size, dropout)
+
+
+def build_classifier(featurizer: keras.Model, trainable: keras.Model) -> keras.Model:
+    """Return both halves in a row: uint8 pixels to scores."""
+    pixels = keras.Input(featurizer.input_shape[1:], dtype="uint8", name="image")
+    return keras.Model(pixels, trainable(featurizer(pixels)), name="classifier")
+
+
+def trainable_of(classifier: keras.Model) -> keras.Model:
+    """Return the trained half of a classifier."""
+    return classifier.get_layer("trainable")
+
+
+def _resized(patch_size: int, image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    pixels = keras.Input((patch_size, patch_size, 3), dtype="uint8", name="image")
+    floats = layers.Rescaling(1.0, name="to_float")(pixels)
+    return pixels, layers.Resizing(image_size, image_size, name="resize")(floats)
+
+
+def _pixel_featurizer(params: FeaturizeParams, patch_size: int) -> keras.Model:
+    if params.weights != NO_WEIGHTS:
+        raise WeightsError(
+            f"featurize.weights: the architecture {params.architecture} is trained from scratch "
+            f"and takes no weights, not {params.weights!r}. Write `weights: none`."
+        )
+    pixels, resized = _resized(patch_size, params.image_size)
+    # Whole grey values, so that the cached features can be kept as uint8 without a difference.
+    return keras.Model(pixels, keras.ops.round(resized), name="featurizer")
+
+
+def _mobilenetv2_featurizer(params: FeaturizeParams, patch_size: int) -> keras.Model:
+    pixels, resized = _resized(patch_size, params.image_size)
+    scaled = layers.Rescaling(1 / 127.5, offset=-1, name="scale")(resized)
+    backbone = _mobilenetv2(params)
+    backbone.trainable = False
+    return keras.Model(pixels, backbone(scaled), name="featurizer")
+
+
+def _mobilenetv2(params: FeaturizeParams) -> keras.Model:
+    shape = (params.image_size, params.image_size, 3)
+    weights = params.weights
+    is_file = weights not in NAMED_WEIGHTS
+    if is_file and not Path(weights).expanduser().is_file():
+        raise WeightsError(
+            f"featurize.weights: there is no file {weights}. Give a file of Keras weights of "
+            f"{params.architecture} without its top, `imagenet`, or `none`."
+        )
+    try:
+        backbone = keras.applications.MobileNetV2(
+            input_shape=shape,
+            include_top=False,
+            weights=IMAGENET if weights == IMAGENET else None,
+            pooling="avg",
+        )
+        if is_file:
+            backbone.load_weights(Path(weights).expanduser())
+    except Exception as error:  # Keras, h5py and urllib raise many kinds, bare Exception too
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"featurize.weights: {weights} cannot be loaded into {params.architecture}: {reason}. "
+            "Check that the file is whole and of this architecture, and the network for `imagenet`."
+        ) from error
+    return backbone
+
+
+def _probe(image_size: int, dropout: float) -> keras.Model:
+    """Return a logistic regression on the 1,280 features of MobileNetV2."""
+    features = keras.Input((1280,), name="features")
+    kept = layers.Dropout(dropout)(features)
+    score = layers.Dense(1, activation="sigmoid", name="score")(kept)
+    return keras.Model(features, score, name="trainable")
+
+
+def _cnn(image_size: int, dropout: float) -> keras.Model:
+    """Return the notebooks' network of three blocks, pooled globally to be small."""
+    features = keras.Input((image_size, image_size, 3), name="features")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(features)
+    for block, filters in enumerate((32, 64, 128), start=1):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = layers.BatchNormalization(name=f"norm{block}")(x)
+        x = layers.ReLU(name=f"relu{block}")(x)
+        x = layers.MaxPooling2D(name=f"pool{block}")(x)
+    x = layers.GlobalMaxPooling2D(name="global_pool")(x)
+    x = layers.Dropout(dropout)(x)
+    score = layers.Dense(1, activation="sigmoid", name="score")(x)
+    return keras.Model(features, score, name="trainable")
+
+
+ARCHITECTURES: Final = {
+    "cnn": Architecture(_pixel_featurizer, _cnn, augmentable=True),
+    "mobilenetv2": Architecture(_mobilenetv2_featurizer, _probe, augmentable=False),
+}

@@ -1,0 +1,144 @@
+"""Train the trainable half on cached features, the same way every time."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from cracks.params import AugmentParams, TrainParams
+
+Features = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Features (n, …) and labels, float32 (n,), 1 for a crack."""
+
+    features: Features
+    labels: npt.NDArray[np.float32]
+
+
+def make_reproducible(seed: int) -> None:
+    """Fix every seed and the order of floating-point sums, so that a training can be repeated."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def fit(
+    model: keras.Model,
+    train: Examples,
+    validation: Examples,
+    params: TrainParams,
+    augment: AugmentParams | None,
+    logs: Path,
+) -> list[dict[str, float]]:
+    """Train `model` in place until the validation loss no longer falls; keep its best weights.
+
+    Args:
+        model: features to scores.
+        train: what it learns from.
+        validation: what early stopping looks at.
+        params: the section `train` of params.yaml.
+        augment: how training patches are varied, or None to take them as they are.
+        logs: folder for TensorBoard.
+
+    Returns:
+        One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
+    """
+    model.compile(
+        keras.optimizers.Adam(params.learning_rate),
+        loss="binary_crossentropy",
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
+    )
+    history = model.fit(
+        batches(train, params, augment),
+        validation_data=batches(validation, params),
+        epochs=params.epochs,
+        verbose=0,
+        shuffle=False,  # the data set shuffles itself
+        callbacks=[
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=params.patience, restore_best_weights=True
+            ),
+            keras.callbacks.TensorBoard(logs, write_graph=False),
+            _Progress(params.epochs),
+        ],
+    ).history
+    return [
+        {"epoch": float(epoch + 1)} | {name: float(values[epoch]) for name, values in history.items()}
+        for epoch in range(len(history["loss"]))
+    ]
+
+
+def batches(
+    examples: Examples, params: TrainParams, augment: AugmentParams | None = None
+) -> tf.data.Dataset:
+    """Return (features, labels) in batches, reshuffled each epoch and varied if `augment`."""
+    with tf.device("CPU"):
+        data = tf.data.Dataset.from_tensor_slices((examples.features, examples.labels))
+    data = data.shuffle(len(examples.labels), seed=params.seed).batch(params.batch_size)
+    if augment:
+        seeds = tf.data.Dataset.random(seed=params.seed, rerandomize_each_iteration=True).batch(2)
+        data = tf.data.Dataset.zip(data, seeds).map(
+            lambda example, seed: (augmented(example[0], augment, seed), example[1]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+def augmented(pixels: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Tensor:
+    """Return a varied batch, float32 (n, size, size, 3) with values 0 to 255.
+
+    Args:
+        pixels: (n, size, size, 3), any number type, values 0 to 255.
+        params: what may vary, and how far.
+        seed: integer (2,); the same seed varies a batch the same way.
+    """
+    seeds = tf.random.split(tf.cast(seed, tf.int32), 4)
+    pixels = tf.cast(pixels, tf.float32)
+    if params.flip:
+        pixels = tf.image.stateless_random_flip_left_right(pixels, seeds[0])
+    if params.rotate:
+        # One turn for the whole batch: mirrored single patches vary enough within it.
+        turns = tf.random.stateless_uniform((), seeds[1], 0, 4, tf.int32)
+        pixels = tf.image.rot90(pixels, turns)
+    shape = (tf.shape(pixels)[0], 1, 1, 1)
+    shift = tf.random.stateless_uniform(shape, seeds[2], -1, 1) * 255 * params.brightness
+    factor = 1 + tf.random.stateless_uniform(shape, seeds[3], -1, 1) * params.contrast
+    mean = tf.reduce_mean(pixels, axis=(1, 2, 3), keepdims=True)
+    return tf.clip_by_value((pixels - mean) * factor + mean + shift, 0, 255)
+
+
+def score(model: keras.Model, features: Features, batch_size: int = 256) -> npt.NDArray[np.float64]:
+    """Return the scores, float64 (n,), of a model from features or pixels to scores."""
+    return np.asarray(model.predict(features, batch_size=batch_size, verbose=0), np.float64)[:, 0]
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+    """One line an epoch, overwritten on a terminal."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        line = (
+            f"  epoch {epoch + 1:>3} of at most {self._epochs}: "
+            f"loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}, "
+            f"validation accuracy {logs['val_accuracy']:.4f}"
+        )
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(line, end=end, file=sys.stderr, flush=True)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)

@@ -1,0 +1,144 @@
+"""Where everything lies in a workspace; dvc.yaml names the same paths, and a test compares them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cracks.errors import WorkspaceError
+
+#: The stages in the order of the graph in dvc.yaml.
+STAGES = ("ingest", "validate", "split", "featurize", "train", "evaluate", "export")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The places of one workspace, which is a checkout of this project."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """Every number that changes the science."""
+        return self.root / "params.yaml"
+
+    @property
+    def pipeline(self) -> Path:
+        """The graph of stages."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def pipeline_lock(self) -> Path:
+        """What DVC recorded of the last run of each stage."""
+        return self.root / "dvc.lock"
+
+    @property
+    def images(self) -> Path:
+        """Folder of Parquet shards with the original JPEG bytes."""
+        return self.root / "data/images"
+
+    @property
+    def manifest(self) -> Path:
+        """One row a patch."""
+        return self.root / "data/manifest.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        """The files that could not be used, each with its reason."""
+        return self.root / "reports/quarantine.csv"
+
+    @property
+    def splits(self) -> Path:
+        """Which split each distinct patch belongs to."""
+        return self.root / "data/splits.parquet"
+
+    @property
+    def features(self) -> Path:
+        """Folder of arrays: the input of the trainable part, one file a shard."""
+        return self.root / "data/features"
+
+    @property
+    def scores(self) -> Path:
+        """The score of every patch of validation and test."""
+        return self.root / "data/scores.parquet"
+
+    @property
+    def featurizer(self) -> Path:
+        """The frozen half of the Keras model."""
+        return self.root / "models/featurizer.keras"
+
+    @property
+    def classifier(self) -> Path:
+        """The Keras model from raw pixels to score."""
+        return self.root / "models/classifier.keras"
+
+    @property
+    def history(self) -> Path:
+        """Losses and accuracies per epoch."""
+        return self.root / "models/history.csv"
+
+    @property
+    def summary(self) -> Path:
+        """The layers of the model as text."""
+        return self.root / "models/summary.txt"
+
+    @property
+    def bundle(self) -> Path:
+        """What serving loads."""
+        return self.root / "models/bundle"
+
+    @property
+    def training_logs(self) -> Path:
+        """Folder of TensorBoard logs."""
+        return self.root / "logs/train"
+
+    @property
+    def data_docs(self) -> Path:
+        """The browsable result of the validation."""
+        return self.root / "reports/data_docs"
+
+    @property
+    def classification_report(self) -> Path:
+        """Precision, recall and F1 per label as a text table."""
+        return self.root / "reports/classification_report.txt"
+
+    @property
+    def curves(self) -> Path:
+        """Folder of the curves as tables, for `dvc plots`."""
+        return self.root / "reports/curves"
+
+    def report(self, stage: str) -> Path:
+        """Return the place of a stage's report."""
+        return self.root / "reports" / f"{stage}.json"
+
+    def figures(self, stage: str) -> Path:
+        """Return the folder of a stage's figures."""
+        return self.root / "reports/figures" / stage
+
+    @property
+    def service(self) -> Path:
+        """The folder through which promotion hands bundles to serving (CRACKS_SERVICE_DIR)."""
+        return Path(os.environ.get("CRACKS_SERVICE_DIR") or self.root / "service").resolve()
+
+    @property
+    def local_tracking(self) -> Path:
+        """Folder of the local MLflow database and artifacts, used without MLFLOW_TRACKING_URI."""
+        return self.root / "mlruns"
+
+
+def open_workspace(root: Path) -> Paths:
+    """Return the paths of the workspace at `root`.
+
+    Raises:
+        WorkspaceError: `root` is not a checkout of this project that DVC knows.
+    """
+    if not root.is_dir():
+        raise WorkspaceError(f"There is no folder {root}. Clone the project there first.")
+    paths = Paths(root.resolve())
+    if not (paths.root / ".dvc").is_dir() or not paths.pipeline.is_file():
+        raise WorkspaceError(
+            f"{paths.root} is no workspace: it is not a DVC repository with a dvc.yaml. "
+            "A workspace is a checkout of this project: `git clone` it, then use `cracks -C DIR`."
+        )
+    return paths

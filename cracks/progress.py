@@ -1,0 +1,80 @@
+"""Show how far long work has come: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+#: Takes how many more are done.
+Advance = Callable[[int], None]
+
+#: Seconds between two plain lines, so that a log file stays readable.
+LINE_INTERVAL = 5.0
+
+
+@contextmanager
+def progress(total: int, description: str, unit: str) -> Iterator[Advance]:
+    """Yield a function to call with the number of things that were just done.
+
+    What is shown goes to standard error: how many of `total`, and `unit` per second.
+    """
+    show = _bar if sys.stderr.isatty() else _lines
+    with show(total, description, unit) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(total: int, description: str, unit: str) -> Iterator[Advance]:
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    start, done = time.monotonic(), 0
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total, rate="")
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            bar.update(task, completed=done, rate=_rate(done, start, unit))
+
+        yield advance
+
+
+@contextmanager
+def _lines(total: int, description: str, unit: str) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0
+
+    def say() -> None:
+        rate = _rate(done, start, unit)
+        print(f"  {description}: {done:,} of {total:,} {rate}", file=sys.stderr, flush=True)
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if time.monotonic() - last >= LINE_INTERVAL:
+            last = time.monotonic()
+            say()
+
+    yield advance
+    say()
+
+
+def _rate(done: int, start: float, unit: str) -> str:
+    seconds = max(time.monotonic() - start, 1e-9)
+    return f"({done / seconds:,.0f} {unit}/s)"

@@ -1,0 +1,41 @@
+"""The patches of a split with their images and recorded scores, to score them again elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cracks.paths import Paths
+from cracks.shards import contents_of
+from cracks.tables import read_table
+
+
+@dataclass(frozen=True)
+class ScoredPatches:
+    """The distinct patches of one split, sorted by id."""
+
+    contents: list[bytes]
+    cracked: npt.NDArray[np.bool_]  # (n,)
+    scores: npt.NDArray[np.float64]  # (n,), as evaluate recorded them
+
+
+def scored_patches(paths: Paths, split: str) -> ScoredPatches:
+    """Return the patches of `split` that evaluate scored.
+
+    Raises:
+        WorkspaceError: evaluate has not run.
+    """
+    table = read_table(paths.scores)
+    table = table.filter(pc.equal(table["split"], split))
+    manifest = read_table(paths.manifest)
+    row_of = {id_: row for row, id_ in enumerate(manifest["id"].to_pylist())}
+    rows = pa.array([row_of[id_] for id_ in table["id"].to_pylist()])
+    return ScoredPatches(
+        contents_of(manifest.take(rows), paths.images),
+        table["cracked"].to_numpy(),
+        table["score"].to_numpy(),
+    )

@@ -1,0 +1,65 @@
+"""Say in one line what a stage found, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cracks.reports import Report
+
+
+def summarise(stage: str, report: Report) -> str:
+    """Return the report of a stage in a few words."""
+    return SUMMARIES[stage](report)
+
+
+def _ingest(report: dict[str, Any]) -> str:
+    return f"{report['patches']:,} patches, {report['quarantined']:,} files in quarantine"
+
+
+def _validate(report: dict[str, Any]) -> str:
+    held = sum(row["success"] for row in report["expectations"])
+    return f"{held} of {len(report['expectations'])} expectations hold"
+
+
+def _split(report: dict[str, Any]) -> str:
+    parts = [f"{sum(labels.values()):,} {name}" for name, labels in report["counts"].items()]
+    return ", ".join(parts)
+
+
+def _featurize(report: dict[str, Any]) -> str:
+    shape = "×".join(str(size) for size in report["feature_shape"])
+    return f"{report['patches']:,} patches through {report['architecture']}, {shape} each"
+
+
+def _train(report: dict[str, Any]) -> str:
+    return (
+        f"best of {report['epochs']} epochs is {report['best_epoch']}, "
+        f"validation loss {report['best']['val_loss']:.4f}"
+    )
+
+
+def _evaluate(report: dict[str, Any]) -> str:
+    test = report["test"]
+    return (
+        f"test accuracy {test['accuracy']:.4f}, crack recall {test['recall']:.4f}, "
+        f"threshold {report['threshold']:.3f}"
+    )
+
+
+def _export(report: dict[str, Any]) -> str:
+    return (
+        f"bundle {report['bundle_digest'][:12]}, {report['size_bytes'] / 1e6:.1f} MB, scores "
+        f"within {report['largest_score_difference']:.1g} of the evaluated ones"
+    )
+
+
+SUMMARIES: dict[str, Callable[[Report], str]] = {
+    "ingest": _ingest,
+    "validate": _validate,
+    "split": _split,
+    "featurize": _featurize,
+    "train": _train,
+    "evaluate": _evaluate,
+    "export": _export,
+}

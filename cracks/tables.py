@@ -1,0 +1,48 @@
+"""Read and write the Parquet tables that pass from stage to stage."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cracks.errors import WorkspaceError
+from cracks.outputs import replacing
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write `table` to `path`, whole or not at all; equal tables give equal bytes."""
+    with replacing(path) as partial:
+        pq.write_table(table, partial)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Return the table at `path`.
+
+    Raises:
+        WorkspaceError: there is none, or it is damaged.
+    """
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
+    except pa.ArrowInvalid as error:
+        raise WorkspaceError(f"{path} is damaged ({error}). Run `dvc repro` to remake it.") from None
+
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows of equal keys as CSV with a header, whole or not at all.
+
+    Raises:
+        ValueError: there is no row, so the columns are unknown.
+    """
+    if not rows:
+        raise ValueError(f"no rows for {path}")
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

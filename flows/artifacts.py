@@ -1,0 +1,81 @@
+"""Publish what a stage found as Prefect artifacts: a table, words, and the pictures."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+
+from cracks.expectations import expectations_table
+from cracks.modelcard import metrics_table
+from cracks.paths import Paths
+from cracks.reports import Report
+
+
+def publish_stage(stage: str, report: Report, paths: Paths) -> None:
+    """Publish the report and the figures of a DVC stage."""
+    if stage == "validate":
+        create_table_artifact(
+            key="validate", table=expectations_table(report), description="The data's expectations"
+        )
+    elif stage == "evaluate":
+        text = f"## evaluate\n\nThreshold {report['threshold']:.4f}\n\n{metrics_table(report)}"
+        create_markdown_artifact(key="evaluate", markdown=text, description="Metrics")
+    else:
+        create_markdown_artifact(
+            key=stage, markdown=f"## {stage}\n\n{as_markdown(report)}", description=f"{stage}"
+        )
+    for figure in sorted(paths.figures(stage).glob("*.png")):
+        publish_figure(stage, figure)
+
+
+def publish_verdict(report: Report) -> None:
+    """Publish the verdict of `register` with its reasons and its comparison."""
+    reasons = "\n".join(f"- {reason}" for reason in report["reasons"])
+    create_markdown_artifact(
+        key="register",
+        markdown=f"## {report['verdict']}\n\n{reasons}\n\nMLflow run `{report['run_id']}`",
+        description=f"Verdict: {report['verdict']}",
+    )
+    if report["comparison"]:
+        create_table_artifact(
+            key="comparison",
+            table=report["comparison"],
+            description="Challenger and champion on today's test set",
+        )
+
+
+def publish_promotion(report: Report) -> None:
+    """Publish which version answers from now on."""
+    before = f", before it {report['previous']}" if report["previous"] else ""
+    create_markdown_artifact(
+        key="promote",
+        markdown=f"## promote\n\nVersion {report['version']} answers{before}.",
+        description="The champion",
+    )
+
+
+def publish_figure(stage: str, figure: Path) -> None:
+    """Publish a PNG as an image that needs no file server: its bytes are in the address."""
+    encoded = base64.b64encode(figure.read_bytes()).decode()
+    create_image_artifact(
+        key=f"{stage}-{figure.stem.replace('_', '-')}",
+        image_url=f"data:image/png;base64,{encoded}",
+        description=figure.stem.replace("_", " "),
+    )
+
+
+def as_markdown(report: Report) -> str:
+    """Return a report as a Markdown table of its keys."""
+    lines = [f"| {key} | {_cell(value)} |" for key, value in report.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _cell(value: object) -> str:
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)

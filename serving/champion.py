@@ -1,0 +1,64 @@
+"""Keep the champion's classifier loaded, and swap it when promotion names another one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from cracks.classifier import Classifier
+from cracks.errors import CracksError
+from cracks.handover import Champion, open_champion, read_champion
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at champion.json.
+LOOK_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class InService:
+    """A champion and its loaded classifier; always replaced together."""
+
+    champion: Champion
+    classifier: Classifier
+
+
+class ChampionWatch:
+    """Follows the hand-over in the service folder."""
+
+    def __init__(self, service: Path) -> None:
+        self._service = service
+        self._refused: Champion | None = None
+        self.current: InService | None = None
+        self.problem: str | None = None
+
+    def look(self) -> None:
+        """Load the named champion if it is not the one in service.
+
+        A champion that cannot be loaded is refused once and told of in `problem`; the present
+        one, if any, goes on answering.
+        """
+        try:
+            named = read_champion(self._service)
+        except CracksError as error:
+            self.problem = str(error)
+            return
+        in_service = self.current.champion if self.current else None
+        if named in (in_service, self._refused) and named is not None:
+            return
+        try:
+            champion, bundle = open_champion(self._service)
+            self.current = InService(champion, Classifier(bundle))
+            self.problem = None
+            logger.info("version %s of %s answers", champion.version, champion.model_name)
+        except CracksError as error:
+            self._refused, self.problem = named, str(error)
+            logger.error("%s", error)
+
+    async def follow(self) -> None:
+        """Look again and again, until cancelled; loading never blocks an answer."""
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(LOOK_INTERVAL)

@@ -1,0 +1,55 @@
+"""`python -m tasks STAGE`: run one stage in the workspace that is the current folder (DVC calls this)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from cracks.environment import settle_environment
+from cracks.errors import CracksError, ValidationFailed
+from cracks.outputs import write_text
+from cracks.params import load_params
+from cracks.paths import STAGES, Paths, open_workspace
+from cracks.reports import write_report
+from cracks.versioning import MESSAGE_FILE
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that `arguments` names; return 0 when done, 1 for a refusal, 2 for wrong usage."""
+    if len(arguments) != 1 or arguments[0] not in STAGES:
+        print(f"usage: python -m tasks {{{','.join(STAGES)}}}", file=sys.stderr)
+        return 2
+    settle_environment()
+    try:
+        paths = open_workspace(Path.cwd())
+        _run(arguments[0], paths)
+    except CracksError as error:
+        _tell(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _run(stage: str, paths: Paths) -> None:
+    params = load_params(paths.params)
+    function = getattr(importlib.import_module(f"tasks.{stage}"), stage)
+    try:
+        report = function(params, paths)
+    except ValidationFailed as error:
+        write_report(paths.report(stage), error.report)
+        raise
+    write_report(paths.report(stage), report)
+
+
+def _tell(message: str) -> None:
+    if file := os.environ.get(MESSAGE_FILE):
+        write_text(Path(file), message)
+    else:
+        print(f"error: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
