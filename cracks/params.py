@@ -81,7 +81,7 @@ class AugmentParams(Section):
     """How training patches are varied."""
 
     flip: bool
-    rotate: bool
+    transpose: bool
     brightness: Annotated[float, Field(ge=0, lt=1)]
     contrast: Annotated[float, Field(ge=0, lt=1)]
 

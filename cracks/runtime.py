@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cracks.errors import BundleError
 from cracks.images import Pixels
+
+if TYPE_CHECKING:
+    from openvino import InferRequest
 
 
 class Network:
@@ -31,22 +35,30 @@ class Network:
         except RuntimeError as error:
             raise BundleError(f"{model} is no network that OpenVINO can load: {error}") from None
 
-    def run(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Return the rows of one batch."""
-        return np.array(self._compiled(pixels)[0])
-
     def run_all(self, batches: Iterable[Pixels]) -> list[npt.NDArray[np.float32]]:
-        """Return the rows of each batch, in order; reading the next batch overlaps with computing."""
-        import openvino
+        """Return the rows of each batch, in order; reading the next batch overlaps with computing.
 
-        results: dict[int, npt.NDArray[np.float32]] = {}
+        No Python callback is used (as `AsyncInferQueue` does): when the network is freed, OpenVINO
+        joins its threads with Python's lock held, and a thread on its way out of a callback wants
+        that lock, so the process would now and then hang for ever.
+        """
+        count = self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        idle = [self._compiled.create_infer_request() for _ in range(count)]
+        running: deque[InferRequest] = deque()
+        rows: list[npt.NDArray[np.float32]] = []
 
-        def keep(request: Any, position: int) -> None:
-            results[position] = np.array(request.get_output_tensor(0).data)
+        def finish_oldest() -> None:
+            request = running.popleft()
+            request.wait()
+            rows.append(np.array(request.get_output_tensor(0).data))
+            idle.append(request)
 
-        queue = openvino.AsyncInferQueue(self._compiled)
-        queue.set_callback(keep)
-        for position, batch in enumerate(batches):
-            queue.start_async({0: batch}, position)
-        queue.wait_all()
-        return [results[position] for position in range(len(results))]
+        for batch in batches:
+            if not idle:
+                finish_oldest()
+            request = idle.pop()
+            request.start_async({0: batch})
+            running.append(request)
+        while running:
+            finish_oldest()
+        return rows
