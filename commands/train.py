@@ -46,8 +46,9 @@ def train(
 
 
 def _show_progress() -> None:
-    # Prefect reads its settings when it is imported; its own lines would hide the flow's.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    # Prefect reads its settings when it is imported; on the terminal its lines would only repeat
+    # the flow's, and the one line of a refusal. They are kept for the Prefect UI.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("cracks").addHandler(handler)
@@ -57,8 +58,8 @@ def _run_flow(workspace: str) -> dict[str, Any]:
     from flows.training import training
 
     state = training(workspace, return_state=True)
-    if state.is_failed():
-        raise CracksError(state.message or "the training flow failed")
+    if not state.is_completed() and isinstance(state.data, CracksError):
+        raise state.data
     result: dict[str, Any] = state.result()
     return result
 

@@ -19,6 +19,9 @@ DEFAULTS = {
     # MLflow would log every dependency of the project from uv.lock with each model.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # The flow's own lines belong to its run in the Prefect UI.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "cracks",
     # A new database is migrated while the first flow waits for its server.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }

@@ -69,7 +69,7 @@ def stage_is_up_to_date(paths: Paths, stage: str) -> bool:
 
     try:
         with Repo(str(paths.root)) as repo:
-            return not repo.status(targets=[stage])
+            return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
     except LockError:
         raise _busy(paths) from None
     except DvcException as error:

@@ -31,7 +31,10 @@ STEPS = (*STAGES, "register", "promote")
 def only_what_time_can_heal(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task may succeed if it is tried again (Prefect asks)."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, CracksError) and error.heals_with_time
+    if isinstance(error, CracksError) and error.heals_with_time:
+        logger.warning("%s Trying again in a moment.", error)
+        return True
+    return False
 
 
 def step(name: str) -> Any:
@@ -64,20 +67,31 @@ def training(workspace: str = ".") -> Any:
         with locked_workspace(paths):
             return _train(params, paths)
     except CracksError as error:
-        return Failed(message=str(error))
+        return Failed(message=str(error), data=error)
 
 
 def _train(params: Params, paths: Paths) -> Report:
-    stages = {stage: bring_up_to_date.with_options(name=stage)(stage, params, paths) for stage in STAGES}
-    verdict = register_model(params, paths)
+    stages = {
+        stage: _done(bring_up_to_date.with_options(name=stage), stage, params, paths)
+        for stage in STAGES
+    }
+    verdict = _done(register_model, params, paths)
     if verdict["version"]:
-        promote_version(params, paths, verdict["version"])
+        _done(promote_version, params, paths, verdict["version"])
     return {
         **verdict,
         "promoted": bool(verdict["version"]),
         "metrics": read_report(paths.report("evaluate"))["test"],
         "stages": stages,
     }
+
+
+def _done(step_task: Task[..., Any], *arguments: Any) -> Any:
+    """Run a step and return its result, or raise the refusal that its failed state carries."""
+    state = step_task(*arguments, return_state=True)
+    if state.is_failed() and isinstance(state.data, CracksError):
+        raise state.data
+    return state.result()
 
 
 @step("stage")
