@@ -18,7 +18,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """List the model versions, which of them is the champion, and what was refused and why."""
-    from cracks.tracking import CHAMPION, REASON_TAG, VERDICT_TAG, Tracking
+    from cracks.tracking import CHAMPION, VERDICT_TAG, Tracking
 
     paths = open_workspace(context.obj)
     tracking = Tracking(paths, load_params(paths.params).register_.model_name)

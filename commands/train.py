@@ -70,4 +70,6 @@ def _in_words(result: dict[str, Any]) -> str:
     reasons = "; ".join(result["reasons"])
     if result["promoted"]:
         return f"Version {result['version']} is the champion ({numbers}): {reasons}."
-    return f"Refused ({numbers}): {reasons}. The champion stays; see run {result['run_id']} in MLflow."
+    return (
+        f"Refused ({numbers}): {reasons}. The champion stays; see run {result['run_id']} in MLflow."
+    )

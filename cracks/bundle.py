@@ -1,8 +1,8 @@
 """The bundle: everything that serving loads, with the SHA-256 of every file in it.
 
-    bundle.json   labels, patch size, threshold, lineage, metrics, and the digests of the others
-    model.xml     the network as OpenVINO IR
-    model.bin     its weights
+bundle.json   labels, patch size, threshold, lineage, metrics, and the digests of the others
+model.xml     the network as OpenVINO IR
+model.bin     its weights
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def seal_bundle(folder: Path, content: dict[str, Any]) -> Bundle:
     Args:
         folder: holds the network's files and nothing else.
         content: the fields of `BundleContent` but `format` and `files`.
+
     """
     files = {file.name: digest_of_file(file) for file in sorted(folder.iterdir())}
     checked = BundleContent(files=files, **content)
@@ -73,6 +74,7 @@ def open_bundle(folder: Path) -> Bundle:
 
     Raises:
         BundleError: a file is missing, altered or not named in bundle.json.
+
     """
     raw = _read_content(folder)
     try:

@@ -1,19 +1,19 @@
 """The one family of errors; each message says what was wrong, where, and what to do next.
 
-    CracksError
-    ├── ParamsError              params.yaml has an unknown, missing or impossible key
-    ├── SourceError              the photographs cannot be taken from where ingest.source points
-    ├── UnreadableImage          one image cannot be decoded or has the wrong size
-    ├── DataError                the data set as a whole cannot be used
-    │   └── ValidationFailed     an expectation of severity `critical` is broken
-    ├── WeightsError             the weights do not exist or do not fit the architecture
-    ├── StageError               a stage of dvc.yaml failed
-    ├── WorkspaceError           the folder is no workspace, or something in it is missing
-    │   └── WorkspaceBusy        another process holds the workspace       (time can heal it)
-    ├── BundleError              a bundle is damaged, incomplete or altered
-    ├── TrackingError            the MLflow server refused a request
-    │   └── TrackingUnavailable  the MLflow server cannot be reached       (time can heal it)
-    └── ServiceError             the service cannot start, or no champion is in service
+CracksError
+├── ParamsError              params.yaml has an unknown, missing or impossible key
+├── SourceError              the photographs cannot be taken from where ingest.source points
+├── UnreadableImage          one image cannot be decoded or has the wrong size
+├── DataError                the data set as a whole cannot be used
+│   └── ValidationFailed     an expectation of severity `critical` is broken
+├── WeightsError             the weights do not exist or do not fit the architecture
+├── StageError               a stage of dvc.yaml failed
+├── WorkspaceError           the folder is no workspace, or something in it is missing
+│   └── WorkspaceBusy        another process holds the workspace       (time can heal it)
+├── BundleError              a bundle is damaged, incomplete or altered
+├── TrackingError            the MLflow server refused a request
+│   └── TrackingUnavailable  the MLflow server cannot be reached       (time can heal it)
+└── ServiceError             the service cannot start, or no champion is in service
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ def run_validation(
     Returns:
         `success` (no critical expectation broken), and one row an expectation under
         `expectations`: name, severity, success, expected, observed, examples.
+
     """
     # Read by the library when it is imported.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")

@@ -36,6 +36,7 @@ def decoded_batches(
 
     Raises:
         UnreadableImage: an image does not decode; the message begins with its name, if given.
+
     """
 
     def decoded(position: int) -> Pixels:
@@ -75,13 +76,12 @@ def features_file(folder: Path, shard: str) -> Path:
     return folder / Path(shard).with_suffix(".npy").name
 
 
-def split_features(
-    folder: Path, manifest: pa.Table, splits: pa.Table, split: str
-) -> SplitFeatures:
+def split_features(folder: Path, manifest: pa.Table, splits: pa.Table, split: str) -> SplitFeatures:
     """Return the features of one split; of byte-identical copies the first stands for all.
 
     Raises:
         WorkspaceError: features of a shard are missing or do not match it.
+
     """
     members = splits.filter(pc.equal(splits["split"], split))
     place_of = _places(manifest)

@@ -61,7 +61,9 @@ def draw_augmentation(
     ]
     for column, batch in enumerate(columns):
         for row, pixels in enumerate(batch):
-            _show(axes[row * 6 + column], pixels.astype(np.uint8), "varied" if column else "as it is")
+            _show(
+                axes[row * 6 + column], pixels.astype(np.uint8), "varied" if column else "as it is"
+            )
     _save(figure, path / "augmentation.png")
 
 
@@ -70,7 +72,9 @@ def draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
     figure, (left, right) = _figure(1, 2, (10, 4))
     epochs = [row["epoch"] for row in history]
     for axis, name in ((left, "loss"), (right, "accuracy")):
-        axis.plot(epochs, [row[name] for row in history], "o-", ms=3, color=CLEAN_COLOUR, label="train")
+        axis.plot(
+            epochs, [row[name] for row in history], "o-", ms=3, color=CLEAN_COLOUR, label="train"
+        )
         axis.plot(
             epochs,
             [row[f"val_{name}"] for row in history],
@@ -100,13 +104,20 @@ def draw_layers(
     for i, (name, kind, shape, parameters, colour) in enumerate(rows):
         text = f"{name} · {kind} · {shape} · {parameters:,} parameters"
         axis.text(
-            0.5, -i, text, ha="center", va="center", size=9,
+            0.5,
+            -i,
+            text,
+            ha="center",
+            va="center",
+            size=9,
             bbox={"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "#888888"},
         )
         if i:
             arrow = {"arrowstyle": "->", "color": "#888888"}
             axis.annotate("", (0.5, -i + 0.3), (0.5, -i + 0.7), arrowprops=arrow)
-    axis.set(xlim=(0, 1), ylim=(-len(rows) + 0.4, 0.6), title="Layers (grey: frozen, blue: trained)")
+    axis.set(
+        xlim=(0, 1), ylim=(-len(rows) + 0.4, 0.6), title="Layers (grey: frozen, blue: trained)"
+    )
     axis.axis("off")
     _save(figure, path / "layers.png")
 
@@ -146,6 +157,7 @@ def draw_mistakes(
         answered: their labels (n,), their scores (n,), and the threshold.
         count: how many to draw at most.
         path: folder to draw into.
+
     """
     cracked, scores, threshold = answered
     worst = worst_mistakes(cracked, scores, threshold, count)

@@ -46,6 +46,7 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
 
     Raises:
         BundleError: the copy is not the same.
+
     """
     name = f"v{version}-{bundle.digest[:12]}"
     place = service / "bundles" / name
@@ -66,6 +67,7 @@ def read_champion(service: Path) -> Champion | None:
 
     Raises:
         ServiceError: champion.json is damaged.
+
     """
     try:
         return Champion.model_validate(json.loads((service / POINTER).read_bytes()))
@@ -84,6 +86,7 @@ def open_champion(service: Path) -> tuple[Champion, Bundle]:
     Raises:
         ServiceError: there is none.
         BundleError: the bundle is damaged or not the one that was promoted.
+
     """
     champion = read_champion(service)
     if champion is None:

@@ -43,6 +43,7 @@ def decode(content: bytes) -> tuple[Pixels, dict[str, Any]]:
 
     Raises:
         UnreadableImage: it is empty, no JPEG or PNG, too large, or cut short.
+
     """
     if not content:
         raise UnreadableImage("empty file")
@@ -72,6 +73,7 @@ def inspect_patch(content: bytes, size: int) -> PatchFacts:
 
     Raises:
         UnreadableImage: it does not decode, or has another size.
+
     """
     pixels, facts = decode(content)
     if (facts["width"], facts["height"]) != (size, size):
@@ -104,6 +106,7 @@ def decode_to_size(content: bytes, size: int) -> Pixels:
 
     Raises:
         UnreadableImage: it does not decode.
+
     """
     pixels, _ = decode(content)
     if pixels.shape[:2] == (size, size):

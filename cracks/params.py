@@ -139,6 +139,7 @@ def load_params(path: Path) -> Params:
 
     Raises:
         ParamsError: the file is missing or no YAML, or a key is unknown, missing or out of range.
+
     """
     return _checked(_read(path, YAML(typ="safe")), path, remedy=f"Mend it in {path}.")
 
@@ -150,6 +151,7 @@ def set_params(path: Path, assignments: Sequence[str]) -> Params:
 
     Raises:
         ParamsError: an assignment has no `=`, names an unknown key, or gives an impossible value.
+
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -170,7 +172,9 @@ def _read(path: Path, yaml: YAML) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path} does not exist. `git checkout params.yaml` restores it.") from None
+        raise ParamsError(
+            f"{path} does not exist. `git checkout params.yaml` restores it."
+        ) from None
     except YAMLError as error:
         first_line = " ".join(str(error).split())
         raise ParamsError(f"{path} is no YAML: {first_line}") from None

@@ -25,6 +25,7 @@ class Network:
 
         Raises:
             BundleError: the file is missing or no network.
+
         """
         import openvino
 

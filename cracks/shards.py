@@ -59,9 +59,7 @@ class ShardWriter:
             schema=SCHEMA,
         )
         # JPEG bytes do not shrink any further.
-        pq.write_table(
-            table, self._folder / f"part-{self._shards:05d}.parquet", compression="none"
-        )
+        pq.write_table(table, self._folder / f"part-{self._shards:05d}.parquet", compression="none")
         self._rows, self._shards = [], self._shards + 1
 
 

@@ -54,6 +54,7 @@ class Source(ABC):
 
         Raises:
             SourceError: a file cannot be read.
+
         """
         for path, content in self.contents():
             yield SourceFile(path, _label(path) or "", content)
@@ -65,6 +66,7 @@ def open_source(params: IngestParams, root: Path) -> Iterator[Source]:
 
     Raises:
         SourceError: it does not exist, is damaged or unsafe, or lacks one of the labels.
+
     """
     if params.source == "sample":
         yield SampleSource(params.sample.patches, params.sample.seed)
@@ -106,7 +108,9 @@ class SampleSource(Source):
     def paths(self) -> list[str]:
         """Return the names that the generator gives."""
         half = self._patches // 2
-        return [f"{label}/{i:05d}.jpg" for label in ("Negative", "Positive") for i in range(1, half + 1)]
+        return [
+            f"{label}/{i:05d}.jpg" for label in ("Negative", "Positive") for i in range(1, half + 1)
+        ]
 
     def digest(self) -> str:
         """Return a digest of what decides the drawing."""
@@ -123,7 +127,9 @@ class FolderSource(Source):
     def __init__(self, folder: Path, archive: Path | None = None) -> None:
         """Read `folder`, which may have been unpacked from `archive`."""
         self._folder, self._archive = folder, archive
-        found = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+        found = (
+            file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+        )
         self._paths = sorted(path for path in found if _label(path))
 
     def paths(self) -> list[str]:
@@ -134,7 +140,9 @@ class FolderSource(Source):
         """Return the SHA-256 of the archive, or a digest over the path and content of every file."""
         if self._archive:
             return digest_of_file(self._archive)
-        return digest_of_value([(path, digest_of_file(self._folder / path)) for path in self._paths])
+        return digest_of_value(
+            [(path, digest_of_file(self._folder / path)) for path in self._paths]
+        )
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Read the files one after the other."""
@@ -142,7 +150,9 @@ class FolderSource(Source):
             try:
                 yield path, (self._folder / path).read_bytes()
             except OSError as error:
-                raise SourceError(f"{self._folder / path} cannot be read: {error.strerror}.") from None
+                raise SourceError(
+                    f"{self._folder / path} cannot be read: {error.strerror}."
+                ) from None
 
 
 class ZipSource(Source):

@@ -25,13 +25,16 @@ def read_table(path: Path) -> pa.Table:
 
     Raises:
         WorkspaceError: there is none, or it is damaged.
+
     """
     try:
         return pq.read_table(path)
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
     except pa.ArrowInvalid as error:
-        raise WorkspaceError(f"{path} is damaged ({error}). Run `dvc repro` to remake it.") from None
+        raise WorkspaceError(
+            f"{path} is damaged ({error}). Run `dvc repro` to remake it."
+        ) from None
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -39,6 +42,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Raises:
         ValueError: there is no row, so the columns are unknown.
+
     """
     if not rows:
         raise ValueError(f"no rows for {path}")

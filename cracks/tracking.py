@@ -73,6 +73,7 @@ class Tracking:
 
         Raises:
             TrackingUnavailable: the server cannot be reached.
+
         """
         import mlflow
 
@@ -109,6 +110,7 @@ class Tracking:
 
         Raises:
             TrackingError: the store refused.
+
         """
         with _explained(self.uri):
             tags = {"mlflow.runName": record.name, **record.tags}
@@ -196,6 +198,7 @@ class Tracking:
 
         Raises:
             TrackingError: the registry refused.
+
         """
         known = [version for version in self.versions() if version.run_id == run_id]
         if known:
@@ -254,6 +257,7 @@ class Tracking:
 
         Raises:
             TrackingError: the run has none.
+
         """
         with _explained(self.uri):
             return Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, str(folder)))

@@ -29,6 +29,7 @@ def featurize(params: Params, paths: Paths) -> Report:
 
     Raises:
         WeightsError: `featurize.weights` is missing, damaged, or of another architecture.
+
     """
     make_reproducible(INITIAL_SEED)
     size, weights = params.ingest.patch_size, params.featurize.weights

@@ -20,6 +20,7 @@ def validate(params: Params, paths: Paths) -> Report:
 
     Raises:
         ValidationFailed: a critical expectation is broken; carries the whole report.
+
     """
     manifest = read_table(paths.manifest).to_pandas()
     manifest["is_crack"] = (manifest["label"] == CRACK).astype(float)
@@ -44,7 +45,5 @@ def validate(params: Params, paths: Paths) -> Report:
 def _all_files(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
     accepted = manifest[["path", "label"]].assign(reason="", decoded="yes", accepted="yes")
     wrong_size = quarantine["reason"].str.startswith("wrong size")
-    refused = quarantine.assign(
-        decoded=wrong_size.map({True: "yes", False: "no"}), accepted="no"
-    )
+    refused = quarantine.assign(decoded=wrong_size.map({True: "yes", False: "no"}), accepted="no")
     return pd.concat([accepted, refused], ignore_index=True)

@@ -44,6 +44,7 @@ def load_model(path: Path) -> keras.Model:
 
     Raises:
         WorkspaceError: there is none, or it is damaged.
+
     """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -83,5 +84,5 @@ def layers_of(model: keras.Model) -> list[tuple[str, str, str, int]]:
 
 
 def _shape(layer: keras.Layer) -> str:
-    shape = getattr(layer, "output").shape
+    shape = layer.output.shape
     return " × ".join("n" if size is None else str(size) for size in shape)

@@ -51,6 +51,7 @@ def fit(
 
     Returns:
         One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
+
     """
     steps = -(-len(train.labels) // params.batch_size) * params.epochs
     # The rate falls along a cosine to zero (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5).
@@ -75,7 +76,8 @@ def fit(
         ],
     ).history
     return [
-        {"epoch": float(epoch + 1)} | {name: float(values[epoch]) for name, values in history.items()}
+        {"epoch": float(epoch + 1)}
+        | {name: float(values[epoch]) for name, values in history.items()}
         for epoch in range(len(history["loss"]))
     ]
 
@@ -104,6 +106,7 @@ def augmented(pixels: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.T
         pixels: (n, size, size, 3), any number type, values 0 to 255.
         params: what may vary, and how far.
         seed: integer (2,); the same seed varies a batch the same way.
+
     """
     seeds = tf.random.split(tf.cast(seed, tf.int32), 5)
     pixels = tf.cast(pixels, tf.float32)
