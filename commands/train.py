@@ -57,7 +57,7 @@ def _show_progress() -> None:
 def _run_flow(workspace: str) -> dict[str, Any]:
     from flows.training import training
 
-    state = training(workspace, return_state=True)
+    state: Any = training(workspace, return_state=True)
     if not state.is_completed() and isinstance(state.data, CracksError):
         raise state.data
     result: dict[str, Any] = state.result()

@@ -1,4 +1,4 @@
-"""What the outside tools read from the environment before they are imported; each entry point calls it."""
+"""Settings that the outside tools read when they are imported; entry points settle them."""
 
 from __future__ import annotations
 

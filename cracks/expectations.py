@@ -1,4 +1,4 @@
-"""What the data must look like, checked with Great Expectations; the suites are kept here, in code."""
+"""What the data must look like, checked with Great Expectations; the suites are in code."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def run_validation(
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+    context.variables.progress_bars = {"globally": False}
     context.add_data_docs_site("workspace", _site(docs))
     source = context.data_sources.add_pandas("workspace")
     parts = {

@@ -104,7 +104,8 @@ def _places(manifest: pa.Table) -> dict[str, tuple[str, int]]:
 
 def _read(path: Path) -> npt.NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
     except (OSError, ValueError) as error:
         raise WorkspaceError(
             f"{path} cannot be read ({error}). Run `dvc repro featurize`."

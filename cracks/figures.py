@@ -1,4 +1,4 @@
-"""Draw the figures of the stages: PNG files that open anywhere and show up in MLflow and Prefect."""
+"""Draw the figures of the stages: PNG files that open anywhere, in MLflow and Prefect too."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
         return False  # DVC sees the missing report by itself
     if stage == "ingest":
         with open_source(params.ingest, paths.root) as source:
-            return source.digest() != read_report(report)["source_digest"]
+            return bool(source.digest() != read_report(report)["source_digest"])
     if stage == "featurize":
         recorded = read_report(report)["weights_sha256"]
         weights = Path(params.featurize.weights).expanduser()

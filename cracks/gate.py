@@ -1,4 +1,4 @@
-"""Decide whether a challenger may be registered: limits of its own, and no worse than the champion."""
+"""Decide whether a challenger is registered: within its limits, no worse than the champion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest: one row a patch, with its place in the shards and the facts that validation needs."""
+"""The manifest: one row a patch, its place in the shards, the facts that validation needs."""
 
 from __future__ import annotations
 

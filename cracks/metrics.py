@@ -85,7 +85,7 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
 def curves(
     cracked: Cracked, scores: Scores, threshold: float
 ) -> dict[str, list[dict[str, float | str]]]:
-    """Return the ROC, precision–recall and calibration curves and the answers, as rows of tables."""
+    """Return ROC, precision–recall and calibration curves and the answers, as rows of tables."""
     from sklearn import metrics
 
     false_rate, true_rate, _ = metrics.roc_curve(cracked, scores)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         if partial.is_dir():
             remove(path)  # a folder cannot be renamed over one that holds files
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         remove(partial)
 

@@ -1,4 +1,4 @@
-"""Read params.yaml, refuse by name what is unknown, missing or out of range, and change keys in it."""
+"""Read params.yaml, refuse by name what is unknown, missing or out of range, change keys."""
 
 from __future__ import annotations
 

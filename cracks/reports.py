@@ -1,4 +1,4 @@
-"""Read and write the stages' reports: JSON that lies in git and that people, DVC and MLflow read."""
+"""Read and write the stages' reports: JSON in git, for people, DVC, Prefect and MLflow."""
 
 from __future__ import annotations
 

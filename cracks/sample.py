@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
 
 import cv2
 import numpy as np
@@ -24,24 +28,43 @@ Mark = tuple[Field, Field]
 
 _FINE = 2  # lines are drawn this many times larger and averaged down, or hairlines turn to steps
 _JPEG_QUALITY = 92
+_AT_A_TIME = 512  # patches in the hands of the drawing processes
 
 
-def draw_sample(patches: int, seed: int) -> Iterator[tuple[str, bytes]]:
+def draw_sample(patches: int, seed: int, processes: int = 1) -> Iterator[tuple[str, bytes]]:
     """Yield (name, JPEG bytes) of `patches // 2` clean patches, then of as many cracked ones.
 
     Names are `Negative/00001.jpg`, `Positive/00001.jpg` and so on. A patch depends on the seed, its
-    label and its number alone, so a bigger sample contains the smaller one. Raises ValueError for
-    fewer than two patches or a negative seed, at the call and not at the first patch.
+    label and its number alone, so a bigger sample contains the smaller one, and it does not matter
+    how many processes draw. Raises ValueError for fewer than two patches or a negative seed, at the
+    call and not at the first patch.
     """
     if patches < 2:
         raise ValueError(f"a sample needs a patch of each label: ask for 2 or more, not {patches}")
     if seed < 0:
         raise ValueError(f"the seed of a sample must be 0 or more, not {seed}")
-    return (
-        (f"{name}/{number:05d}.jpg", _jpeg(draw_patch(_patch_rng(seed, label, number), label == 1)))
-        for label, name in enumerate(LABELS)
-        for number in range(1, patches // 2 + 1)
-    )
+    numbers = range(1, patches // 2 + 1)
+    wanted = ((seed, label, number) for label in range(len(LABELS)) for number in numbers)
+    return map(_draw_file, wanted) if processes == 1 else _drawn_by(processes, wanted)
+
+
+def _drawn_by(
+    processes: int, wanted: Iterator[tuple[int, int, int]]
+) -> Iterator[tuple[str, bytes]]:
+    # Spawned, because the caller may have threads, which a fork would copy in mid-step.
+    with ProcessPoolExecutor(processes, get_context("spawn"), _leave_ctrl_c_to_parent) as pool:
+        while part := list(islice(wanted, _AT_A_TIME)):
+            yield from pool.map(_draw_file, part, chunksize=16)
+
+
+def _leave_ctrl_c_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _draw_file(wanted: tuple[int, int, int]) -> tuple[str, bytes]:
+    seed, label, number = wanted
+    pixels = draw_patch(_patch_rng(seed, label, number), label == 1)
+    return f"{LABELS[label]}/{number:05d}.jpg", _jpeg(pixels)
 
 
 def draw_patch(rng: Rng, cracked: bool) -> Pixels:

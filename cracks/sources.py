@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 import tempfile
@@ -118,7 +119,7 @@ class SampleSource(Source):
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Draw the files one after the other."""
-        yield from draw_sample(self._patches, self._seed)
+        yield from draw_sample(self._patches, self._seed, processes=os.cpu_count() or 1)
 
 
 class FolderSource(Source):
@@ -137,7 +138,7 @@ class FolderSource(Source):
         return self._paths
 
     def digest(self) -> str:
-        """Return the SHA-256 of the archive, or a digest over the path and content of every file."""
+        """Return the SHA-256 of the archive, or a digest over every file's path and content."""
         if self._archive:
             return digest_of_file(self._archive)
         return digest_of_value(

@@ -1,4 +1,4 @@
-"""The flow `training`: from photographs to a champion in service, or to a refusal with its reasons."""
+"""The flow `training`: from photographs to a champion in service, or a reasoned refusal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("cracks.training")
 STEPS = (*STAGES, "register", "promote")
 
 
-def only_what_time_can_heal(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+def only_what_time_can_heal(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task may succeed if it is tried again (Prefect asks)."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, CracksError) and error.heals_with_time:
@@ -87,7 +87,7 @@ def _train(params: Params, paths: Paths) -> Report:
     }
 
 
-def _done(step_task: Task[..., Any], *arguments: Any) -> Any:
+def _done(step_task: Any, *arguments: Any) -> Any:
     """Run a step and return its result, or raise the refusal that its failed state carries."""
     state = step_task(*arguments, return_state=True)
     if state.is_failed() and isinstance(state.data, CracksError):

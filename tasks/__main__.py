@@ -1,4 +1,4 @@
-"""`python -m tasks STAGE`: run one stage in the workspace that is the current folder (DVC calls this)."""
+"""`python -m tasks STAGE`: run one stage in the workspace that is the current folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cracks.versioning import MESSAGE_FILE
 
 
 def main(arguments: list[str]) -> int:
-    """Run the stage that `arguments` names; return 0 when done, 1 for a refusal, 2 for wrong usage."""
+    """Run the named stage; return 0 when done, 1 for a refusal, 2 for wrong usage."""
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"usage: python -m tasks {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""register: record the training in MLflow, judge it, and make it a model version if it is accepted."""
+"""register: record the training in MLflow, judge it, and make it a version if accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The architectures: a featurizer whose output is computed once, and the part that is trained on it.
+"""The architectures: a featurizer that is computed once, and the part that is trained on it.
 
 A classifier is both in a row, from raw uint8 pixels to one score, so no caller ever preprocesses.
 """
@@ -112,7 +112,7 @@ def _mobilenetv2(params: FeaturizeParams) -> keras.Model:
     return backbone
 
 
-def _probe(image_size: int, dropout: float) -> keras.Model:
+def _probe(_: int, dropout: float) -> keras.Model:
     """Return a logistic regression on the 1,280 features of MobileNetV2."""
     features = keras.Input((1280,), name="features")
     kept = layers.Dropout(dropout)(features)

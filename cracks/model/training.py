@@ -132,7 +132,7 @@ def score(model: keras.Model, features: Features, batch_size: int = 256) -> npt.
     return np.asarray(model.predict(features, batch_size=batch_size, verbose=0), np.float64)[:, 0]
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
+class _Progress(keras.callbacks.Callback):
     """One line an epoch, overwritten on a terminal."""
 
     def __init__(self, epochs: int) -> None:
@@ -149,6 +149,6 @@ class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
         end = "\r" if sys.stderr.isatty() else "\n"
         print(line, end=end, file=sys.stderr, flush=True)
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         if sys.stderr.isatty():
             print(file=sys.stderr)

@@ -1,0 +1,54 @@
+# What everyone uses. `make setup` needs Python 3.11 with pip, git, and a package registry; nothing else.
+PYTHON ?= python3
+UV_VERSION := $(shell sed -n 's/.*"uv==\([0-9.]*\)".*/\1/p' pyproject.toml)
+UV := .tools/bin/uv
+BIN := .venv/bin
+READY := .venv/.ready
+WORKSPACE ?= .
+
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format mlflow-ui prefect-ui tensorboard clean
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Build the locked environment in .venv
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: Python 3.11 is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m pip install --quiet --upgrade --target .tools "uv==$(UV_VERSION)"
+	@# Compiled ahead, TensorFlow imports in less than half the time, in every stage.
+	$(UV) sync --frozen --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" --compile-bytecode
+	@touch $@
+
+demo: $(READY) ## From nothing to a served prediction, on drawn photographs, in a scratch clone
+	$(BIN)/python infra/demo.py
+
+test: $(READY) ## Run every test
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+mlflow-ui: $(READY) ## Open MLflow on the local store of WORKSPACE, at http://127.0.0.1:5000
+	set -a; . ./mlflow/server.env; cd $(WORKSPACE) && exec $(CURDIR)/$(BIN)/mlflow server --workers 1 \
+		--backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
+
+prefect-ui: $(READY) ## Open Prefect, at http://127.0.0.1:4200 (set PREFECT_HOME for another one's runs)
+	PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=true $(BIN)/prefect server start
+
+tensorboard: $(READY) ## Open TensorBoard on the training logs of WORKSPACE
+	$(BIN)/tensorboard --logdir $(WORKSPACE)/logs
+
+clean: ## Remove the environment and the demo; data, models and runs stay
+	rm -rf .venv .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
