@@ -49,6 +49,6 @@ def models(
 
 def _test_metrics(metrics: dict[str, float]) -> dict[str, Any]:
     return {
-        "test accuracy": metrics.get("test.accuracy"),
-        "crack recall": metrics.get("test.recall"),
+        "test_accuracy": metrics.get("test.accuracy"),
+        "crack_recall": metrics.get("test.recall"),
     }

@@ -19,7 +19,7 @@ DEFAULTS = {
     # MLflow would log every dependency of the project from uv.lock with each model.
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     # The flow's own lines belong to its run in the Prefect UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cracks",
     # A new database is migrated while the first flow waits for its server.

@@ -62,8 +62,8 @@ def _compare(
     # Metrics are quotients of counts; the tolerance only undoes the rounding of the subtraction.
     if old is not None and value < old - max_drop - 1e-12:
         broken.append(
-            f"test {name} {value:.4f} is {old - value:.4f} below the champion's {old:.4f}; "
-            f"register.max_{name}_drop allows {max_drop:.4f}"
+            f"test {name} {value:.4f} is {old - value:.4f} below the champion's {old:.4f}, "
+            f"where register.max_{name}_drop allows {max_drop:.4f}"
         )
     return {
         "metric": name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,14 +169,7 @@ class Tracking:
             self._client.log_dict(
                 run_id, {"inputs": record.example.tolist()}, "model_input_example.json"
             )
-            dataset = mlflow.data.from_pandas(
-                record.manifest,
-                source=record.data_source,
-                name="concrete-patches",
-                targets="label",
-                digest=record.data_digest,
-            )
-            mlflow.log_input(dataset, context="training")
+            _log_dataset(record)
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags on a run."""
@@ -203,16 +197,15 @@ class Tracking:
         known = [version for version in self.versions() if version.run_id == run_id]
         if known:
             return known[0]
+        import mlflow
+
+        shortened = {key: value[:LONGEST_TAG] for key, value in tags.items()}
         with _explained(self.uri):
-            if not self._client.search_registered_models(f"name = '{self.model_name}'"):
-                self._client.create_registered_model(self.model_name)
-            created = self._client.create_model_version(
-                self.model_name,
-                f"runs:/{run_id}/model",
-                run_id=run_id,
-                tags={key: value[:LONGEST_TAG] for key, value in tags.items()},
-                description=description,
+            # Not the client's `create_model_version`: it does not find the model of a run.
+            created = mlflow.register_model(
+                f"runs:/{run_id}/model", self.model_name, tags=shortened
             )
+            self._client.update_model_version(self.model_name, created.version, description)
         return _model_version(created)
 
     def versions(self) -> list[ModelVersion]:
@@ -278,6 +271,22 @@ def _model_version(found: MlflowModelVersion, aliases: list[str] | None = None) 
         tags=dict(found.tags),
         created=found.creation_timestamp / 1000,
     )
+
+
+def _log_dataset(record: TrainingRecord) -> None:
+    import mlflow
+
+    with warnings.catch_warnings():
+        # MLflow warns of integer columns, and that a local source may be of several kinds.
+        warnings.simplefilter("ignore", UserWarning)
+        dataset = mlflow.data.from_pandas(
+            record.manifest,
+            source=record.data_source,
+            name="concrete-patches",
+            targets="label",
+            digest=record.data_digest,
+        )
+        mlflow.log_input(dataset, context="training")
 
 
 def _requirements() -> list[str]:

@@ -31,7 +31,7 @@ WORKSPACE = PLACE / "workspace"
 PREFECT_HOME = PLACE / "prefect"
 
 #: Draws photographs that are not in the sample.
-UNSEEN_SEED = 5
+UNSEEN_SEED = 10
 
 #: Seconds until the service must answer.
 START_TIMEOUT = 60

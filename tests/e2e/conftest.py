@@ -1,0 +1,136 @@
+"""Workspaces to train in: clones of the working tree as it stands, committed or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from integration.processes import CHECKOUT, TOOLS, RunningProcess, environment, free_port
+
+SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
+
+
+def shared_file(name: str) -> Path:
+    """Return a file of the shared folder, or skip the test where it is absent."""
+    path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"{path} is absent: it holds real input that is no part of the project")
+    return path
+
+
+@dataclass
+class Workspace:
+    """A clone, and the command line pointed at it."""
+
+    root: Path
+    variables: Mapping[str, str]
+
+    def cracks(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [str(TOOLS / "cracks"), "-C", str(self.root), *map(str, arguments)]
+        return self._run(command)
+
+    def train(self, *assignments: str) -> subprocess.CompletedProcess[str]:
+        options = [part for assignment in assignments for part in ("-S", assignment)]
+        return self.cracks("train", "--json", *options)
+
+    def trained(self, *assignments: str) -> dict[str, Any]:
+        done = self.train(*assignments)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", "dvc", *arguments])
+
+    def git(self, *arguments: str) -> str:
+        return self._run(["git", *arguments]).stdout
+
+    def report(self, stage: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.root / f"reports/{stage}.json").read_text())
+        return content
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file but those of git and DVC's own state."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and not {".git", "tmp", "__pycache__"} & set(path.parts)
+        }
+
+    def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=environment(**self.variables),
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+
+
+def clone_working_tree(target: Path) -> Path:
+    """Make `target` a git repository of the files that git tracks or would track here."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (CHECKOUT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((CHECKOUT / name).read_bytes())
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "as it stands"]):
+        subprocess.run(["git", *arguments], cwd=target, check=True)
+    return target
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Start one real Prefect server for all workspaces; each would else start its own."""
+    port = free_port()
+    home = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+    address = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", **home}
+    server = RunningProcess(
+        [TOOLS / "prefect", "server", "start", "--port", str(port)],
+        tmp_path_factory.mktemp("prefect-logs"),
+        variables={**home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+    )
+    try:
+        server.wait_until(
+            lambda: _answers(f"{address['PREFECT_API_URL']}/health"), "Prefect", timeout=90
+        )
+        yield address
+    finally:
+        server.end()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def make_workspace(
+    tmp_path_factory: pytest.TempPathFactory, prefect_server: dict[str, str]
+) -> Callable[[], Workspace]:
+    """Return a function that makes another workspace."""
+
+    def make() -> Workspace:
+        root = clone_working_tree(tmp_path_factory.mktemp("workspace"))
+        return Workspace(root, prefect_server)
+
+    return make

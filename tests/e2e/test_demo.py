@@ -1,0 +1,74 @@
+"""The newcomer's first command: from a clone to a served prediction; the checkout stays clean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from e2e.conftest import clone_working_tree
+from integration.processes import environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    checkout = clone_working_tree(tmp_path_factory.mktemp("checkout"))
+    done = subprocess.run(
+        [sys.executable, "infra/demo.py"],
+        cwd=checkout,
+        env=environment(PYTHONPATH=str(checkout)),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return checkout, done
+
+
+def test_the_demo_serves_right_answers(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = demo
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Version 1 is the champion" in done.stdout
+    for command in ("make mlflow-ui", "make prefect-ui", "data_docs/index.html", "cracks -C"):
+        assert command in done.stdout
+
+
+def test_the_small_network_learns_the_drawn_sample(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, _ = demo
+    report = json.loads((checkout / ".demo/workspace/reports/evaluate.json").read_text())
+    assert report["test"]["accuracy"] >= 0.95
+
+
+def test_the_figures_that_people_look_at_are_drawn(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, _ = demo
+    figures = (checkout / ".demo/workspace/reports/figures").rglob("*.png")
+    assert {figure.stem for figure in figures} == {
+        "examples",
+        "augmentation",
+        "learning_curves",
+        "layers",
+        "confusion",
+        "roc",
+        "precision_recall",
+        "calibration",
+        "mistakes",
+    }
+
+
+def test_the_demo_leaves_the_checkout_clean(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, _ = demo
+    command = ["git", "status", "--porcelain"]
+    status = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
+    assert status.stdout == ""

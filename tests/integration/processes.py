@@ -1,0 +1,135 @@
+"""Real processes: each one is ended with all its children, and its log is kept to be shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+CHECKOUT = Path(__file__).parents[2]
+#: Where the tools of this environment lie: cracks, dvc, mlflow, prefect, uv.
+TOOLS = Path(sys.executable).parent
+
+#: Lines of a log that are shown for a failed test.
+SHOWN_LINES = 15
+
+#: The user's own settings of these tools must not decide a test.
+SETTINGS = ("CRACKS_", "DVC_", "GIT_", "KERAS_", "MLFLOW_", "PREFECT_", "PYTHON", "TF_", "UV_")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment of this process without settings of the tools, and `variables`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    kept["PATH"] = os.pathsep.join([str(TOOLS), kept.get("PATH", os.defpath)])
+    # UV_CACHE_DIR is a place and decides nothing but the time that is taken.
+    kept |= {name: os.environ[name] for name in ("UV_CACHE_DIR",) if name in os.environ}
+    quiet = {"DO_NOT_TRACK": "true", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **quiet, **variables}
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(
+    condition: Callable[[], Found], what: str, *, timeout: float = 30, interval: float = 0.05
+) -> Found:
+    """Return what `condition` returns as soon as it is true; fail, saying `what`, if it never is."""
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:.0f} s in vain for {what}; last: {found!r}")
+        time.sleep(interval)
+    return found
+
+
+class RunningProcess:
+    """A process in a group of its own, with its standard output and error in files."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        logs: Path,
+        *,
+        variables: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        name: str = "",
+    ) -> None:
+        self.name = name or " ".join(str(part) for part in command)[:80]
+        self._files = (logs / "stdout", logs / "stderr")
+        logs.mkdir(parents=True, exist_ok=True)
+        with self._files[0].open("wb") as out, self._files[1].open("wb") as error:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=error,
+                cwd=cwd,
+                env=environment(**(variables or {})),
+                start_new_session=True,
+            )
+
+    @property
+    def stdout(self) -> str:
+        return self._files[0].read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        return self._files[1].read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def log(self) -> str:
+        """The last lines of what it said."""
+        lines = (self.stdout + self.stderr).splitlines()
+        return "\n".join([f"$ {self.name} (exit code {self.exit_code})", *lines[-SHOWN_LINES:]])
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code; fail if the process does not end in time."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"did not end within {timeout:.0f} s: {self.log}") from None
+
+    def wait_until(
+        self, condition: Callable[[], Found], what: str, *, timeout: float = 30
+    ) -> Found:
+        """As `wait_until`, but fail at once if the process ends."""
+
+        def unless_ended() -> Found:
+            if self.exit_code is not None:
+                raise AssertionError(f"ended before {what}: {self.log}")
+            return condition()
+
+        return wait_until(unless_ended, what, timeout=timeout)
+
+    def end(self) -> None:
+        """Terminate it and every child that it left; insist after ten seconds."""
+        self._signal_group(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._signal_group(signal.SIGKILL)
+        self._process.wait(10)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)

@@ -1,0 +1,129 @@
+"""The runtime OpenVINO: batches in order, numbers as expected, and a process that always ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cracks.errors import BundleError
+from cracks.images import Pixels
+from cracks.runtime import Network
+
+from .bundles import write_network
+from .conftest import StartProcess
+from .processes import CHECKOUT
+
+pytestmark = pytest.mark.integration
+
+SIZE = 32
+
+CREATE_AND_FREE = """
+import sys, numpy as np
+from cracks.runtime import Network
+batches = [np.full((4, 32, 32, 3), grey, np.uint8) for grey in range(12)]
+for round in range(50):
+    network = Network(sys.argv[1])
+    assert len(network.run_all(batches)) == 12
+    del network
+    print(round, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "model.xml"
+    write_network(path, size=SIZE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(model: Path) -> Network:
+    return Network(model)
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Pixels]:
+    """Batches of different sizes, the images of each brighter than those of the one before."""
+    rng = np.random.default_rng(3)
+    shape = (SIZE, SIZE, 3)
+    return [rng.integers(6 * n, 6 * n + 9, (1 + n % 5, *shape), np.uint8) for n in range(40)]
+
+
+def test_results_come_in_the_order_of_the_batches(network: Network, batches: list[Pixels]) -> None:
+    results = network.run_all(batches)
+    assert [len(rows) for rows in results] == [len(batch) for batch in batches]
+    expected = np.concatenate(batches).mean(axis=(1, 2, 3)) / 255
+    assert np.concatenate(results)[:, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_many_batches_at_a_time_give_what_one_by_one_gives(
+    network: Network, batches: list[Pixels]
+) -> None:
+    together = network.run_all(batches)
+    alone = [network.run_all([batch])[0] for batch in batches]
+    for rows, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_no_batch_gives_no_result(network: Network) -> None:
+    assert network.run_all([]) == []
+
+
+def test_a_batch_whose_making_fails_leaves_the_network_usable(
+    network: Network, batches: list[Pixels]
+) -> None:
+    def broken() -> Iterator[Pixels]:
+        yield from batches[:3]
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        network.run_all(broken())
+    assert len(network.run_all(batches[:1])) == 1
+
+
+def test_creating_and_freeing_networks_never_hangs(start: StartProcess, model: Path) -> None:
+    # Callbacks of OpenVINO's AsyncInferQueue want Python's lock while freeing waits for them with
+    # that lock held: about one process in ten would stand still for ever.
+    process = start(
+        [sys.executable, "-c", CREATE_AND_FREE, model], variables={"PYTHONPATH": str(CHECKOUT)}
+    )
+    assert process.wait(90) == 0, process.log
+    assert process.stdout.splitlines()[-1] == "49"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(None, id="missing"),
+        pytest.param("", id="empty"),
+        pytest.param("<net", id="cut short"),
+        pytest.param("a text", id="text"),
+    ],
+)
+def test_a_file_that_is_no_network_is_refused_by_its_name(
+    tmp_path: Path, content: str | None
+) -> None:
+    damaged = tmp_path / "model.xml"
+    if content is not None:
+        damaged.write_text(content)
+    with pytest.raises(BundleError, match=str(damaged)):
+        Network(damaged)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_a_network_cut_short_is_refused(tmp_path: Path, model: Path, share: float) -> None:
+    whole = model.read_text()
+    (tmp_path / "model.xml").write_text(whole[: int(len(whole) * share)])
+    (tmp_path / "model.bin").write_bytes(model.with_suffix(".bin").read_bytes())
+    with pytest.raises(BundleError, match=r"model\.xml is no network"):
+        Network(tmp_path / "model.xml")
+
+
+def test_a_network_without_its_weights_is_refused(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "model.xml").write_bytes(model.read_bytes())
+    with pytest.raises(BundleError, match=r"model\.xml is no network"):
+        Network(tmp_path / "model.xml")

@@ -1,0 +1,517 @@
+"""MLflow, as a server and as the local database: what a run says, versions, and the champion."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+
+from cracks.bundle import open_bundle
+from cracks.environment import settle_environment
+from cracks.errors import CracksError, TrackingError, TrackingUnavailable
+from cracks.params import FeaturizeParams
+from cracks.paths import Paths
+from cracks.tracking import (
+    BUNDLE_TAG,
+    LONGEST_PARAM,
+    REASON_TAG,
+    VERDICT_TAG,
+    Tracking,
+    TrainingRecord,
+)
+
+from .bundles import make_bundle
+from .conftest import StartProcess
+from .processes import TOOLS, free_port
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.integration
+
+SIZE = 32
+MODEL_NAME = "crack-classifier"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The address of a real tracking server."""
+    place, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    options = f"--workers 1 --host 127.0.0.1 --port {port}"
+    process = start_for_session(
+        [TOOLS / "mlflow", "server", *options.split()]
+        + ["--backend-store-uri", f"sqlite:///{place}/mlflow.db"]
+        + ["--artifacts-destination", place / "artifacts"],
+        variables={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
+        cwd=place,
+        name="mlflow server",
+    )
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{url}/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    process.wait_until(answers, "the MLflow server", timeout=90)
+    return url
+
+
+@contextmanager
+def tracking_address(address: str | None) -> Iterator[None]:
+    """Set MLFLOW_TRACKING_URI, or none; MLflow itself writes the variable."""
+    import mlflow
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Noted as absent or not before anything changes it, so that the end restores it.
+        patch.setenv("MLFLOW_TRACKING_URI", address or "")
+        settle_environment()
+        if address is None:
+            os.environ.pop("MLFLOW_TRACKING_URI")
+        yield
+        mlflow.set_tracking_uri(None)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store with a finished run in it."""
+
+    paths: Paths
+    tracking: Tracking
+    record: TrainingRecord
+    run_id: str
+    seconds: float  # that writing the run took
+
+    @property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking.uri)
+
+    @property
+    def run(self) -> Run:
+        return self.client.get_run(self.run_id)
+
+    def artifacts(self, folder: str | None = None) -> set[str]:
+        found: set[str] = set()
+        for one in self.client.list_artifacts(self.run_id, folder):
+            found |= self.artifacts(one.path) if one.is_dir else {one.path}
+        return found
+
+    def log_another(self, name: str, tags: Mapping[str, str] | None = None) -> str:
+        """Write a second run of the same training under another name; return its id."""
+        return self.tracking.log_training(replace(self.record, name=name, tags=tags or {}))
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecord:
+    """A small training: a real network, and files as the stages leave them."""
+    from cracks.model.architectures import build_classifier, build_featurizer, build_trainable
+    from cracks.model.storage import save_model
+    from cracks.model.training import make_reproducible
+
+    settle_environment()
+    make_reproducible(1)
+    params = FeaturizeParams(architecture="cnn", weights="none", image_size=SIZE, batch_size=4)
+    place = tmp_path_factory.mktemp("training")
+    save_model(
+        build_classifier(build_featurizer(params, SIZE), build_trainable(params, 0.2)),
+        place / "classifier.keras",
+    )
+    bundle = make_bundle(place / "bundle", size=SIZE)
+    (place / "params.yaml").write_text("train:\n  epochs: 2\n")
+    (place / "figures/evaluate").mkdir(parents=True)
+    (place / "figures/evaluate/roc.png").write_bytes(b"a picture")
+    return TrainingRecord(
+        name="cnn-1f0a2b3c",
+        params={"train.epochs": 2, "featurize.weights": "none", "a long one": "x" * 7000},
+        history=[
+            {"epoch": 1.0, "loss": 0.7, "val_loss": 0.6},
+            {"epoch": 2.0, "loss": 0.4, "val_loss": 0.5},
+        ],
+        metrics={"test.accuracy": 0.9, "test.recall": np.float64(0.8), "threshold": 0.5},
+        tags={"architecture": "cnn", BUNDLE_TAG: bundle.digest, "git.commit": "abc"},
+        files=[place / "params.yaml"],
+        figures=[place / "figures/evaluate/roc.png"],
+        bundle=bundle.folder,
+        model=place / "classifier.keras",
+        example=np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8),
+        manifest=pd.DataFrame({"id": ["a", "b"], "label": ["crack", "no crack"], "row": [0, 1]}),
+        data_digest="0123456789abcdef0123456789abcdef.dir",
+        data_source="sample",
+    )
+
+
+@pytest.fixture(scope="module", params=["local", "server"])
+def store(
+    request: pytest.FixtureRequest,
+    record: TrainingRecord,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Store]:
+    local = request.param == "local"
+    address = None if local else request.getfixturevalue("mlflow_server")
+    with tracking_address(address):
+        paths = Paths(tmp_path_factory.mktemp("workspace"))
+        tracking = Tracking(paths, MODEL_NAME)
+        start = time.monotonic()
+        run_id = tracking.log_training(record)
+        yield Store(paths, tracking, record, run_id, time.monotonic() - start)
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def test_a_run_is_finished_and_named(store: Store) -> None:
+    assert store.run.info.status == "FINISHED"
+    assert store.run.info.run_name == "cnn-1f0a2b3c"
+    assert store.client.get_experiment(store.run.info.experiment_id).name == (
+        "concrete-crack-training"
+    )
+
+
+def test_a_run_is_written_within_seconds(store: Store) -> None:
+    # Left to find out by itself what the model needs, MLflow takes a quarter of a minute longer.
+    assert store.seconds < 12
+
+
+def test_a_run_says_its_parameters(store: Store) -> None:
+    params = store.run.data.params
+    assert params["train.epochs"] == "2"
+    assert params["featurize.weights"] == "none"
+    assert params["a long one"] == "x" * LONGEST_PARAM
+
+
+def test_a_run_says_its_final_metrics(store: Store) -> None:
+    metrics = store.tracking.run_metrics(store.run_id)
+    assert metrics.items() >= {"test.accuracy": 0.9, "test.recall": 0.8, "threshold": 0.5}.items()
+
+
+def test_a_run_says_its_losses_epoch_by_epoch(store: Store) -> None:
+    history = store.client.get_metric_history(store.run_id, "epoch.val_loss")
+    assert [(one.step, one.value) for one in history] == [(1, 0.6), (2, 0.5)]
+
+
+def test_a_run_says_its_tags(store: Store) -> None:
+    assert store.tracking.run_tags(store.run_id).items() >= store.record.tags.items()
+
+
+def test_a_run_keeps_files_figures_bundle_and_example(store: Store) -> None:
+    assert store.artifacts() >= {
+        "params.yaml",
+        "figures/evaluate/roc.png",
+        "bundle/bundle.json",
+        "bundle/model.xml",
+        "bundle/model.bin",
+        "model_input_example.json",
+    }
+
+
+def test_a_run_says_which_data_it_learned_from(store: Store) -> None:
+    (used,) = store.run.inputs.dataset_inputs
+    assert used.dataset.name == "concrete-patches"
+    assert used.dataset.digest == store.record.data_digest
+    columns = json.loads(used.dataset.schema)["mlflow_colspec"]
+    assert [column["name"] for column in columns] == ["id", "label", "row"]
+
+
+def test_the_logged_model_predicts_as_the_saved_one(store: Store) -> None:
+    import mlflow
+
+    from cracks.model.storage import load_model
+    from cracks.model.training import score
+
+    loaded = mlflow.pyfunc.load_model(f"runs:/{store.run_id}/model")
+    expected = score(load_model(store.record.model), store.record.example)
+    assert expected[0] != expected[1]
+    assert loaded.predict(store.record.example)[:, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_logged_model_says_what_it_takes_gives_and_needs(store: Store) -> None:
+    import mlflow
+
+    info = mlflow.models.get_model_info(f"runs:/{store.run_id}/model")
+    (taken,), (given,) = info.signature.inputs.inputs, info.signature.outputs.inputs
+    assert (taken.type, taken.shape) == (np.dtype(np.uint8), (-1, SIZE, SIZE, 3))
+    assert (given.type, given.shape) == (np.dtype(np.float32), (-1, 1))
+    requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{store.run_id}/model")
+    names = [line.partition("==")[0] for line in Path(requirements).read_text().split()]
+    assert names == ["mlflow", "tensorflow", "keras", "numpy"]
+
+
+def test_the_example_beside_the_model_is_what_the_model_takes(store: Store, tmp_path: Path) -> None:
+    file = store.client.download_artifacts(store.run_id, "model_input_example.json", str(tmp_path))
+    example = np.array(json.loads(Path(file).read_text())["inputs"], np.uint8)
+    np.testing.assert_array_equal(example, store.record.example)
+
+
+def test_the_bundle_of_a_run_comes_back_unaltered(store: Store, tmp_path: Path) -> None:
+    bundle = open_bundle(store.tracking.download_bundle(store.run_id, tmp_path))
+    assert bundle.digest == store.record.tags[BUNDLE_TAG]
+
+
+def test_the_run_of_a_bundle_is_found_by_its_digest(store: Store) -> None:
+    assert store.tracking.run_of_bundle(store.record.tags[BUNDLE_TAG]) == store.run_id
+    assert store.tracking.run_of_bundle("f" * 64) is None
+
+
+@pytest.mark.parametrize("missing", ["model", "bundle", "figures"])
+def test_a_run_that_fails_half_way_is_marked_and_not_found_by_its_bundle(
+    store: Store, tmp_path: Path, missing: str
+) -> None:
+    import mlflow
+
+    absent, digest = tmp_path / "absent", f"no {missing}"
+    half = replace(
+        store.record,
+        name=f"half {missing}",
+        tags={BUNDLE_TAG: digest},
+        **{missing: [absent] if missing == "figures" else absent},
+    )
+    with pytest.raises((CracksError, OSError), match="absent"):
+        store.tracking.log_training(half)
+    runs = store.client.search_runs(
+        [store.run.info.experiment_id], f"attributes.run_name = 'half {missing}'"
+    )
+    assert [run.info.status for run in runs] == ["FAILED"]
+    assert store.tracking.run_of_bundle(digest) is None
+    assert mlflow.active_run() is None
+
+
+def test_a_run_without_a_bundle_is_refused(store: Store, tmp_path: Path) -> None:
+    bare = store.client.create_run(store.run.info.experiment_id).info.run_id
+    with pytest.raises(TrackingError):
+        store.tracking.download_bundle(bare, tmp_path)
+
+
+def test_a_run_that_does_not_exist_is_refused(store: Store) -> None:
+    with pytest.raises(TrackingError, match="f{32}"):
+        store.tracking.run_tags("f" * 32)
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(store: Store, request: pytest.FixtureRequest) -> Tracking:
+    """The registry of the store, with a registered model for this test alone."""
+    name = request.node.name.partition("[")[0][-60:]
+    return Tracking(store.paths, name)
+
+
+def test_there_is_no_version_and_no_champion_at_first(registry: Tracking) -> None:
+    assert registry.versions() == []
+    assert registry.champion() is None
+
+
+def test_registering_a_run_twice_makes_one_version(store: Store, registry: Tracking) -> None:
+    first = registry.register(store.run_id, {VERDICT_TAG: "accepted"}, "words")
+    again = registry.register(store.run_id, {VERDICT_TAG: "accepted"}, "words")
+    assert (first.version, first.run_id) == (again.version, again.run_id) == ("1", store.run_id)
+    assert [one.version for one in registry.versions()] == ["1"]
+
+
+def test_a_version_says_its_tags_and_when_it_was_made(store: Store, registry: Tracking) -> None:
+    registry.register(store.run_id, {VERDICT_TAG: "accepted", REASON_TAG: "y" * 9000}, "words")
+    (version,) = registry.versions()
+    assert version.tags[VERDICT_TAG] == "accepted"
+    assert version.tags[REASON_TAG] == "y" * 5000
+    assert time.time() - 600 < version.created <= time.time()
+    described = store.client.get_model_version(registry.model_name, "1")
+    assert described.description == "words"
+
+
+def test_the_alias_champion_moves(store: Store, registry: Tracking) -> None:
+    runs = [store.run_id, store.log_another("a second one")]
+    for run_id in runs:
+        registry.register(run_id, {}, "")
+    assert registry.champion() is None
+
+    for version, run_id in (("1", runs[0]), ("2", runs[1]), ("2", runs[1]), ("1", runs[0])):
+        registry.set_champion(version)
+        champion = registry.champion()
+        assert champion is not None
+        assert (champion.version, champion.run_id) == (version, run_id)
+        assert champion.aliases == ["champion"]
+    assert [(one.version, one.aliases) for one in registry.versions()] == [
+        ("2", []),
+        ("1", ["champion"]),
+    ]
+
+
+def test_the_model_of_the_champion_can_be_loaded_by_its_alias(
+    store: Store, registry: Tracking
+) -> None:
+    import mlflow
+
+    registry.register(store.run_id, {}, "")
+    registry.set_champion("1")
+    loaded = mlflow.pyfunc.load_model(f"models:/{registry.model_name}@champion")
+    assert loaded.predict(store.record.example).shape == (2, 1)
+
+
+def test_a_version_that_does_not_exist_cannot_be_champion(
+    store: Store, registry: Tracking
+) -> None:
+    registry.register(store.run_id, {}, "")
+    with pytest.raises(TrackingError, match="7"):
+        registry.set_champion("7")
+    assert registry.champion() is None
+
+
+def test_refused_runs_are_listed_with_reason_and_metrics(store: Store) -> None:
+    accepted = store.log_another("accepted")
+    store.tracking.tag_run(accepted, {VERDICT_TAG: "accepted", REASON_TAG: "good"})
+    assert store.tracking.refused_runs() == []
+
+    refused = store.log_another("refused")
+    store.tracking.tag_run(refused, {VERDICT_TAG: "refused", REASON_TAG: "recall 0.8 is too low"})
+    (listed,) = store.tracking.refused_runs()
+    assert (listed["run_id"], listed["name"]) == (refused, "refused")
+    assert listed["reason"] == "recall 0.8 is too low"
+    assert listed["metrics"]["test.recall"] == 0.8
+
+
+# --- the local store ------------------------------------------------------------------------------
+
+
+def test_without_an_address_everything_lies_in_the_workspace(tmp_path: Path) -> None:
+    with tracking_address(None):
+        Tracking(Paths(tmp_path / "workspace"), MODEL_NAME)
+    assert (tmp_path / "workspace/mlruns/mlflow.db").is_file()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["workspace"]
+
+
+def test_two_workspaces_of_one_process_have_two_stores(tmp_path: Path) -> None:
+    with tracking_address(None):
+        first, second = (
+            Tracking(Paths(tmp_path / name), MODEL_NAME) for name in ("first", "second")
+        )
+    assert "first" in first.uri
+    assert "second" in second.uri
+
+
+# --- servers that cannot help ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and short retries."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+
+
+@contextmanager
+def answering(status: int, content: bytes = b"", pause: float = 0) -> Iterator[str]:
+    """Run a server that answers everything alike."""
+    released = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            released.wait(pause)
+            if pause:
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    serving.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        released.set()
+        server.shutdown()
+        server.server_close()
+        serving.join(10)
+
+
+def connect(address: str, workspace: Path) -> Any:
+    with tracking_address(address):
+        return Tracking(Paths(workspace), MODEL_NAME)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_not_there_is_told_of_soon_and_with_a_remedy(tmp_path: Path) -> None:
+    address, start = f"http://127.0.0.1:{free_port()}", time.monotonic()
+    with pytest.raises(TrackingUnavailable, match=f"The MLflow server {address} cannot") as refusal:
+        connect(address, tmp_path)
+    assert time.monotonic() - start < 15
+    assert refusal.value.heals_with_time
+    assert "unset MLFLOW_TRACKING_URI" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_never_answers_is_as_one_that_is_not_there(tmp_path: Path) -> None:
+    with (
+        answering(200, pause=30) as address,
+        pytest.raises(TrackingUnavailable, match=f"{address} cannot be reached"),
+    ):
+        connect(address, tmp_path)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_server_behind_a_gateway_that_is_starting_may_heal(tmp_path: Path, status: int) -> None:
+    with answering(status) as address, pytest.raises(TrackingUnavailable, match=address):
+        connect(address, tmp_path)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_forbids_is_told_of_and_not_asked_again(tmp_path: Path, status: int) -> None:
+    with (
+        answering(status, b"no entry") as address,
+        pytest.raises(TrackingError, match=rf"MLflow \({address}\) refused.*{status}") as refusal,
+    ):
+        connect(address, tmp_path)
+    assert not refusal.value.heals_with_time
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_fails_is_not_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    with answering(500) as address, pytest.raises(TrackingError, match=address) as refusal:
+        connect(address, tmp_path)
+    assert "500" in str(refusal.value)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_no_mlflow_is_refused(tmp_path: Path) -> None:
+    with (
+        answering(200, b"<html>Please log in.</html>") as address,
+        pytest.raises(TrackingError, match=address),
+    ):
+        connect(address, tmp_path)
+
+
+def test_an_address_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="htpp"):
+        connect("htpp://tracking:5000", tmp_path)

@@ -1,0 +1,89 @@
+"""Freshness: what lies outside of the workspace is seen to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cracks.digests import digest_of_file
+from cracks.errors import SourceError
+from cracks.freshness import outside_input_changed
+from cracks.params import Params, load_params
+from cracks.paths import STAGES, Paths
+from cracks.reports import write_report
+from cracks.sources import open_source
+from tests.unit.builders import ROOT, ingest_params, write_files
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path / "workspace")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "photos", {"Positive/1.jpg": b"1", "Negative/1.jpg": b"2"})
+
+
+def _params(**changes: Any) -> Params:
+    return load_params(ROOT / "params.yaml").model_copy(update=changes)
+
+
+def _ingested(paths: Paths, source: Path | str) -> Params:
+    """Write the report that ingest leaves after it read `source`."""
+    params = _params(ingest=ingest_params(source))
+    with open_source(params.ingest, paths.root) as opened:
+        write_report(paths.report("ingest"), {"source_digest": opened.digest()})
+    return params
+
+
+def _featurized(paths: Paths, weights: str, digest: str | None) -> Params:
+    write_report(paths.report("featurize"), {"weights_sha256": digest})
+    featurize = _params().featurize.model_copy(update={"weights": weights})
+    return _params(featurize=featurize)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_never_ran_is_dvcs_business(paths: Paths, stage: str) -> None:
+    assert not outside_input_changed(stage, _params(), paths)
+
+
+def test_a_source_is_fresh_until_one_of_its_photographs_changes(paths: Paths, photos: Path) -> None:
+    params = _ingested(paths, photos)
+    assert not outside_input_changed("ingest", params, paths)
+    (photos / "Positive/1.jpg").write_bytes(b"other")
+    assert outside_input_changed("ingest", params, paths)
+
+
+def test_the_drawn_sample_is_always_fresh(paths: Paths) -> None:
+    assert not outside_input_changed("ingest", _ingested(paths, "sample"), paths)
+
+
+def test_a_source_that_vanished_is_refused(paths: Paths, photos: Path) -> None:
+    params = _ingested(paths, photos)
+    photos.rename(photos.with_name("elsewhere"))
+    with pytest.raises(SourceError, match="there is no"):
+        outside_input_changed("ingest", params, paths)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_weights_are_fresh_until_their_file_changes(paths: Paths, relative: bool) -> None:
+    file = write_files(paths.root, {"my.weights.h5": b"old"}) / "my.weights.h5"
+    params = _featurized(paths, file.name if relative else str(file), digest_of_file(file))
+    assert not outside_input_changed("featurize", params, paths)
+    file.write_bytes(b"new")
+    assert outside_input_changed("featurize", params, paths)
+
+
+@pytest.mark.parametrize("weights", ["none", "imagenet"])
+def test_named_weights_are_always_fresh(paths: Paths, weights: str) -> None:
+    assert not outside_input_changed("featurize", _featurized(paths, weights, None), paths)
+
+
+def test_no_other_stage_reads_anything_outside(paths: Paths) -> None:
+    for stage in STAGES:
+        if stage not in ("ingest", "featurize"):
+            write_report(paths.report(stage), {})
+            assert not outside_input_changed(stage, _params(), paths)

@@ -1,0 +1,54 @@
+"""The layout: mlflow/ is no package, and what is light to import stays light."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.builders import ROOT
+
+HEAVY = (
+    "dvc",
+    "great_expectations",
+    "keras",
+    "matplotlib",
+    "mlflow",
+    "pandas",
+    "prefect",
+    "sklearn",
+    "tensorflow",
+)
+LIGHT = (
+    "cracks",
+    "cracks.params",
+    "cracks.paths",
+    "cracks.bundle",
+    "cracks.handover",
+    "cracks.classifier",
+    "serving.app",
+    "commands.app",
+)
+
+
+def test_the_folder_of_the_tracking_server_holds_no_python() -> None:
+    # An __init__.py there would hide the library of the same name from everything here.
+    assert list((ROOT / "mlflow").rglob("*.py")) == []
+
+
+def test_mlflow_means_the_library_and_not_the_folder() -> None:
+    found = importlib.util.find_spec("mlflow")
+    assert found is not None
+    assert found.origin is not None
+    assert "site-packages" in found.origin
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_light_module_loads_no_heavy_library(module: str) -> None:
+    script = f"import sys, {module}; print(*({set(HEAVY)!r} & set(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.split() == []

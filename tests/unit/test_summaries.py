@@ -1,0 +1,77 @@
+"""What people read: one line a stage, and the description of a model version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cracks.gate import Decision
+from cracks.modelcard import SHOWN, describe_version, metrics_table
+from cracks.paths import STAGES
+from cracks.summaries import SUMMARIES, summarise
+
+EVALUATION: dict[str, Any] = {
+    "threshold": 0.4321,
+    "validation": {name: 0.5 + i / 100 for i, name in enumerate(SHOWN)},
+    "test": {name: 0.7 + i / 100 for i, name in enumerate(SHOWN)},
+}
+
+REPORTS: dict[str, tuple[dict[str, Any], str]] = {
+    "ingest": (
+        {"patches": 40000, "quarantined": 1},
+        "40,000 patches, 1 files in quarantine",
+    ),
+    "validate": (
+        {"expectations": [{"success": True}, {"success": False}]},
+        "1 of 2 expectations hold",
+    ),
+    "split": (
+        {"counts": {"train": {"crack": 600, "no crack": 900}, "test": {"crack": 3, "no crack": 4}}},
+        "1,500 train, 7 test",
+    ),
+    "featurize": (
+        {"patches": 1000, "architecture": "cnn", "feature_shape": [112, 112, 3]},
+        "1,000 patches through cnn, 112×112×3 each",
+    ),
+    "train": (
+        {"epochs": 14, "best_epoch": 9, "best": {"val_loss": 0.12345}},
+        "best of 14 epochs is 9, validation loss 0.1235",
+    ),
+    "evaluate": (EVALUATION, "test accuracy 0.7000, crack recall 0.7200, threshold 0.432"),
+    "export": (
+        {
+            "bundle_digest": "0123456789abcdef",
+            "size_bytes": 2.5e6,
+            "largest_score_difference": 2e-6,
+        },
+        "bundle 0123456789ab, 2.5 MB, scores within 2e-06 of the evaluated ones",
+    ),
+}
+
+
+def test_every_stage_has_its_line() -> None:
+    assert tuple(SUMMARIES) == tuple(REPORTS) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_summed_up_in_one_line(stage: str) -> None:
+    report, line = REPORTS[stage]
+    assert summarise(stage, report) == line
+
+
+def test_the_table_of_metrics_has_a_row_a_metric() -> None:
+    rows = [line.strip("| ").split(" | ") for line in metrics_table(EVALUATION).splitlines()]
+    assert rows[0] == ["metric", "validation", "test"]
+    assert [row[0] for row in rows[2:]] == list(SHOWN)
+    assert rows[2] == ["accuracy", "0.5000", "0.7000"]
+
+
+def test_a_version_says_why_it_was_accepted_and_what_it_was_trained_on() -> None:
+    decision = Decision(True, ["it is the first model", "and within every limit"])
+    text = describe_version(EVALUATION, decision, {"distinct_patches": 38402, "source": "s.zip"})
+    assert "Accepted: it is the first model; and within every limit." in text
+    assert "38,402 distinct patches from `s.zip`" in text
+    assert "threshold 0.4321" in text
+    assert metrics_table(EVALUATION) in text
+    assert "Limits:" in text
