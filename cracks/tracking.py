@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import time
 import warnings
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "concrete-crack-training"
 CHAMPION = "champion"
+
+#: Lets the MLflow UI open with the pages for model training, not with those for chat agents.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 #: Where a run keeps its bundle, and the tag that finds the run of a bundle.
 BUNDLE_ARTIFACT = "bundle"
@@ -94,7 +98,7 @@ class Tracking:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found:
             return str(found.experiment_id)
-        return str(self._client.create_experiment(EXPERIMENT, self._artifacts))
+        return str(self._client.create_experiment(EXPERIMENT, self._artifacts, EXPERIMENT_TAGS))
 
     def run_of_bundle(self, digest: str) -> str | None:
         """Return the id of the finished run that trained a bundle, or None."""
@@ -114,7 +118,12 @@ class Tracking:
 
         """
         with _explained(self.uri):
-            tags = {"mlflow.runName": record.name, **record.tags}
+            tags = {
+                "mlflow.runName": record.name,
+                "mlflow.user": getpass.getuser(),
+                "mlflow.source.name": "cracks train",
+                **record.tags,
+            }
             run_id = str(self._client.create_run(self._experiment, tags=tags).info.run_id)
             try:
                 self._log_numbers(run_id, record)

@@ -22,7 +22,9 @@ def publish_stage(stage: str, report: Report, paths: Paths) -> None:
     """Publish the report and the figures of a DVC stage."""
     if stage == "validate":
         create_table_artifact(
-            key="validate", table=expectations_table(report), description="The data's expectations"
+            key="validate",
+            table=expectations_table(report["expectations"]),
+            description="The data's expectations",
         )
     elif stage == "evaluate":
         text = f"## evaluate\n\nThreshold {report['threshold']:.4f}\n\n{metrics_table(report)}"

@@ -120,7 +120,7 @@ Done in {seconds:.0f} s. The service is stopped. To look at what was made:
   MLflow runs and registry    make mlflow-ui WORKSPACE=.demo/workspace
   Prefect flow run            PREFECT_HOME={PREFECT_HOME} make prefect-ui
   TensorBoard                 make tensorboard WORKSPACE=.demo/workspace
-  Data Docs                   {(WORKSPACE / "reports/data_docs/index.html").as_uri()}
+  Data Docs                   {(WORKSPACE / "reports/data_docs/overview.html").as_uri()}
   Figures                     {WORKSPACE / "reports/figures"}
   The service                 .venv/bin/cracks -C .demo/workspace serve
 """

@@ -31,11 +31,13 @@ def validate(params: Params, paths: Paths) -> Report:
             manifest, _all_files(manifest, quarantine), params.validate_, params.ingest, docs
         )
     if not report["success"]:
-        print_table(expectations_table(report), "The data is not what validate expects")
+        print_table(
+            expectations_table(report["expectations"]), "The data is not what validate expects"
+        )
         broken = [row["name"] for row in report["expectations"] if not row["success"]]
         raise ValidationFailed(
             f"validate: broken: {', '.join(broken)}. The table is in {paths.report('validate')}, "
-            f"the Data Docs are {paths.data_docs / 'index.html'}. "
+            f"the Data Docs are {paths.data_docs / 'overview.html'}. "
             "Mend the source, or the limits in params.yaml under validate.",
             report,
         )

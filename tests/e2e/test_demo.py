@@ -35,7 +35,7 @@ def test_the_demo_serves_right_answers(
     _, done = demo
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Version 1 is the champion" in done.stdout
-    for command in ("make mlflow-ui", "make prefect-ui", "data_docs/index.html", "cracks -C"):
+    for command in ("make mlflow-ui", "make prefect-ui", "data_docs/overview.html", "cracks -C"):
         assert command in done.stdout
 
 
