@@ -48,16 +48,19 @@ def train(
 def _show_progress() -> None:
     # Prefect reads its settings when it is imported; on the terminal its lines would only repeat
     # the flow's, and the one line of a refusal. They are kept for the Prefect UI.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("cracks").addHandler(handler)
+    for handler in ("CONSOLE", "DEBUG"):
+        os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
+    plain = logging.StreamHandler(sys.stderr)
+    plain.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("cracks").addHandler(plain)
 
 
 def _run_flow(workspace: str) -> dict[str, Any]:
+    from flows.server import prefect_server
     from flows.training import training
 
-    state: Any = training(workspace, return_state=True)
+    with prefect_server():
+        state: Any = training(workspace, return_state=True)
     if not state.is_completed() and isinstance(state.data, CracksError):
         raise state.data
     result: dict[str, Any] = state.result()

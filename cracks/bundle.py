@@ -79,15 +79,27 @@ def open_bundle(folder: Path) -> Bundle:
     raw = _read_content(folder)
     try:
         content = BundleContent.model_validate(json.loads(raw))
-    except (ValidationError, json.JSONDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder / CONTENT} is no description of a bundle: {reason}") from None
+    except ValueError as error:  # no UTF-8, no JSON, or not what a bundle says
+        reason = reason_of(error)
+        raise BundleError(f"{folder / CONTENT} is no description of a bundle: {reason}.") from None
     for name, digest in content.files.items():
         _require_unaltered(folder / name, digest)
     unknown = {file.name for file in folder.iterdir()} - {CONTENT, *content.files}
-    if unknown or NETWORK not in content.files:
-        raise BundleError(f"The bundle {folder} holds other files than its {CONTENT} names.")
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise BundleError(f"The bundle {folder} was altered: {CONTENT} does not name {names}.")
+    if NETWORK not in content.files:
+        raise BundleError(f"The bundle {folder} is incomplete: {CONTENT} names no {NETWORK}.")
     return Bundle(folder, content, digest_of_bytes(raw))
+
+
+def reason_of(error: ValueError) -> str:
+    """Return in one line why a JSON file is refused, with the key that is wrong."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    return f"{key}: {problem['msg']}" if key else problem["msg"]
 
 
 def _read_content(folder: Path) -> bytes:

@@ -22,8 +22,6 @@ DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     # The flow's own lines belong to its run in the Prefect UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cracks",
-    # A new database is migrated while the first flow waits for its server.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
 

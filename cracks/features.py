@@ -88,6 +88,13 @@ def split_features(folder: Path, manifest: pa.Table, splits: pa.Table, split: st
     ids = members["id"].to_pylist()
     shards = {shard for shard, _ in (place_of[id_] for id_ in ids)}
     arrays = {shard: _read(features_file(folder, shard)) for shard in shards}
+    for id_ in ids:
+        shard, row = place_of[id_]
+        if row >= len(arrays[shard]):
+            raise WorkspaceError(
+                f"{features_file(folder, shard)} does not match its shard. "
+                "Run `dvc repro featurize`."
+            )
     # Rows are taken from memory maps: only what the split needs is read.
     rows = [arrays[shard][row] for shard, row in (place_of[id_] for id_ in ids)]
     cracked = np.array([label == CRACK for label in members["label"].to_pylist()])
@@ -106,7 +113,7 @@ def _read(path: Path) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise WorkspaceError(
             f"{path} cannot be read ({error}). Run `dvc repro featurize`."
         ) from None

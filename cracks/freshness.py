@@ -30,6 +30,6 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
             return bool(source.digest() != read_report(report)["source_digest"])
     if stage == "featurize":
         recorded = read_report(report)["weights_sha256"]
-        weights = Path(params.featurize.weights).expanduser()
+        weights = paths.root / Path(params.featurize.weights).expanduser()
         return recorded is not None and weights.is_file() and digest_of_file(weights) != recorded
     return False

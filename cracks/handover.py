@@ -14,9 +14,9 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from cracks.bundle import Bundle, open_bundle
+from cracks.bundle import Bundle, open_bundle, reason_of
 from cracks.errors import BundleError, ServiceError
 from cracks.outputs import replacing, write_json
 
@@ -50,11 +50,23 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
     """
     name = f"v{version}-{bundle.digest[:12]}"
     place = service / "bundles" / name
-    if not place.is_dir():
+    if not _is_whole(place):
         with replacing(place) as partial:
             shutil.copytree(bundle.folder, partial)
-    open_bundle(place)
+    if open_bundle(place).digest != bundle.digest:
+        raise BundleError(
+            f"Another bundle than that of version {version} lies in {place}. "
+            "Move it away, then promote again."
+        )
     return name
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        open_bundle(place)
+    except BundleError:
+        return False  # nothing yet, or a copy that was damaged since
+    return True
 
 
 def name_champion(service: Path, champion: Champion) -> None:
@@ -73,8 +85,8 @@ def read_champion(service: Path) -> Champion | None:
         return Champion.model_validate(json.loads((service / POINTER).read_bytes()))
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except ValueError as error:  # no UTF-8, no JSON, or not what a champion says
+        reason = reason_of(error)
         raise ServiceError(
             f"{service / POINTER} is damaged ({reason}). Promote a version again to rewrite it."
         ) from None

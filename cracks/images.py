@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,18 +47,16 @@ def decode(content: bytes) -> tuple[Pixels, dict[str, Any]]:
     if not content:
         raise UnreadableImage("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is refused below
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImage(f"too many pixels: {image.width}×{image.height}")
-            facts = {
-                "mode": image.mode,
-                "format": image.format or "",
-                "width": image.width,
-                "height": image.height,
-            }
-            return np.asarray(image.convert("RGB")), facts
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableImage(f"too many pixels: {image.width}×{image.height}")
+        facts = {
+            "mode": image.mode,
+            "format": image.format or "",
+            "width": image.width,
+            "height": image.height,
+        }
+        return np.asarray(image.convert("RGB")), facts
     except UnidentifiedImageError:
         raise UnreadableImage("not a JPEG or PNG image") from None
     except Image.DecompressionBombError:

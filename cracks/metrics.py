@@ -72,7 +72,7 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
     levels = np.unique(scores)
     middles = (levels[:-1] + levels[1:]) / 2
     # 0.5 itself is a candidate: on well separated scores it is as accurate as any.
-    candidates = np.unique(np.concatenate([[0.0, 0.5], middles]))
+    candidates = np.unique(np.concatenate([[0.0, 0.5, 1.0], middles]))
     cracks, clean = np.sort(scores[cracked]), np.sort(scores[~cracked])
     missed = np.searchsorted(cracks, candidates, side="left")
     alarms = len(clean) - np.searchsorted(clean, candidates, side="left")

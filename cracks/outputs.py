@@ -33,11 +33,27 @@ def replacing(path: Path) -> Iterator[Path]:
     remove(partial)
     try:
         yield partial
-        if partial.is_dir():
-            remove(path)  # a folder cannot be renamed over one that holds files
-        partial.replace(path)
+        if partial.is_dir() and path.is_dir() and not path.is_symlink():
+            _replace_folder(path, partial)
+        else:
+            if partial.is_dir():
+                remove(path)
+            partial.replace(path)
     finally:
         remove(partial)
+
+
+def _replace_folder(path: Path, partial: Path) -> None:
+    """Set the old folder aside first: none can be renamed over one that holds files."""
+    aside = path.with_name(f".{path.name}.old.partial")
+    remove(aside)
+    path.replace(aside)
+    try:
+        partial.replace(path)
+    except BaseException:
+        aside.replace(path)
+        raise
+    remove(aside)
 
 
 def write_text(path: Path, text: str) -> None:

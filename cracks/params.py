@@ -52,6 +52,12 @@ class ValidateParams(Section):
     min_brightness: GreyValue
     max_brightness: GreyValue
 
+    @model_validator(mode="after")
+    def _brightness_is_a_range(self) -> ValidateParams:
+        if self.min_brightness > self.max_brightness:
+            raise ValueError("min_brightness must not be above max_brightness")
+        return self
+
 
 class SplitParams(Section):
     """The expected shares of the three splits."""
@@ -175,7 +181,7 @@ def _read(path: Path, yaml: YAML) -> Any:
         raise ParamsError(
             f"{path} does not exist. `git checkout params.yaml` restores it."
         ) from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         first_line = " ".join(str(error).split())
         raise ParamsError(f"{path} is no YAML: {first_line}") from None
 
@@ -194,7 +200,9 @@ def _assign(document: Any, assignment: str, path: Path) -> None:
         place = place.get(key) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
         raise ParamsError(f"{path.name}: unknown key {dotted}.{_suggestion(dotted)}")
-    place[last] = value
+    old = place[last]
+    if value != old or isinstance(value, bool) != isinstance(old, bool):  # 0.3 is 0.30
+        place[last] = value
 
 
 def _checked(document: Any, path: Path, remedy: str) -> Params:

@@ -30,9 +30,9 @@ def read_report(path: Path) -> Report:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no UTF-8, or no JSON
         raise WorkspaceError(
-            f"{path} is damaged (line {error.lineno}: {error.msg}). Run `dvc repro` to remake it."
+            f"{path} is damaged ({error}). Run `dvc repro` to remake it."
         ) from None
     if not isinstance(report, dict):
         raise WorkspaceError(f"{path} holds no report. Run `dvc repro` to remake it.")

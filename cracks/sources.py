@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import tarfile
@@ -72,7 +73,7 @@ def open_source(params: IngestParams, root: Path) -> Iterator[Source]:
     if params.source == "sample":
         yield SampleSource(params.sample.patches, params.sample.seed)
         return
-    path = root / Path(params.source).expanduser()
+    path = root / os.path.expanduser(params.source)  # noqa: PTH111 (Path raises for ~nobody)
     with _open_path(path) as source:
         _require_both_labels(source.paths(), path)
         yield source
@@ -196,15 +197,31 @@ def _extract_tar(path: Path, folder: Path) -> None:
     try:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
+            _require_whole(archive)
             _refuse_unsafe([member.name for member in members], path)
             # Links and devices are no photographs; leaving them out leaves nothing to escape with.
             files = [member for member in members if member.isfile() and _label(member.name)]
             archive.extractall(folder, members=files, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise _damaged(path, str(error)) from None
 
 
+def _require_whole(archive: tarfile.TarFile) -> None:
+    """Refuse a tar without its end mark; reading to the end compares the checksum of gzip and xz.
+
+    Python's tarfile takes a cut between two members for the end, and never reads what follows.
+    """
+    file = archive.fileobj
+    assert file
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("the end of the archive is missing")
+    while file.read(1 << 20):
+        pass
+
+
 def _damaged(path: Path, reason: str) -> SourceError:
+    reason = " ".join(reason.split())
     return SourceError(
         f"ingest.source: the archive {path} is damaged or cut short ({reason}). Fetch it again."
     )
@@ -221,6 +238,9 @@ def _refuse_unsafe(names: list[str], path: Path) -> None:
 
 
 def _label(path: str) -> str | None:
+    parts = PurePosixPath(path).parts
+    if parts[-1].startswith(".") or "__MACOSX" in parts:
+        return None  # what file managers leave behind is no photograph
     return LABEL_OF_FOLDER.get(PurePosixPath(path).parent.name.lower())
 
 

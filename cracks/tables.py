@@ -31,9 +31,10 @@ def read_table(path: Path) -> pa.Table:
         return pq.read_table(path)
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        reason = " ".join(str(error).split())
         raise WorkspaceError(
-            f"{path} is damaged ({error}). Run `dvc repro` to remake it."
+            f"{path} is damaged ({reason}). Run `dvc repro` to remake it."
         ) from None
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from cracks.digests import digest_of_file
 from cracks.features import compute_features, features_file
 from cracks.model.architectures import NAMED_WEIGHTS, build_featurizer
+from cracks.model.reproducibility import make_reproducible
 from cracks.model.storage import convert_model, save_model
-from cracks.model.training import make_reproducible
 from cracks.outputs import replacing
 from cracks.params import Params
 from cracks.paths import Paths
@@ -50,7 +50,9 @@ def featurize(params: Params, paths: Paths) -> Report:
     return {
         "architecture": params.featurize.architecture,
         "weights": weights,
-        "weights_sha256": None if weights in NAMED_WEIGHTS else digest_of_file(Path(weights)),
+        "weights_sha256": None
+        if weights in NAMED_WEIGHTS
+        else digest_of_file(Path(weights).expanduser()),
         "patches": total,
         "feature_shape": list(rows.shape[1:]),
     }

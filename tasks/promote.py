@@ -8,8 +8,14 @@ from pathlib import Path
 
 from cracks.bundle import Bundle, open_bundle
 from cracks.classifier import Classifier
-from cracks.errors import BundleError, TrackingError
-from cracks.handover import Champion, name_champion, read_champion, stage_bundle
+from cracks.errors import BundleError, ServiceError, TrackingError
+from cracks.handover import (
+    Champion,
+    name_champion,
+    open_champion,
+    read_champion,
+    stage_bundle,
+)
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report
@@ -32,9 +38,8 @@ def promote(params: Params, paths: Paths, version: str) -> Report:
         raise TrackingError(
             f"{tracking.model_name} has no version {version}. `cracks models` lists them."
         )
-    in_service = read_champion(paths.service)
-    digest = chosen.tags.get(BUNDLE_TAG)
-    if in_service and (in_service.run_id, in_service.bundle_digest) == (chosen.run_id, digest):
+    in_service = _in_service(paths)
+    if in_service and in_service.run_id == chosen.run_id and _is_sound(paths):
         tracking.set_champion(version)
         return {"version": version, "changed": False, "previous": in_service.version}
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
@@ -57,6 +62,21 @@ def promote(params: Params, paths: Paths, version: str) -> Report:
         "changed": True,
         "previous": in_service.version if in_service else None,
     }
+
+
+def _in_service(paths: Paths) -> Champion | None:
+    try:
+        return read_champion(paths.service)
+    except ServiceError:
+        return None  # damaged: promoting writes it anew
+
+
+def _is_sound(paths: Paths) -> bool:
+    try:
+        open_champion(paths.service)
+    except BundleError:
+        return False
+    return True
 
 
 def _checked_bundle(tracking: Tracking, chosen: ModelVersion, folder: Path) -> Bundle:

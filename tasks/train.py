@@ -7,8 +7,9 @@ import numpy as np
 from cracks.features import SplitFeatures, split_features
 from cracks.figures import draw_augmentation, draw_layers, draw_learning_curves
 from cracks.model.architectures import ARCHITECTURES, build_classifier, build_trainable
+from cracks.model.reproducibility import make_reproducible
 from cracks.model.storage import layers_of, load_model, save_model, summary_of
-from cracks.model.training import Examples, augmented, fit, make_reproducible
+from cracks.model.training import Examples, augmented, fit
 from cracks.outputs import replacing, write_text
 from cracks.params import Params
 from cracks.paths import Paths

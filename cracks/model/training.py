@@ -25,12 +25,6 @@ class Examples:
     labels: npt.NDArray[np.float32]
 
 
-def make_reproducible(seed: int) -> None:
-    """Fix every seed and the order of floating-point sums, so that a training can be repeated."""
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-
-
 def fit(
     model: keras.Model,
     train: Examples,

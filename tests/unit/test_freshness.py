@@ -79,6 +79,7 @@ def test_weights_are_fresh_until_their_file_changes(paths: Paths, relative: bool
 
 @pytest.mark.parametrize("weights", ["none", "imagenet"])
 def test_named_weights_are_always_fresh(paths: Paths, weights: str) -> None:
+    write_files(paths.root, {weights: b"a file of that name"})
     assert not outside_input_changed("featurize", _featurized(paths, weights, None), paths)
 
 

@@ -57,8 +57,10 @@ def test_the_allowed_drop_itself_is_allowed_and_more_is_not(
 
 
 def test_rounding_does_not_decide() -> None:
-    # 0.97 - 0.005 is a little more than 0.965 in binary numbers.
-    assert decide(SOUND | {"accuracy": 0.965}, SOUND | {"accuracy": 0.97}, LIMITS).accepted
+    limits = LIMITS.model_copy(update={"max_recall_drop": 0.1})
+    new, old = 0.82, 0.92
+    assert new < old - limits.max_recall_drop  # in binary numbers, though not in truth
+    assert decide(SOUND | {"recall": new}, SOUND | {"recall": old}, limits).accepted
 
 
 def test_a_refusal_names_every_broken_limit_with_its_numbers() -> None:
