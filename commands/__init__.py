@@ -6,6 +6,9 @@ import sys
 
 from cracks.errors import CracksError
 
+#: What a shell reports of a process that Ctrl-C ended.
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run `cracks`; exit with 0 when done, 1 for a refusal, 2 for wrong usage, 130 on Ctrl-C."""
@@ -15,6 +18,7 @@ def main() -> None:
         app()
     except CracksError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-written was left", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("Interrupted. Nothing half-written was left; run it again.", file=sys.stderr)
+        raise

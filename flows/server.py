@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import socket
 import subprocess
@@ -25,7 +26,7 @@ START_TIMEOUT, END_TIMEOUT = 120.0, 10.0
 
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """Use the configured Prefect server, or start one in PREFECT_HOME and end it afterwards.
+    """Use the configured Prefect server, or start one that ends with this process.
 
     Prefect would start one by itself, but in the terminal's process group: Ctrl-C ends that server
     first, and the flow then waits a minute to tell it so.
@@ -47,12 +48,11 @@ def prefect_server() -> Iterator[None]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            _wait_until_it_answers(process, url, log)
-            with temporary_settings({PREFECT_API_URL: url}):
-                yield
-        finally:
-            _end(process)
+        # Python calls this after Prefect's threads have sent their last events.
+        atexit.register(_end, process)
+        _wait_until_it_answers(process, url, log)
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield
 
 
 def _free_port() -> int:

@@ -1,1 +1,1 @@
-"""One real tool each; a package, so that a file may be named as its neighbour among the unit tests."""
+"""One real tool each; a package, so that files may be named as those of the unit tests."""

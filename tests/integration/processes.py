@@ -27,13 +27,16 @@ SETTINGS = ("CRACKS_", "DVC_", "GIT_", "KERAS_", "MLFLOW_", "PREFECT_", "PYTHON"
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of this process without settings of the tools, and `variables`."""
+    """Return the environment of this process without settings of the tools, and `variables`.
+
+    Python finds the code of this checkout, wherever the project is installed from.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     kept["PATH"] = os.pathsep.join([str(TOOLS), kept.get("PATH", os.defpath)])
     # UV_CACHE_DIR is a place and decides nothing but the time that is taken.
     kept |= {name: os.environ[name] for name in ("UV_CACHE_DIR",) if name in os.environ}
     quiet = {"DO_NOT_TRACK": "true", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **quiet, **variables}
+    return {**kept, **quiet, "PYTHONPATH": str(CHECKOUT), **variables}
 
 
 def free_port() -> int:
@@ -46,7 +49,7 @@ def free_port() -> int:
 def wait_until(
     condition: Callable[[], Found], what: str, *, timeout: float = 30, interval: float = 0.05
 ) -> Found:
-    """Return what `condition` returns as soon as it is true; fail, saying `what`, if it never is."""
+    """Return what `condition` returns as soon as it is true; fail, saying `what`, if never."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         if time.monotonic() > deadline:

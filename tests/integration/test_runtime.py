@@ -15,7 +15,6 @@ from cracks.runtime import Network
 
 from .bundles import write_network
 from .conftest import StartProcess
-from .processes import CHECKOUT
 
 pytestmark = pytest.mark.integration
 
@@ -88,9 +87,7 @@ def test_a_batch_whose_making_fails_leaves_the_network_usable(
 def test_creating_and_freeing_networks_never_hangs(start: StartProcess, model: Path) -> None:
     # Callbacks of OpenVINO's AsyncInferQueue want Python's lock while freeing waits for them with
     # that lock held: about one process in ten would stand still for ever.
-    process = start(
-        [sys.executable, "-c", CREATE_AND_FREE, model], variables={"PYTHONPATH": str(CHECKOUT)}
-    )
+    process = start([sys.executable, "-c", CREATE_AND_FREE, model])
     assert process.wait(90) == 0, process.log
     assert process.stdout.splitlines()[-1] == "49"
 

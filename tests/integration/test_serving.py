@@ -1,4 +1,4 @@
-"""The HTTP service and `cracks predict` over a real folder of bundles, in processes of their own."""
+"""The HTTP service and `cracks predict` on a real folder of bundles, each in its own process."""
 
 from __future__ import annotations
 
@@ -270,6 +270,10 @@ class Client(threading.Thread):
             except httpx.HTTPError as error:
                 self.failures.append(str(error))
 
+    def wait_for_version(self, version: str) -> None:
+        what = f"an answer of version {version}"
+        wait_until(lambda: self.answers[-1]["model_version"] == version, what)
+
     def stop(self) -> None:
         self._enough.set()
         self.join(30)
@@ -286,10 +290,7 @@ def test_no_request_fails_while_champions_change_and_each_version_explains_its_s
         for version in ("2", "3"):
             bundle = make_bundle(tmp_path / f"v{version}", factors[version])
             hand_over(service.folder, bundle, version)
-            wait_until(
-                lambda version=version: client.answers[-1]["model_version"] == version,
-                f"an answer of version {version}",
-            )
+            client.wait_for_version(version)
     finally:
         client.stop()
     assert client.failures == []
@@ -489,7 +490,9 @@ def test_without_a_champion_the_command_line_says_what_to_do_in_one_line(
     assert "`cracks train`" in line
 
 
-@pytest.mark.parametrize("content", [None, b"no image", BRIGHT[:300]], ids=["absent", "text", "cut"])
+@pytest.mark.parametrize(
+    "content", [None, b"no image", BRIGHT[:300]], ids=["absent", "text", "cut"]
+)
 def test_an_unreadable_image_is_named_in_one_line(
     start: StartProcess, workspace: Path, shared: Service, images: list[Path], content: bytes | None
 ) -> None:

@@ -36,8 +36,9 @@ PIPELINE_ONLY = {
 }
 
 LIST_PACKAGES = """
-import importlib.metadata, json
-print(json.dumps([one.name.lower().replace("_", "-") for one in importlib.metadata.distributions()]))
+import json
+from importlib.metadata import distributions
+print(json.dumps([one.name.lower().replace("_", "-") for one in distributions()]))
 """
 
 
@@ -48,7 +49,7 @@ class ServingEnvironment:
 
     @property
     def packages(self) -> set[str]:
-        command = [self.python, "-c", LIST_PACKAGES]
+        command = [str(self.python), "-c", LIST_PACKAGES]
         listed = subprocess.run(command, env=environment(), check=True, capture_output=True)
         return set(json.loads(listed.stdout))
 
@@ -87,8 +88,8 @@ def service(
     program = "import commands; commands.main()"
     process = start(
         [installed.python, "-c", program, "-C", workspace, "serve", "--port", "0", "--json"],
-        variables={"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
-        cwd=workspace,  # so that the checkout is found through PYTHONPATH alone
+        variables={"PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=workspace,
         name="cracks serve",
     )
     url = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
@@ -121,7 +122,7 @@ def test_predict_on_the_command_line_runs_there_too(
     program = "import commands; commands.main()"
     process = start(
         [installed.python, "-c", program, "-C", workspace, "predict", image, "--json"],
-        variables={"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+        variables={"PYTHONDONTWRITEBYTECODE": "1"},
         cwd=workspace,
     )
     assert process.wait(30) == 0, process.log
