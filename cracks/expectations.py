@@ -17,6 +17,8 @@ from cracks.reports import Report
 if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.core import ExpectationSuite
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent import PandasDatasource
     from great_expectations.expectations.expectation import Expectation
 
 #: Example rows named for each broken expectation.
@@ -119,42 +121,65 @@ def run_validation(
         `expectations`: name, severity, success, expected, observed, examples.
 
     """
-    # Read by the library when it is imported.
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    context.add_data_docs_site("workspace", _site(docs))
+    context = _context(docs)
     source = context.data_sources.add_pandas("workspace")
-    parts = {
-        "manifest": (manifest, "label", expectations_on_manifest(validate, ingest)),
-        "files": (files, "reason", expectations_on_files(validate)),
-    }
-    rows: list[dict[str, Any]] = []
-    for name, (frame, shown, expectations) in parts.items():
-        batches = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-        suite = context.suites.add(_suite(name, expectations))
-        definition = gx.ValidationDefinition(name=name, data=batches, suite=suite)
-        context.validation_definitions.add(definition)
-        checkpoint = gx.Checkpoint(
-            name=name,
-            validation_definitions=[definition],
-            result_format={
-                "result_format": "SUMMARY",
-                "unexpected_index_column_names": ["path", shown],
-                "partial_unexpected_count": EXAMPLES,
-            },
-        )
-        result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
-        (outcome,) = result.run_results.values()
-        rows += [_row(single.to_json_dict()) for single in outcome.results]
+    rows = [
+        *_checked(
+            context, source, "manifest", manifest, expectations_on_manifest(validate, ingest)
+        ),
+        *_checked(context, source, "files", files, expectations_on_files(validate)),
+    ]
     context.build_data_docs()
     pages = sorted(docs.glob("validations/**/*.html"))
     overview = overview_page(rows, [str(page.relative_to(docs)) for page in pages])
     write_text(docs / "overview.html", overview)
     broken = [row for row in rows if not row["success"] and row["severity"] == "critical"]
     return {"success": not broken, "patches": len(manifest), "expectations": rows}
+
+
+def _context(docs: Path) -> EphemeralDataContext:
+    # Read by the library when it is imported.
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+    )
+
+    # By default each context leaves a folder of its own in the system's temporary folder.
+    defaults = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    config = DataContextConfig(store_backend_defaults=defaults)
+    context = gx.get_context(mode="ephemeral", project_config=config)
+    context.variables.progress_bars = {"globally": False}
+    context.add_data_docs_site("workspace", _site(docs))
+    return context
+
+
+def _checked(
+    context: EphemeralDataContext,
+    source: PandasDatasource,
+    name: str,
+    frame: pd.DataFrame,
+    expectations: dict[str, Expectation],
+) -> list[dict[str, Any]]:
+    import great_expectations as gx
+
+    batches = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+    suite = context.suites.add(_suite(name, expectations))
+    definition = gx.ValidationDefinition(name=name, data=batches, suite=suite)
+    context.validation_definitions.add(definition)
+    shown = "reason" if "reason" in frame else "label"
+    result_format = {
+        "result_format": "SUMMARY",
+        "unexpected_index_column_names": ["path", shown],
+        "partial_unexpected_count": EXAMPLES,
+    }
+    checkpoint = gx.Checkpoint(
+        name=name, validation_definitions=[definition], result_format=result_format
+    )
+    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
+    (outcome,) = result.run_results.values()
+    return [_row(single.to_json_dict()) for single in outcome.results]
 
 
 def expectations_table(expectations: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+from cracks.terminal import terminal
 
 #: Takes how many more are done.
 Advance = Callable[[int], None]
@@ -27,15 +30,19 @@ LINE_INTERVAL = 5.0
 def progress(total: int, description: str, unit: str) -> Iterator[Advance]:
     """Yield a function to call with the number of things that were just done.
 
-    What is shown goes to standard error: how many of `total`, and `unit` per second.
+    What is shown goes to the terminal, or to standard error: how many of `total`, and `unit` per
+    second.
     """
-    show = _bar if sys.stderr.isatty() else _lines
-    with show(total, description, unit) as advance:
-        yield advance
+    with terminal() as screen:
+        shown = (
+            _bar(screen, total, description, unit) if screen else _lines(total, description, unit)
+        )
+        with shown as advance:
+            yield advance
 
 
 @contextmanager
-def _bar(total: int, description: str, unit: str) -> Iterator[Advance]:
+def _bar(screen: TextIO, total: int, description: str, unit: str) -> Iterator[Advance]:
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -44,7 +51,7 @@ def _bar(total: int, description: str, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     start, done = time.monotonic(), 0
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(file=screen), transient=True) as bar:
         task = bar.add_task(description, total=total, rate="")
 
         def advance(count: int) -> None:

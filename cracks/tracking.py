@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cracks.bundle import open_bundle
 from cracks.errors import TrackingError, TrackingUnavailable
 from cracks.paths import Paths
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "concrete-crack-training"
 CHAMPION = "champion"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 #: Lets the MLflow UI open with the pages for model training, not with those for chat agents.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -88,8 +90,6 @@ class Tracking:
         if self.uri.startswith("sqlite:"):
             paths.local_tracking.mkdir(parents=True, exist_ok=True)
             self._artifacts = (paths.local_tracking / "artifacts").as_uri()
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
         with _explained(self.uri):
             self._client: MlflowClient = mlflow.MlflowClient(self.uri, self.uri)
             self._experiment = self._experiment_id()
@@ -117,7 +117,8 @@ class Tracking:
             TrackingError: the store refused.
 
         """
-        with _explained(self.uri):
+        open_bundle(record.bundle)
+        with _explained(self.uri), _current(self.uri):
             tags = {
                 "mlflow.runName": record.name,
                 "mlflow.user": getpass.getuser(),
@@ -209,7 +210,7 @@ class Tracking:
         import mlflow
 
         shortened = {key: value[:LONGEST_TAG] for key, value in tags.items()}
-        with _explained(self.uri):
+        with _explained(self.uri), _current(self.uri):
             # Not the client's `create_model_version`: it does not find the model of a run.
             created = mlflow.register_model(
                 f"runs:/{run_id}/model", self.model_name, tags=shortened
@@ -267,7 +268,7 @@ class Tracking:
 
 def tracking_uri(paths: Paths) -> str:
     """Return MLFLOW_TRACKING_URI, or the URI of the sqlite database in the workspace."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
+    given = os.environ.get(URI_VARIABLE)
     return given or f"sqlite:///{paths.local_tracking / 'mlflow.db'}"
 
 
@@ -306,6 +307,24 @@ def _requirements() -> list[str]:
 
 
 @contextmanager
+def _current(uri: str) -> Iterator[None]:
+    """Point MLflow's global functions at `uri`, and back, the variable that they set too."""
+    import mlflow
+
+    variable = os.environ.get(URI_VARIABLE)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        os.environ.pop(URI_VARIABLE, None)
+        if variable is not None:
+            os.environ[URI_VARIABLE] = variable
+
+
+@contextmanager
 def _explained(uri: str) -> Iterator[None]:
     """Turn what MLflow and its HTTP client raise into this project's errors."""
     import requests
@@ -319,6 +338,8 @@ def _explained(uri: str) -> Iterator[None]:
     except MlflowException as error:
         first_line = str(error).splitlines()[0] if str(error) else "no reason given"
         status = error.get_http_status_code()
+        if "too many 500 error responses" in str(error):
+            raise TrackingError(f"The MLflow server {where} fails (500). See its log.") from error
         unreachable = "Max retries exceeded" in str(error) or "Connection" in first_line
         if unreachable or (uri.startswith("http") and status in (429, 502, 503, 504)):
             raise TrackingUnavailable(_unreachable(where)) from error

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from cracks.digests import digest_of_file
 from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
 from cracks.paths import Paths
+from cracks.terminal import TERMINAL
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def run_stage(paths: Paths, stage: str, *, force: bool = False) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
         message = Path(folder) / "message"
-        command = ["repro", "--quiet", "--single-item", *(["--force"] if force else []), stage]
+        command = ["repro", "--single-item", *(["--force"] if force else []), stage]
         code, output = _dvc(paths, command, {MESSAGE_FILE: str(message)})
         if code == 0:
             return
@@ -108,27 +109,30 @@ def run_stage(paths: Paths, stage: str, *, force: bool = False) -> None:
 
 
 def _dvc(paths: Paths, command: list[str], variables: dict[str, str]) -> tuple[int, str]:
-    """Run dvc; pass its standard error on, to the terminal as it is, else line by line."""
+    """Run dvc; pass its standard error on line by line, and return it with the exit code."""
     # The stages' `python` must be the one that runs now, whether or not its folder is on the path.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    on_terminal = sys.stderr.isatty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *command],
-        cwd=paths.root,
-        env={**os.environ, "PATH": path, **variables},
-        stdout=sys.stderr,
-        stderr=None if on_terminal else subprocess.PIPE,
-        text=True,
-    )
+    terminal = {TERMINAL: os.ttyname(sys.stderr.fileno())} if sys.stderr.isatty() else {}
     lines = []
-    try:
-        for line in process.stderr or ():
-            logger.info(line.rstrip())
-            lines.append(line)
-        return process.wait(), "".join(lines)
-    except BaseException:
-        _let_end(process)
-        raise
+    with subprocess.Popen(
+        # -P: a file of the workspace must not take the place of a module that dvc imports.
+        [sys.executable, "-P", "-m", "dvc", *command],
+        cwd=paths.root,
+        env={**os.environ, "PATH": path, **variables, **terminal},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            for line in process.stderr or ():
+                lines.append(line)
+                if not line.startswith("ERROR: "):  # these become the message of the refusal
+                    logger.info(line.rstrip())
+            return process.wait(), "".join(lines)
+        except BaseException:
+            _let_end(process)
+            raise
 
 
 def _let_end(process: subprocess.Popen[str]) -> None:

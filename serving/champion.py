@@ -40,22 +40,22 @@ class ChampionWatch:
         A champion that cannot be loaded is refused once and told of in `problem`; the present
         one, if any, goes on answering.
         """
+        named: Champion | None = None
         try:
             named = read_champion(self._service)
-        except CracksError as error:
-            self.problem = str(error)
-            return
-        in_service = self.current.champion if self.current else None
-        if named in (in_service, self._refused) and named is not None:
-            return
-        try:
+            if self.current and named == self.current.champion:
+                self.problem = self._refused = None
+                return
+            if named is not None and named == self._refused:
+                return
             champion, bundle = open_champion(self._service)
             self.current = InService(champion, Classifier(bundle))
-            self.problem = None
+            self.problem = self._refused = None
             logger.info("version %s of %s answers", champion.version, champion.model_name)
-        except CracksError as error:
+        except (CracksError, OSError) as error:
+            if str(error) != self.problem:
+                logger.error("%s", error)
             self._refused, self.problem = named, str(error)
-            logger.error("%s", error)
 
     async def follow(self) -> None:
         """Look again and again, until cancelled; loading never blocks an answer."""

@@ -10,7 +10,6 @@ import numpy as np
 from cracks.digests import digest_of_file
 from cracks.features import compute_features, features_file
 from cracks.model.architectures import NAMED_WEIGHTS, build_featurizer
-from cracks.model.reproducibility import make_reproducible
 from cracks.model.storage import convert_model, save_model
 from cracks.outputs import replacing
 from cracks.params import Params
@@ -20,9 +19,6 @@ from cracks.reports import Report
 from cracks.runtime import Network
 from cracks.shards import count_rows, iterate_contents
 
-#: Decides the weights of a backbone that has none (`featurize.weights: none`).
-INITIAL_SEED = 0
-
 
 def featurize(params: Params, paths: Paths) -> Report:
     """Run the frozen half of the network over all shards, in OpenVINO.
@@ -31,7 +27,6 @@ def featurize(params: Params, paths: Paths) -> Report:
         WeightsError: `featurize.weights` is missing, damaged, or of another architecture.
 
     """
-    make_reproducible(INITIAL_SEED)
     size, weights = params.ingest.patch_size, params.featurize.weights
     featurizer = build_featurizer(params.featurize, size)
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:

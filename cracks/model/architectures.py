@@ -5,6 +5,7 @@ A classifier is both in a row, from raw uint8 pixels to one score, so no caller 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,36 +87,49 @@ def _mobilenetv2_featurizer(params: FeaturizeParams, patch_size: int) -> keras.M
 
 
 def _mobilenetv2(params: FeaturizeParams) -> keras.Model:
-    shape = (params.image_size, params.image_size, 3)
-    weights = params.weights
-    is_file = weights not in NAMED_WEIGHTS
-    if is_file and not Path(weights).expanduser().is_file():
+    weights, name = params.weights, params.architecture
+    if weights == NO_WEIGHTS:
+        raise WeightsError(
+            f"featurize.weights: the backbone {name} stays frozen, and without weights there is "
+            "nothing to learn from. Write `weights: imagenet`, or a file of weights."
+        )
+    file = Path(weights).expanduser()
+    if weights != IMAGENET and not file.is_file():
         raise WeightsError(
             f"featurize.weights: there is no file {weights}. Give a file of Keras weights of "
-            f"{params.architecture} without its top, `imagenet`, or `none`."
+            f"{name} without its top, or `imagenet`."
         )
     try:
         backbone = keras.applications.MobileNetV2(
-            input_shape=shape,
+            input_shape=(params.image_size, params.image_size, 3),
             include_top=False,
             weights=IMAGENET if weights == IMAGENET else None,
             pooling="avg",
         )
-        if is_file:
-            backbone.load_weights(Path(weights).expanduser())
+        if weights != IMAGENET:
+            backbone.load_weights(file)
     except Exception as error:  # Keras, h5py and urllib raise many kinds, bare Exception too
+        if weights == IMAGENET:
+            _forget_download("mobilenet_v2_weights_*")
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"featurize.weights: {weights} cannot be loaded into {params.architecture}: {reason}. "
+            f"featurize.weights: {weights} cannot be loaded into {name}: {reason}. "
             "Check that the file is whole and of this architecture, and the network for `imagenet`."
         ) from error
     return backbone
 
 
+def _forget_download(pattern: str) -> None:
+    """Remove what Keras keeps of a download that proved useless: it would take it again."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    for file in (home / "models").glob(pattern):
+        file.unlink()
+
+
 def _probe(_: int, dropout: float) -> keras.Model:
     """Return a logistic regression on the 1,280 features of MobileNetV2."""
     features = keras.Input((1280,), name="features")
-    kept = layers.Dropout(dropout)(features)
+    kept = layers.Dropout(dropout, name="dropout")(features)
     score = layers.Dense(1, activation="sigmoid", name="score")(kept)
     return keras.Model(features, score, name="trainable")
 
@@ -134,7 +148,7 @@ def _cnn(image_size: int, dropout: float) -> keras.Model:
         x = layers.ReLU(name=f"relu{block}")(x)
         x = layers.MaxPooling2D(name=f"pool{block}")(x)
     x = layers.GlobalMaxPooling2D(name="global_pool")(x)
-    x = layers.Dropout(dropout)(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
     score = layers.Dense(1, activation="sigmoid", name="score")(x)
     return keras.Model(features, score, name="trainable")
 

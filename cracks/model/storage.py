@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -34,9 +35,20 @@ def _without_dates(dated: Path, undated: Path) -> None:
     with zipfile.ZipFile(dated) as source, zipfile.ZipFile(undated, "w") as target:
         for name in sorted(source.namelist()):
             content = source.read(name)
+            if name == "config.json":
+                content = json.dumps(_without_addresses(json.loads(content))).encode()
             if name == "metadata.json":
                 content = json.dumps(json.loads(content) | {"date_saved": ""}).encode()
             target.writestr(zipfile.ZipInfo(name, FIXED_TIME), content)
+
+
+def _without_addresses(config: Any) -> Any:
+    # Keras writes the memory address of each shared object, which differs in every process.
+    if isinstance(config, dict):
+        return {k: _without_addresses(v) for k, v in config.items() if k != "shared_object_id"}
+    if isinstance(config, list):
+        return [_without_addresses(v) for v in config]
+    return config
 
 
 def load_model(path: Path) -> keras.Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from cracks.params import AugmentParams, TrainParams
+from cracks.terminal import terminal
 
 Features = npt.NDArray[Any]
 
@@ -55,20 +56,21 @@ def fit(
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
     )
-    history = model.fit(
-        batches(train, params, augment),
-        validation_data=batches(validation, params),
-        epochs=params.epochs,
-        verbose=0,
-        shuffle=False,  # the data set shuffles itself
-        callbacks=[
-            keras.callbacks.EarlyStopping(
-                "val_loss", patience=params.patience, restore_best_weights=True
-            ),
-            keras.callbacks.TensorBoard(logs, write_graph=False),
-            _Progress(params.epochs),
-        ],
-    ).history
+    with terminal() as screen:
+        history = model.fit(
+            batches(train, params, augment),
+            validation_data=batches(validation, params),
+            epochs=params.epochs,
+            verbose=0,
+            shuffle=False,  # the data set shuffles itself
+            callbacks=[
+                keras.callbacks.EarlyStopping(
+                    "val_loss", patience=params.patience, restore_best_weights=True
+                ),
+                keras.callbacks.TensorBoard(logs, write_graph=False),
+                _Progress(params.epochs, screen),
+            ],
+        ).history
     return [
         {"epoch": float(epoch + 1)}
         | {name: float(values[epoch]) for name, values in history.items()}
@@ -129,9 +131,9 @@ def score(model: keras.Model, features: Features, batch_size: int = 256) -> npt.
 class _Progress(keras.callbacks.Callback):
     """One line an epoch, overwritten on a terminal."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, screen: TextIO | None) -> None:
         super().__init__()
-        self._epochs = epochs
+        self._epochs, self._screen = epochs, screen
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
@@ -140,9 +142,9 @@ class _Progress(keras.callbacks.Callback):
             f"loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}, "
             f"validation accuracy {logs['val_accuracy']:.4f}"
         )
-        end = "\r" if sys.stderr.isatty() else "\n"
-        print(line, end=end, file=sys.stderr, flush=True)
+        end = "\r" if self._screen else "\n"
+        print(line, end=end, file=self._screen or sys.stderr, flush=True)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
+        if self._screen:
+            print(file=self._screen)

@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from integration.processes import CHECKOUT, TOOLS, RunningProcess, environment, free_port
+from processes import CHECKOUT, TOOLS, clone_working_tree, environment
+from servers import PrefectServer
 
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
 
@@ -62,7 +62,8 @@ class Workspace:
         return {
             str(path.relative_to(self.root)): path.read_bytes()
             for path in sorted(self.root.rglob("*"))
-            if path.is_file() and not {".git", "tmp", "__pycache__"} & set(path.parts)
+            if path.is_file()
+            and not {".git", "tmp", "__pycache__"} & set(path.relative_to(self.root).parts)
         }
 
     def _run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -77,60 +78,14 @@ class Workspace:
         )
 
 
-def clone_working_tree(target: Path) -> Path:
-    """Make `target` a git repository of the files that git tracks or would track here."""
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in filter(None, names):
-        if (CHECKOUT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes((CHECKOUT / name).read_bytes())
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "as it stands"]):
-        subprocess.run(["git", *arguments], cwd=target, check=True)
-    return target
-
-
-@pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Start one real Prefect server for all workspaces; each would else start its own."""
-    port = free_port()
-    home = {"PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
-    address = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", **home}
-    server = RunningProcess(
-        [TOOLS / "prefect", "server", "start", "--port", str(port)],
-        tmp_path_factory.mktemp("prefect-logs"),
-        variables={**home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
-    )
-    try:
-        server.wait_until(
-            lambda: _answers(f"{address['PREFECT_API_URL']}/health"), "Prefect", timeout=90
-        )
-        yield address
-    finally:
-        server.end()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
-
-
 @pytest.fixture(scope="module")
 def make_workspace(
-    tmp_path_factory: pytest.TempPathFactory, prefect_server: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServer
 ) -> Callable[[], Workspace]:
     """Return a function that makes another workspace."""
 
     def make() -> Workspace:
         root = clone_working_tree(tmp_path_factory.mktemp("workspace"))
-        return Workspace(root, prefect_server)
+        return Workspace(root, prefect_server.variables)
 
     return make

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from e2e.conftest import clone_working_tree
-from integration.processes import environment
+from processes import clone_working_tree, environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

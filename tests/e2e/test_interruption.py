@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from e2e.conftest import Workspace
-from integration.processes import TOOLS, RunningProcess
+from processes import TOOLS, RunningProcess
 
 pytestmark = pytest.mark.e2e
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-
-from .conftest import StartProcess
-from .processes import CHECKOUT, TOOLS, RunningProcess, free_port, wait_until
+from processes import CHECKOUT, RunningProcess, StartProcess, wait_until
+from servers import PrefectServer
 
 pytestmark = pytest.mark.integration
 
@@ -58,79 +54,23 @@ sys.exit(1)
 """
 
 
-@dataclass(frozen=True)
-class PrefectServer:
-    url: str
-    home: Path
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What a process needs to use this server and no other."""
-        return {
-            "PREFECT_API_URL": self.url,
-            "PREFECT_HOME": str(self.home),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
-
-    def find(self, what: str, **conditions: Any) -> list[dict[str, Any]]:
-        response = httpx.post(f"{self.url}/{what}/filter", json=conditions, timeout=10)
-        response.raise_for_status()
-        found: list[dict[str, Any]] = response.json()
-        return found
-
-    def flow_run(self, run_id: str) -> dict[str, Any]:
-        (run,) = self.find("flow_runs", flow_runs={"id": {"any_": [run_id]}})
-        return run
-
-    def logs(self, run_id: str) -> list[str]:
-        return [line["message"] for line in self.find("logs", logs=_of_run(run_id))]
-
-    def task_runs(self, run_id: str) -> list[dict[str, Any]]:
-        return self.find("task_runs", flow_runs={"id": {"any_": [run_id]}})
-
-
-def _of_run(run_id: str) -> dict[str, Any]:
-    return {"flow_run_id": {"any_": [run_id]}}
-
-
-@pytest.fixture(scope="session")
-def server(
-    start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
-) -> PrefectServer:
-    port, place = free_port(), tmp_path_factory.mktemp("prefect")
-    server = PrefectServer(f"http://127.0.0.1:{port}/api", place / "client")
-    variables = server.variables | {"PREFECT_HOME": str(place / "server")}
-    del variables["PREFECT_API_URL"]
-    process = start_for_session(
-        [TOOLS / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        variables=variables,
-        cwd=place,
-        name="prefect server",
-    )
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{server.url}/health", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    process.wait_until(answers, "the Prefect server", timeout=90)
-    return server
-
-
 # --- schedules ------------------------------------------------------------------------------------
 
 
 def test_a_cron_schedule_gets_runs(
-    server: PrefectServer, start: StartProcess, tmp_path: Path
+    prefect_server: PrefectServer, start: StartProcess, tmp_path: Path
 ) -> None:
     # With SQLAlchemy 2.1 nothing ever appears, and nothing says so but the log of the server.
     (tmp_path / "tick.py").write_text(DEPLOY_TICK)
-    deploy = start([sys.executable, tmp_path / "tick.py"], variables=server.variables, cwd=tmp_path)
+    deploy = start(
+        [sys.executable, tmp_path / "tick.py"], variables=prefect_server.variables, cwd=tmp_path
+    )
     assert deploy.wait(60) == 0, deploy.log
     deployment = {"id": {"any_": [deploy.stdout.split()[-1]]}}
     runs = wait_until(
-        lambda: server.find("flow_runs", deployments=deployment), "a scheduled run", interval=0.5
+        lambda: prefect_server.find("flow_runs", deployments=deployment),
+        "a scheduled run",
+        interval=0.5,
     )
     assert {run["state_type"] for run in runs} == {"SCHEDULED"}
     assert all(run["auto_scheduled"] for run in runs)
@@ -155,19 +95,19 @@ def end_of(training: RunningProcess) -> str:
 
 
 def test_training_outside_a_workspace_fails_with_one_line_and_no_traceback(
-    server: PrefectServer, start: StartProcess, tmp_path: Path
+    prefect_server: PrefectServer, start: StartProcess, tmp_path: Path
 ) -> None:
     folder = tmp_path / "photographs"
     folder.mkdir()
-    run_id = end_of(begin_training(server, start, folder))
-    run = server.flow_run(run_id)
+    run_id = end_of(begin_training(prefect_server, start, folder))
+    run = prefect_server.flow_run(run_id)
     assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
     message = run["state"]["message"]
     assert message.startswith(f"{folder} is no workspace")
     assert "\n" not in message
-    logs = wait_until(lambda: server.logs(run_id), "the log of the run")
+    logs = wait_until(lambda: prefect_server.logs(run_id), "the log of the run")
     assert not any("Traceback" in line for line in logs)
-    assert server.task_runs(run_id) == []
+    assert prefect_server.task_runs(run_id) == []
 
 
 @pytest.fixture
@@ -184,36 +124,38 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def test_a_stage_that_refuses_ends_the_flow_with_its_one_line_and_is_not_tried_again(
-    server: PrefectServer, start: StartProcess, workspace: Path
+    prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:
-    run_id = end_of(begin_training(server, start, workspace))
-    run = server.flow_run(run_id)
+    run_id = end_of(begin_training(prefect_server, start, workspace))
+    run = prefect_server.flow_run(run_id)
     assert (run["state_type"], run["state"]["message"]) == ("FAILED", REFUSAL)
-    (ingest,) = wait_until(lambda: server.task_runs(run_id), "the task run")
+    (ingest,) = wait_until(lambda: prefect_server.task_runs(run_id), "the task run")
     assert ingest["name"].startswith("ingest")
     assert (ingest["state_type"], ingest["run_count"]) == ("FAILED", 1)
-    logs = wait_until(lambda: server.logs(run_id), "the log of the run")
+    logs = wait_until(lambda: prefect_server.logs(run_id), "the log of the run")
     assert not any("Traceback" in line for line in logs)
 
 
 def test_a_busy_workspace_is_told_of_and_tried_again_until_it_is_free(
-    server: PrefectServer, start: StartProcess, workspace: Path
+    prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:
     other = start(
-        [sys.executable, "-c", HOLD_THE_LOCK_OF_DVC, workspace], variables=server.variables
+        [sys.executable, "-c", HOLD_THE_LOCK_OF_DVC, workspace], variables=prefect_server.variables
     )
     other.wait_until(lambda: "held" in other.stdout, "the lock")
-    training = begin_training(server, start, workspace)
+    training = begin_training(prefect_server, start, workspace)
     busy = f"Another dvc command runs in {workspace}. Wait until it ends. Trying again in a moment."
-    training.wait_until(lambda: busy in told(server), "the report of a busy workspace", timeout=60)
+    training.wait_until(
+        lambda: busy in told(prefect_server), "the report of a busy workspace", timeout=60
+    )
     other.end()
 
     run_id = end_of(training)
     # Free again, the stage came to its own refusal.
-    assert server.flow_run(run_id)["state"]["message"] == REFUSAL
-    (ingest,) = wait_until(lambda: server.task_runs(run_id), "the task run")
+    assert prefect_server.flow_run(run_id)["state"]["message"] == REFUSAL
+    (ingest,) = wait_until(lambda: prefect_server.task_runs(run_id), "the task run")
     assert ingest["run_count"] >= 2
-    assert busy in server.logs(run_id)
+    assert busy in prefect_server.logs(run_id)
 
 
 def told(server: PrefectServer) -> set[str]:
@@ -221,15 +163,15 @@ def told(server: PrefectServer) -> set[str]:
 
 
 def test_a_workspace_that_stays_busy_ends_the_flow_with_one_line(
-    server: PrefectServer, start: StartProcess, workspace: Path
+    prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:
     hold = "from pathlib import Path; from cracks.paths import Paths; import cracks.versioning as v"
     hold += "\nimport sys, time\nwith v.locked_workspace(Paths(Path(sys.argv[1]))):"
     hold += "\n    print('held', flush=True); time.sleep(120)"
-    other = start([sys.executable, "-c", hold, workspace], variables=server.variables)
+    other = start([sys.executable, "-c", hold, workspace], variables=prefect_server.variables)
     other.wait_until(lambda: "held" in other.stdout, "the lock")
-    run_id = end_of(begin_training(server, start, workspace))
-    run = server.flow_run(run_id)
+    run_id = end_of(begin_training(prefect_server, start, workspace))
+    run = prefect_server.flow_run(run_id)
     assert run["state_type"] == "FAILED"
     assert run["state"]["message"].startswith(f"Another run works in {workspace}")
-    assert not any("Traceback" in line for line in server.logs(run_id))
+    assert not any("Traceback" in line for line in prefect_server.logs(run_id))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import StartProcess
 
 from cracks.errors import BundleError
 from cracks.images import Pixels
 from cracks.runtime import Network
 
 from .bundles import write_network
-from .conftest import StartProcess
 
 pytestmark = pytest.mark.integration
 

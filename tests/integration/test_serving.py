@@ -13,14 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import TOOLS, RunningProcess, StartProcess, wait_until
 
 from cracks.handover import POINTER, name_champion, stage_bundle
 from serving.app import LARGEST_UPLOAD, MOST_FILES
 from serving.champion import ChampionWatch
 
 from .bundles import champion_of, grey_image, hand_over, make_bundle
-from .conftest import StartProcess
-from .processes import TOOLS, RunningProcess, wait_until
 
 pytestmark = pytest.mark.integration
 

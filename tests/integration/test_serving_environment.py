@@ -11,10 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from processes import CHECKOUT, TOOLS, StartProcess, environment
 
 from .bundles import grey_image, hand_over, make_bundle
-from .conftest import StartProcess
-from .processes import CHECKOUT, TOOLS, environment
 
 pytestmark = pytest.mark.integration
 

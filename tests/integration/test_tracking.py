@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from processes import TOOLS, StartProcess, free_port
 
 from cracks.bundle import open_bundle
 from cracks.environment import settle_environment
@@ -33,8 +34,6 @@ from cracks.tracking import (
 )
 
 from .bundles import make_bundle
-from .conftest import StartProcess
-from .processes import TOOLS, free_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -238,6 +237,7 @@ def test_the_logged_model_predicts_as_the_saved_one(store: Store) -> None:
     from cracks.model.storage import load_model
     from cracks.model.training import score
 
+    mlflow.set_tracking_uri(store.tracking.uri)
     loaded = mlflow.pyfunc.load_model(f"runs:/{store.run_id}/model")
     expected = score(load_model(store.record.model), store.record.example)
     assert expected[0] != expected[1]
@@ -247,6 +247,7 @@ def test_the_logged_model_predicts_as_the_saved_one(store: Store) -> None:
 def test_the_logged_model_says_what_it_takes_gives_and_needs(store: Store) -> None:
     import mlflow
 
+    mlflow.set_tracking_uri(store.tracking.uri)
     info = mlflow.models.get_model_info(f"runs:/{store.run_id}/model")
     (taken,), (given,) = info.signature.inputs.inputs, info.signature.outputs.inputs
     assert (taken.type, taken.shape) == (np.dtype(np.uint8), (-1, SIZE, SIZE, 3))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from processes import CHECKOUT, RunningProcess, StartProcess, environment, wait_until
 
 from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
 from cracks.paths import Paths
@@ -24,9 +25,6 @@ from cracks.versioning import (
     run_stage,
     stage_is_up_to_date,
 )
-
-from .conftest import StartProcess
-from .processes import CHECKOUT, RunningProcess, environment, wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Found = TypeVar("Found")
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 #: Where the tools of this environment lie: cracks, dvc, mlflow, prefect, uv.
 TOOLS = Path(sys.executable).parent
 
@@ -93,6 +93,11 @@ class RunningProcess:
         return self._files[1].read_text(encoding="utf-8", errors="replace")
 
     @property
+    def pid(self) -> int:
+        """The number of the process, and of its group."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         return self._process.poll()
 
@@ -136,3 +141,35 @@ class RunningProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def clone_working_tree(target: Path) -> Path:
+    """Make `target` a git repository of the files that git tracks or would track here."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (CHECKOUT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((CHECKOUT / name).read_bytes())
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "as it stands"]):
+        subprocess.run(["git", *arguments], cwd=target, check=True)
+    return target
+
+
+class StartProcess(Protocol):
+    """Starts a command that is ended with the fixture's scope."""
+
+    def __call__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        variables: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        name: str = "",
+    ) -> RunningProcess: ...

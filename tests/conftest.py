@@ -6,26 +6,13 @@ import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
+import httpx
 import pytest
-
-from .processes import RunningProcess
+from processes import TOOLS, RunningProcess, StartProcess, free_port
+from servers import PrefectServer
 
 _running: list[RunningProcess] = []
-
-
-class StartProcess(Protocol):
-    """Starts a command that is ended with the fixture's scope."""
-
-    def __call__(
-        self,
-        command: Sequence[str | Path],
-        *,
-        variables: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        name: str = "",
-    ) -> RunningProcess: ...
 
 
 @pytest.fixture
@@ -73,3 +60,28 @@ def pytest_runtest_makereport(
     if report.failed:
         report.sections += [(f"process {one.name}", one.log) for one in _running]
     return report
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
+) -> PrefectServer:
+    port, place = free_port(), tmp_path_factory.mktemp("prefect")
+    server = PrefectServer(f"http://127.0.0.1:{port}/api", place / "client")
+    variables = server.variables | {"PREFECT_HOME": str(place / "server")}
+    del variables["PREFECT_API_URL"]
+    process = start_for_session(
+        [TOOLS / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        variables=variables,
+        cwd=place,
+        name="prefect server",
+    )
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{server.url}/health", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    process.wait_until(answers, "the Prefect server", timeout=90)
+    return server
