@@ -15,9 +15,9 @@ from cracks.environment import settle_environment
 
 app = typer.Typer(
     help="Keep a concrete-crack classifier alive: train, judge, promote, serve.\n\n"
-    "Start with [bold]cracks train[/bold], then [bold]cracks predict IMAGE[/bold].",
+    "Start with `cracks train`, then `cracks predict IMAGE`.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
