@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from cracks.images import Pixels, decode_to_size
 from cracks.labels import CRACK, LABELS, NO_CRACK
-from cracks.metrics import Cracked, Scores, calibration_bins, curves, worst_mistakes
+from cracks.metrics import Cracked, Curves, Scores, worst_mistakes
 from cracks.params import AugmentParams, Params
-from cracks.shards import contents_of
+from cracks.shards import contents_of, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,10 +46,15 @@ def draw_augmentation(
     params: Params,
     augment: Callable[[Pixels, AugmentParams, npt.NDArray[np.int32]], Any],
     path: Path,
+    *,
+    applied: bool,
 ) -> None:
-    """Draw three patches, each as it is and five times varied, as `augmentation.png`."""
-    used = params.featurize.architecture == "cnn"
-    title = "Augmentation" + ("" if used else " (declared, but frozen features are computed once)")
+    """Draw three patches, each as it is and five times varied, as `augmentation.png`.
+
+    The title says so if the training does not vary its patches (`applied` is false).
+    """
+    unused = " (declared, but frozen features are computed once)"
+    title = "Augmentation" + ("" if applied else unused)
     figure, axes = _grid(3, 6, title)
     picked = np.linspace(0, len(manifest) - 1, 3).astype(int)
     size = params.featurize.image_size
@@ -122,22 +127,28 @@ def draw_layers(
     _save(figure, path / "layers.png")
 
 
-def draw_evaluation(cracked: Cracked, scores: Scores, threshold: float, path: Path) -> None:
-    """Draw the confusion matrix, the ROC and PR curves and the calibration on test."""
-    _draw_confusion(cracked, scores >= threshold, path)
-    tables = curves(cracked, scores, threshold)
+def draw_evaluation(tables: Curves, cracked: Cracked, predicted: Cracked, path: Path) -> None:
+    """Draw the confusion matrix, the ROC and PR curves and the calibration on test.
+
+    Args:
+        tables: what `cracks.metrics.curves` gave.
+        cracked: bool (n,), the true labels.
+        predicted: bool (n,), the answers.
+        path: folder to draw into.
+    """
+    _draw_confusion(cracked, predicted, path)
     for name, x, y, title in (
         ("roc", "false_alarm_rate", "crack_recall", "ROC curve on test"),
         ("precision_recall", "crack_recall", "precision", "Precision and recall on test"),
     ):
         figure, axis = _figure(1, 1, (5, 4.5))
-        rows: list[dict[str, Any]] = list(tables[name])
+        rows = tables[name]
         axis.plot([r[x] for r in rows], [r[y] for r in rows], color=CRACK_COLOUR)
         axis.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "), title=title)
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.grid(alpha=0.3)
         _save(figure, path / f"{name}.png")
-    _draw_calibration(cracked, scores, path)
+    _draw_calibration(tables["calibration"], path)
 
 
 def draw_mistakes(
@@ -163,8 +174,7 @@ def draw_mistakes(
     worst = worst_mistakes(cracked, scores, threshold, count)
     title = f"The worst mistakes on test (threshold {threshold:.3f})"
     figure, axes = _grid(2, (count + 1) // 2, title if len(worst) else "No mistakes on test")
-    row_of = {id_: row for row, id_ in enumerate(manifest["id"].to_pylist())}
-    rows = manifest.take(pa.array([row_of[ids[i]] for i in worst], type=pa.int64()))
+    rows = rows_of([ids[i] for i in worst], manifest)
     for axis, i, pixels in zip(axes, worst, _pixels(rows, images), strict=False):
         kind = "missed crack" if cracked[i] else "false alarm"
         _show(axis, pixels, f"{kind} {scores[i]:.3f}")
@@ -186,9 +196,8 @@ def _draw_confusion(cracked: Cracked, predicted: Cracked, path: Path) -> None:
     _save(figure, path / "confusion.png")
 
 
-def _draw_calibration(cracked: Cracked, scores: Scores, path: Path) -> None:
+def _draw_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, axis = _figure(1, 1, (5, 4.5))
-    rows = calibration_bins(cracked, scores)
     axis.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
     axis.plot(
         [row["score"] for row in rows],

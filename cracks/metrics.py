@@ -12,6 +12,9 @@ from cracks.labels import LABELS
 Cracked = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
 
+#: Rows of a table for each curve, by name.
+Curves = dict[str, list[dict[str, Any]]]
+
 
 def measure(cracked: Cracked, scores: Scores, threshold: float) -> dict[str, Any]:
     """Return the metrics of one split as plain numbers.
@@ -82,9 +85,7 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def curves(
-    cracked: Cracked, scores: Scores, threshold: float
-) -> dict[str, list[dict[str, float | str]]]:
+def curves(cracked: Cracked, scores: Scores, threshold: float) -> Curves:
     """Return ROC, precision–recall and calibration curves and the answers, as rows of tables."""
     from sklearn import metrics
 
@@ -93,7 +94,7 @@ def curves(
     return {
         "roc": _rows(false_alarm_rate=false_rate, crack_recall=true_rate),
         "precision_recall": _rows(crack_recall=recall, precision=precision),
-        "calibration": [dict(row) for row in calibration_bins(cracked, scores)],
+        "calibration": calibration_bins(cracked, scores),
         "answers": [
             {"actual": LABELS[int(is_crack)], "predicted": LABELS[int(score >= threshold)]}
             for is_crack, score in zip(cracked, scores, strict=True)
@@ -111,12 +112,12 @@ def classification_table(cracked: Cracked, scores: Scores, threshold: float) -> 
     return str(table)
 
 
-def _rows(**columns: npt.NDArray[np.float64]) -> list[dict[str, float | str]]:
+def _rows(**columns: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in values]
 
 
-def calibration_bins(cracked: Cracked, scores: Scores, bins: int = 10) -> list[dict[str, float]]:
+def calibration_bins(cracked: Cracked, scores: Scores, bins: int = 10) -> list[dict[str, Any]]:
     """Return mean score, share of cracks and count of each equally wide bin that holds a patch."""
     index = np.clip((scores * bins).astype(int), 0, bins - 1)
     return [

@@ -48,6 +48,16 @@ def draw_sample(patches: int, seed: int, processes: int = 1) -> Iterator[tuple[s
     return map(_draw_file, wanted) if processes == 1 else _drawn_by(processes, wanted)
 
 
+def names_of_sample(patches: int) -> list[str]:
+    """Return the names that `draw_sample` gives, in its order, without drawing."""
+    numbers = range(1, patches // 2 + 1)
+    return [_file_name(label, number) for label in range(len(LABELS)) for number in numbers]
+
+
+def _file_name(label: int, number: int) -> str:
+    return f"{LABELS[label]}/{number:05d}.jpg"
+
+
 def _drawn_by(
     processes: int, wanted: Iterator[tuple[int, int, int]]
 ) -> Iterator[tuple[str, bytes]]:
@@ -64,7 +74,7 @@ def _leave_ctrl_c_to_parent() -> None:
 def _draw_file(wanted: tuple[int, int, int]) -> tuple[str, bytes]:
     seed, label, number = wanted
     pixels = draw_patch(_patch_rng(seed, label, number), label == 1)
-    return f"{LABELS[label]}/{number:05d}.jpg", _jpeg(pixels)
+    return _file_name(label, number), _jpeg(pixels)
 
 
 def draw_patch(rng: Rng, cracked: bool) -> Pixels:

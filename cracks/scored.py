@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from cracks.paths import Paths
-from cracks.shards import contents_of
+from cracks.shards import contents_of, rows_of
 from cracks.tables import read_table
 
 
@@ -32,11 +31,9 @@ def scored_patches(paths: Paths, split: str) -> ScoredPatches:
     """
     table = read_table(paths.scores)
     table = table.filter(pc.equal(table["split"], split))
-    manifest = read_table(paths.manifest)
-    row_of = {id_: row for row, id_ in enumerate(manifest["id"].to_pylist())}
-    rows = pa.array([row_of[id_] for id_ in table["id"].to_pylist()])
+    rows = rows_of(table["id"].to_pylist(), read_table(paths.manifest))
     return ScoredPatches(
-        contents_of(manifest.take(rows), paths.images),
+        contents_of(rows, paths.images),
         table["cracked"].to_numpy(),
         table["score"].to_numpy(),
     )

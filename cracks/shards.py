@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,12 @@ def read_contents(shard: Path, rows: list[int] | None = None) -> list[bytes]:
     if rows is not None:
         column = column.take(pa.array(rows, type=pa.int64()))
     return [image["bytes"] for image in column.to_pylist()]
+
+
+def rows_of(ids: Sequence[str], manifest: pa.Table) -> pa.Table:
+    """Return one row of the manifest for each id, in the order of `ids`."""
+    row_of = {id_: row for row, id_ in enumerate(manifest["id"].to_pylist())}
+    return manifest.take(pa.array([row_of[id_] for id_ in ids], type=pa.int64()))
 
 
 def contents_of(rows: pa.Table, folder: Path) -> list[bytes]:

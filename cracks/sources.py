@@ -19,7 +19,7 @@ from cracks.digests import digest_of_file, digest_of_value
 from cracks.errors import SourceError
 from cracks.labels import LABEL_OF_FOLDER, LABELS
 from cracks.params import IngestParams
-from cracks.sample import GENERATOR_VERSION, draw_sample
+from cracks.sample import GENERATOR_VERSION, draw_sample, names_of_sample
 
 #: Suffixes that say `archive` without opening the file.
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -109,10 +109,7 @@ class SampleSource(Source):
 
     def paths(self) -> list[str]:
         """Return the names that the generator gives."""
-        half = self._patches // 2
-        return [
-            f"{label}/{i:05d}.jpg" for label in ("Negative", "Positive") for i in range(1, half + 1)
-        ]
+        return names_of_sample(self._patches)
 
     def digest(self) -> str:
         """Return a digest of what decides the drawing."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +39,33 @@ def only_what_time_can_heal(_: Task[..., Any], __: TaskRun, state: State[Any]) -
     return False
 
 
-def step(name: str) -> Any:
-    """Return the task decorator of one step; retried with growing pauses where time can heal."""
-    return task(
+def step(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Return the decorator of one step, which makes a function a Prefect task.
+
+    What time can heal is retried with growing pauses. Any other refusal becomes a failed state that
+    carries the error, so that no traceback stands where one line says all.
+    """
+    make_task = task(
         name=name,
         retries=3,
         retry_delay_seconds=exponential_backoff(backoff_factor=2),
         retry_condition_fn=only_what_time_can_heal,
         cache_policy=NO_CACHE,
     )
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @wraps(function)
+        def refusing(*arguments: Any, **named: Any) -> Any:
+            try:
+                return function(*arguments, **named)
+            except CracksError as error:
+                if error.heals_with_time:
+                    raise
+                return Failed(message=str(error), data=error)
+
+        return make_task(refusing)
+
+    return decorate
 
 
 @flow(name="training", validate_parameters=True)
@@ -96,66 +116,52 @@ def _done(step_task: Any, *arguments: Any) -> Any:
 
 
 @step("stage")
-def bring_up_to_date(stage: str, params: Params, paths: Paths) -> Any:
+def bring_up_to_date(stage: str, params: Params, paths: Paths) -> str:
     """Let DVC run a stage if anything it reads has changed; publish its report either way."""
-    try:
-        start = time.monotonic()
-        outside = outside_input_changed(stage, params, paths)
-        fresh = not outside and stage_is_up_to_date(paths, stage)
-        if not fresh:
-            _say(stage, "running")
-            run_stage(paths, stage, force=outside)
-        report = read_report(paths.report(stage))
-        took = "up to date" if fresh else f"done in {time.monotonic() - start:.0f} s"
-        _say(stage, f"{took}: {summarise(stage, report)}")
-        publish_stage(stage, report, paths)
-        return "up to date" if fresh else "ran"
-    except StageError as error:
-        _publish_broken_expectations(stage, paths)
-        return Failed(message=str(error), data=error)
-    except CracksError as error:
-        return _refusal(error)
+    start = time.monotonic()
+    outside = outside_input_changed(stage, params, paths)
+    fresh = not outside and stage_is_up_to_date(paths, stage)
+    if not fresh:
+        _say(stage, "running")
+        _run(stage, paths, force=outside)
+    report = read_report(paths.report(stage))
+    took = "up to date" if fresh else f"done in {time.monotonic() - start:.0f} s"
+    _say(stage, f"{took}: {summarise(stage, report)}")
+    publish_stage(stage, report, paths)
+    return "up to date" if fresh else "ran"
 
 
 @step("register")
-def register_model(params: Params, paths: Paths) -> Any:
+def register_model(params: Params, paths: Paths) -> Report:
     """Judge the model and make it a version, or refuse it with reasons."""
     from tasks.register import register
 
-    try:
-        report = register(params, paths)
-    except CracksError as error:
-        return _refusal(error)
+    report = register(params, paths)
     publish_verdict(report)
     _say("register", f"{report['verdict']}: {'; '.join(report['reasons'])}")
     return report
 
 
 @step("promote")
-def promote_version(params: Params, paths: Paths, version: str) -> Any:
+def promote_version(params: Params, paths: Paths, version: str) -> Report:
     """Put an accepted version into service."""
     from tasks.promote import promote
 
-    try:
-        report = promote(params, paths, version)
-    except CracksError as error:
-        return _refusal(error)
+    report = promote(params, paths, version)
     publish_promotion(report)
     answers = "answers from now on" if report["changed"] else "is in service already"
     _say("promote", f"version {version} {answers}")
     return report
 
 
-def _refusal(error: CracksError) -> State[Any]:
-    """Return a failed state without a traceback, or raise again what a retry may heal."""
-    if error.heals_with_time:
-        raise error
-    return Failed(message=str(error), data=error)
-
-
-def _publish_broken_expectations(stage: str, paths: Paths) -> None:
-    if stage == "validate" and paths.report(stage).is_file():
-        publish_stage(stage, read_report(paths.report(stage)), paths)
+def _run(stage: str, paths: Paths, *, force: bool) -> None:
+    try:
+        run_stage(paths, stage, force=force)
+    except StageError:
+        # The table of broken expectations is what a person needs then.
+        if stage == "validate" and paths.report(stage).is_file():
+            publish_stage(stage, read_report(paths.report(stage)), paths)
+        raise
 
 
 def _say(step_name: str, message: str) -> None:

@@ -65,7 +65,6 @@ def create_app(service: Path) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.watch = watch
     app.add_exception_handler(UnreadableImage, _refuse_image)
     _add_routes(app, watch)
     return app

@@ -35,11 +35,12 @@ def evaluate(params: Params, paths: Paths) -> Report:
         paths.classification_report,
         classification_table(cracked["test"], scores["test"], threshold),
     )
+    tables = curves(cracked["test"], scores["test"], threshold)
     with replacing(paths.curves) as folder:
-        for name, rows in curves(cracked["test"], scores["test"], threshold).items():
+        for name, rows in tables.items():
             write_csv(rows, folder / f"{name}.csv")
     with replacing(paths.figures("evaluate")) as figures:
-        draw_evaluation(cracked["test"], scores["test"], threshold, figures)
+        draw_evaluation(tables, cracked["test"], scores["test"] >= threshold, figures)
         draw_mistakes(
             manifest,
             paths.images,

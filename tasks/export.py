@@ -43,7 +43,7 @@ def export(params: Params, paths: Paths) -> Report:
                 "threshold": evaluation["threshold"],
                 "architecture": params.featurize.architecture,
                 "lineage": _lineage(paths),
-                "metrics": flatten({"test": evaluation["test"]}, ""),
+                "metrics": flatten({"test": evaluation["test"]}),
             },
         )
         agreement = _agreement(bundle, test, evaluation["threshold"])

@@ -37,7 +37,9 @@ def train(params: Params, paths: Paths) -> Report:
     with replacing(paths.figures("train")) as figures:
         draw_learning_curves(history, figures)
         draw_layers(layers_of(classifier.get_layer("featurizer")), layers_of(trainable), figures)
-        draw_augmentation(manifest, paths.images, params, augmented, figures)
+        draw_augmentation(
+            manifest, paths.images, params, augmented, figures, applied=augment is not None
+        )
     best = min(history, key=lambda row: row["val_loss"])
     return {
         "architecture": params.featurize.architecture,

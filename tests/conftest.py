@@ -7,10 +7,9 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 from processes import TOOLS, RunningProcess, StartProcess, free_port
-from servers import PrefectServer
+from servers import PrefectServer, is_healthy
 
 _running: list[RunningProcess] = []
 
@@ -76,12 +75,5 @@ def prefect_server(
         cwd=place,
         name="prefect server",
     )
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{server.url}/health", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    process.wait_until(answers, "the Prefect server", timeout=90)
+    process.wait_until(lambda: is_healthy(server.url), "the Prefect server", timeout=90)
     return server

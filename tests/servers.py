@@ -9,6 +9,14 @@ from typing import Any
 import httpx
 
 
+def is_healthy(url: str) -> bool:
+    """Return whether a server answers 200 at `url`/health."""
+    try:
+        return httpx.get(f"{url}/health", timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @dataclass(frozen=True)
 class PrefectServer:
     url: str

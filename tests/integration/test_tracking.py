@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from processes import TOOLS, StartProcess, free_port
+from servers import is_healthy
 
 from cracks.bundle import open_bundle
 from cracks.environment import settle_environment
@@ -63,14 +63,7 @@ def mlflow_server(start_for_session: StartProcess, tmp_path_factory: pytest.Temp
         name="mlflow server",
     )
     url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{url}/health", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    process.wait_until(answers, "the MLflow server", timeout=90)
+    process.wait_until(lambda: is_healthy(url), "the MLflow server", timeout=90)
     return url
 
 
