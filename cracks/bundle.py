@@ -61,7 +61,6 @@ def seal_bundle(folder: Path, content: dict[str, Any]) -> Bundle:
     Args:
         folder: holds the network's files and nothing else.
         content: the fields of `BundleContent` but `format` and `files`.
-
     """
     files = {file.name: digest_of_file(file) for file in sorted(folder.iterdir())}
     checked = BundleContent(files=files, **content)
@@ -74,7 +73,6 @@ def open_bundle(folder: Path) -> Bundle:
 
     Raises:
         BundleError: a file is missing, altered or not named in bundle.json.
-
     """
     raw = _read_content(folder)
     try:

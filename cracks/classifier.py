@@ -34,7 +34,6 @@ class Classifier:
 
         Raises:
             BundleError: the network cannot be loaded.
-
         """
         self.bundle = bundle
         self._network = Network(bundle.network)
@@ -50,7 +49,6 @@ class Classifier:
 
         Raises:
             UnreadableImage: one of them does not decode.
-
         """
         if not contents:
             return np.empty(0)

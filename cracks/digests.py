@@ -18,7 +18,6 @@ def digest_of_file(path: Path) -> str:
 
     Raises:
         OSError: the file cannot be read.
-
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

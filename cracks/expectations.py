@@ -119,7 +119,6 @@ def run_validation(
     Returns:
         `success` (no critical expectation broken), and one row an expectation under
         `expectations`: name, severity, success, expected, observed, examples.
-
     """
     context = _context(docs)
     source = context.data_sources.add_pandas("workspace")

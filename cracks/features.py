@@ -36,7 +36,6 @@ def decoded_batches(
 
     Raises:
         UnreadableImage: an image does not decode; the message begins with its name, if given.
-
     """
 
     def decoded(position: int) -> Pixels:
@@ -81,7 +80,6 @@ def split_features(folder: Path, manifest: pa.Table, splits: pa.Table, split: st
 
     Raises:
         WorkspaceError: features of a shard are missing or do not match it.
-
     """
     members = splits.filter(pc.equal(splits["split"], split))
     place_of = _places(manifest)

@@ -168,7 +168,6 @@ def draw_mistakes(
         answered: their labels (n,), their scores (n,), and the threshold.
         count: how many to draw at most.
         path: folder to draw into.
-
     """
     cracked, scores, threshold = answered
     worst = worst_mistakes(cracked, scores, threshold, count)

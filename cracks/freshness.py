@@ -20,7 +20,6 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
 
     Raises:
         SourceError: the source has vanished or is damaged.
-
     """
     report = paths.report(stage)
     if not report.is_file():

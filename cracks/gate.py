@@ -35,7 +35,6 @@ def decide(
 
     Returns:
         The decision; a refusal names every limit that is broken.
-
     """
     minima = {"accuracy": limits.min_accuracy, "recall": limits.min_recall}
     drops = {"accuracy": limits.max_accuracy_drop, "recall": limits.max_recall_drop}

@@ -46,7 +46,6 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
 
     Raises:
         BundleError: the copy is not the same.
-
     """
     name = f"v{version}-{bundle.digest[:12]}"
     place = service / "bundles" / name
@@ -79,7 +78,6 @@ def read_champion(service: Path) -> Champion | None:
 
     Raises:
         ServiceError: champion.json is damaged.
-
     """
     try:
         return Champion.model_validate(json.loads((service / POINTER).read_bytes()))
@@ -98,7 +96,6 @@ def open_champion(service: Path) -> tuple[Champion, Bundle]:
     Raises:
         ServiceError: there is none.
         BundleError: the bundle is damaged or not the one that was promoted.
-
     """
     champion = read_champion(service)
     if champion is None:

@@ -42,7 +42,6 @@ def decode(content: bytes) -> tuple[Pixels, dict[str, Any]]:
 
     Raises:
         UnreadableImage: it is empty, no JPEG or PNG, too large, or cut short.
-
     """
     if not content:
         raise UnreadableImage("empty file")
@@ -70,7 +69,6 @@ def inspect_patch(content: bytes, size: int) -> PatchFacts:
 
     Raises:
         UnreadableImage: it does not decode, or has another size.
-
     """
     pixels, facts = decode(content)
     if (facts["width"], facts["height"]) != (size, size):
@@ -103,7 +101,6 @@ def decode_to_size(content: bytes, size: int) -> Pixels:
 
     Raises:
         UnreadableImage: it does not decode.
-
     """
     pixels, _ = decode(content)
     if pixels.shape[:2] == (size, size):

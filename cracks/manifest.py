@@ -62,7 +62,6 @@ def sort_files(
 
     Returns:
         The rows of the manifest and of the quarantine list.
-
     """
     result = Sorted()
     for file, facts in _inspected(files, size):

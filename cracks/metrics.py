@@ -31,7 +31,6 @@ def measure(cracked: Cracked, scores: Scores, threshold: float) -> dict[str, Any
 
     Raises:
         ValueError: one of the labels does not occur.
-
     """
     from sklearn import metrics
 
@@ -70,7 +69,6 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
         cracked: bool (n,), with at least one crack.
         scores: float (n,) in [0, 1].
         min_recall: share of the cracks that must be found, in [0, 1].
-
     """
     levels = np.unique(scores)
     middles = (levels[:-1] + levels[1:]) / 2

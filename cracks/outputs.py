@@ -26,7 +26,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises:
         OSError: the place cannot be written.
-
     """
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -145,7 +145,6 @@ def load_params(path: Path) -> Params:
 
     Raises:
         ParamsError: the file is missing or no YAML, or a key is unknown, missing or out of range.
-
     """
     return _checked(_read(path, YAML(typ="safe")), path, remedy=f"Mend it in {path}.")
 
@@ -157,7 +156,6 @@ def set_params(path: Path, assignments: Sequence[str]) -> Params:
 
     Raises:
         ParamsError: an assignment has no `=`, names an unknown key, or gives an impossible value.
-
     """
     yaml = YAML()
     yaml.preserve_quotes = True

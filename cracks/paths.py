@@ -132,7 +132,6 @@ def open_workspace(root: Path) -> Paths:
 
     Raises:
         WorkspaceError: `root` is not a checkout of this project that DVC knows.
-
     """
     if not root.is_dir():
         raise WorkspaceError(f"There is no folder {root}. Clone the project there first.")

@@ -24,7 +24,6 @@ def read_report(path: Path) -> Report:
 
     Raises:
         WorkspaceError: there is none, or it is no JSON object.
-
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))

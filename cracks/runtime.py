@@ -25,7 +25,6 @@ class Network:
 
         Raises:
             BundleError: the file is missing or no network.
-
         """
         import openvino
 

@@ -27,7 +27,6 @@ def scored_patches(paths: Paths, split: str) -> ScoredPatches:
 
     Raises:
         WorkspaceError: evaluate has not run.
-
     """
     table = read_table(paths.scores)
     table = table.filter(pc.equal(table["split"], split))

@@ -56,7 +56,6 @@ class Source(ABC):
 
         Raises:
             SourceError: a file cannot be read.
-
         """
         for path, content in self.contents():
             yield SourceFile(path, _label(path) or "", content)
@@ -68,7 +67,6 @@ def open_source(params: IngestParams, root: Path) -> Iterator[Source]:
 
     Raises:
         SourceError: it does not exist, is damaged or unsafe, or lacks one of the labels.
-
     """
     if params.source == "sample":
         yield SampleSource(params.sample.patches, params.sample.seed)

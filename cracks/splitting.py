@@ -23,7 +23,6 @@ def split_table(manifest: pa.Table, params: SplitParams) -> pa.Table:
 
     Raises:
         DataError: a split would hold no patch of one of the labels.
-
     """
     label_of = dict(zip(manifest["id"].to_pylist(), manifest["label"].to_pylist(), strict=True))
     shares = {"train": params.train, "validation": params.validation, "test": params.test}

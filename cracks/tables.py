@@ -25,7 +25,6 @@ def read_table(path: Path) -> pa.Table:
 
     Raises:
         WorkspaceError: there is none, or it is damaged.
-
     """
     try:
         return pq.read_table(path)
@@ -43,7 +42,6 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
     Raises:
         ValueError: there is no row, so the columns are unknown.
-
     """
     if not rows:
         raise ValueError(f"no rows for {path}")

@@ -80,7 +80,6 @@ class Tracking:
 
         Raises:
             TrackingUnavailable: the server cannot be reached.
-
         """
         import mlflow
 
@@ -115,7 +114,6 @@ class Tracking:
 
         Raises:
             TrackingError: the store refused.
-
         """
         open_bundle(record.bundle)
         with _explained(self.uri), _current(self.uri):
@@ -202,7 +200,6 @@ class Tracking:
 
         Raises:
             TrackingError: the registry refused.
-
         """
         known = [version for version in self.versions() if version.run_id == run_id]
         if known:
@@ -260,7 +257,6 @@ class Tracking:
 
         Raises:
             TrackingError: the run has none.
-
         """
         with _explained(self.uri):
             return Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, str(folder)))

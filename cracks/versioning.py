@@ -45,7 +45,6 @@ def locked_workspace(paths: Paths) -> Iterator[None]:
 
     Raises:
         WorkspaceBusy: another process holds it.
-
     """
     lock = paths.root / ".dvc/tmp/cracks.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +63,6 @@ def stage_is_up_to_date(paths: Paths, stage: str) -> bool:
 
     Raises:
         WorkspaceBusy: another dvc command runs in the workspace.
-
     """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
@@ -90,7 +88,6 @@ def run_stage(paths: Paths, stage: str, *, force: bool = False) -> None:
     Raises:
         StageError: the stage refused; the message is the stage's own.
         WorkspaceBusy: another dvc command runs in the workspace.
-
     """
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
         message = Path(folder) / "message"
@@ -153,7 +150,6 @@ def code_version(root: Path) -> CodeVersion:
 
     Raises:
         WorkspaceError: it is no git repository, or has no commit.
-
     """
     commit = _git(root, "rev-parse", "HEAD")
     return CodeVersion(commit, dirty=bool(_git(root, "status", "--porcelain", "-uno")))
@@ -164,7 +160,6 @@ def pipeline_digest(paths: Paths) -> str:
 
     Raises:
         WorkspaceError: no stage has run yet.
-
     """
     if not paths.pipeline_lock.is_file():
         raise WorkspaceError(f"{paths.pipeline_lock} does not exist. Run `dvc repro` first.")
@@ -186,7 +181,6 @@ def output_digest(paths: Paths, stage: str, output: str) -> str:
 
     Raises:
         WorkspaceError: the stage has not run.
-
     """
     from ruamel.yaml import YAML
 

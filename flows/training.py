@@ -78,7 +78,6 @@ def training(workspace: str = ".") -> Any:
     Returns:
         What `cracks train --json` prints: verdict, reasons, run, version, metrics, stages. Where a
         stage refuses, a failed state with the one line that says why and what to do.
-
     """
     settle_environment()
     logging.getLogger("cracks").setLevel(logging.INFO)

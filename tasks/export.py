@@ -27,7 +27,6 @@ def export(params: Params, paths: Paths) -> Report:
 
     Raises:
         BundleError: its scores differ from the evaluated ones by more than the limit.
-
     """
     model = load_model(paths.classifier)
     evaluation = read_report(paths.report("evaluate"))

@@ -25,7 +25,6 @@ def featurize(params: Params, paths: Paths) -> Report:
 
     Raises:
         WeightsError: `featurize.weights` is missing, damaged, or of another architecture.
-
     """
     size, weights = params.ingest.patch_size, params.featurize.weights
     featurizer = build_featurizer(params.featurize, size)

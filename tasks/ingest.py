@@ -22,7 +22,6 @@ def ingest(params: Params, paths: Paths) -> Report:
 
     Raises:
         SourceError: the source is missing, damaged, unsafe, or lacks one of the labels.
-
     """
     with open_source(params.ingest, paths.root) as source, replacing(paths.images) as images:
         writer = ShardWriter(images, params.ingest.shard_rows)

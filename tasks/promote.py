@@ -30,7 +30,6 @@ def promote(params: Params, paths: Paths, version: str) -> Report:
     Raises:
         TrackingError: there is no such version.
         BundleError: its bundle is damaged or not the registered one.
-
     """
     tracking = Tracking(paths, params.register_.model_name)
     chosen = next((one for one in tracking.versions() if one.version == version), None)

@@ -45,7 +45,6 @@ def register(params: Params, paths: Paths) -> Report:
 
     Raises:
         TrackingError: MLflow refused; TrackingUnavailable: it cannot be reached.
-
     """
     tracking = Tracking(paths, params.register_.model_name)
     bundle = open_bundle(paths.bundle)

@@ -14,7 +14,6 @@ def split(params: Params, paths: Paths) -> Report:
 
     Raises:
         DataError: a split would lack one of the labels.
-
     """
     manifest = read_table(paths.manifest)
     table = split_table(manifest, params.split)

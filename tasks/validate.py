@@ -20,7 +20,6 @@ def validate(params: Params, paths: Paths) -> Report:
 
     Raises:
         ValidationFailed: a critical expectation is broken; carries the whole report.
-
     """
     manifest = read_table(paths.manifest).to_pandas()
     manifest["is_crack"] = (manifest["label"] == CRACK).astype(float)

@@ -40,7 +40,6 @@ def build_featurizer(params: FeaturizeParams, patch_size: int) -> keras.Model:
 
     Raises:
         WeightsError: the weights are missing, damaged, or those of another architecture.
-
     """
     return ARCHITECTURES[params.architecture].featurizer(params, patch_size)
 

@@ -56,7 +56,6 @@ def load_model(path: Path) -> keras.Model:
 
     Raises:
         WorkspaceError: there is none, or it is damaged.
-
     """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -46,7 +46,6 @@ def fit(
 
     Returns:
         One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
-
     """
     steps = -(-len(train.labels) // params.batch_size) * params.epochs
     # The rate falls along a cosine to zero (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5).
@@ -102,7 +101,6 @@ def augmented(pixels: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.T
         pixels: (n, size, size, 3), any number type, values 0 to 255.
         params: what may vary, and how far.
         seed: integer (2,); the same seed varies a batch the same way.
-
     """
     seeds = tf.random.split(tf.cast(seed, tf.int32), 5)
     pixels = tf.cast(pixels, tf.float32)
