@@ -25,6 +25,12 @@ def train(
             help="Write a key of params.yaml first, as `-S train.epochs=20`. May be repeated.",
         ),
     ] = None,
+    accept_relabels: Annotated[
+        bool,
+        typer.Option(
+            "--accept-relabels", help="Let stored photographs change their label this time."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Bring every stage up to date, judge the model, and promote it if it is good enough.
@@ -33,12 +39,13 @@ def train(
     on the terminal, in MLflow and in Prefect. Without PREFECT_API_URL the flow starts a Prefect
     server of its own for as long as it runs.
 
-    Examples: `cracks train`, `cracks train -S ingest.source=photos.zip -S train.epochs=20`.
+    Examples: `cracks train`, `cracks train -S ingest.source=photos.zip -S train.epochs=20`,
+    `cracks train -S 'ingest.source=[mendeley, s3://inspections/2026-11]'`.
     """
     paths = open_workspace(context.obj)
     set_params(paths.params, assignments or [])
     _show_progress()
-    result = _run_flow(str(paths.root))
+    result = _run_flow(str(paths.root), accept_relabels)
     if as_json:
         print(json.dumps(result, indent=2))
     else:
@@ -55,12 +62,12 @@ def _show_progress() -> None:
     logging.getLogger("cracks").addHandler(plain)
 
 
-def _run_flow(workspace: str) -> dict[str, Any]:
+def _run_flow(workspace: str, accept_relabels: bool) -> dict[str, Any]:
     from flows.server import prefect_server
     from flows.training import training
 
     with prefect_server():
-        state: Any = training(workspace, return_state=True)
+        state: Any = training(workspace, accept_relabels, return_state=True)
     if not state.is_completed() and isinstance(state.data, CracksError):
         raise state.data
     result: dict[str, Any] = state.result()

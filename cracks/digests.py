@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ def digest_of_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_values(values: Iterable[Any]) -> str:
+    """Return the SHA-256 of many JSON values in their order, none of them kept in memory."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(digest_of_value(value).encode())
+    return digest.hexdigest()
 
 
 def digest_of_value(value: Any) -> str:

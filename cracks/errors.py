@@ -3,6 +3,7 @@
 CracksError
 ├── ParamsError              params.yaml has an unknown, missing or impossible key
 ├── SourceError              the photographs cannot be taken from where ingest.source points
+│   └── SourceUnavailable    the server that has them does not answer  (time can heal it)
 ├── UnreadableImage          one image cannot be decoded or has the wrong size
 ├── DataError                the data set as a whole cannot be used
 │   └── ValidationFailed     an expectation of severity `critical` is broken
@@ -34,6 +35,12 @@ class ParamsError(CracksError):
 
 class SourceError(CracksError):
     """The photographs cannot be taken from `ingest.source`."""
+
+
+class SourceUnavailable(SourceError):
+    """The server that has the photographs cannot be reached, or refuses for now."""
+
+    heals_with_time = True
 
 
 class UnreadableImage(CracksError):

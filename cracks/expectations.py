@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cracks.labels import LABELS
+from cracks.drift import WATCHED
+from cracks.labels import LABELS, SPLITS
 from cracks.manifest import SCHEMA
-from cracks.outputs import write_text
 from cracks.pages import table_page
-from cracks.params import IngestParams, ValidateParams
+from cracks.params import ValidateParams
 from cracks.reports import Report
+from cracks.validation import UNSEEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,119 +22,177 @@ if TYPE_CHECKING:
     from great_expectations.datasource.fluent import PandasDatasource
     from great_expectations.expectations.expectation import Expectation
 
-#: Example rows named for each broken expectation.
-EXAMPLES = 5
+#: What a broken expectation does: a critical one stops the run, a warning is shown.
+CRITICAL, WARNING = "critical", "warning"
 
-#: What the expectations on the manifest see beyond its own columns.
-DERIVED_COLUMNS = ("is_crack", "labels_of_content")
+#: Every expectation and its severity, in one place.
+SEVERITY = {
+    "schema": CRITICAL,
+    "enough patches": CRITICAL,
+    "only known labels": CRITICAL,
+    "both labels present": CRITICAL,
+    "labels in balance": CRITICAL,
+    "identity of every patch": CRITICAL,
+    "width in pixels": CRITICAL,
+    "height in pixels": CRITICAL,
+    "no copy under both labels": CRITICAL,
+    "no near-copy under both labels": WARNING,
+    "no picture in two splits": CRITICAL,
+    "no photograph in two splits": CRITICAL,
+    "every split holds both labels": CRITICAL,
+    "few patches left out of the split": WARNING,
+    "neither black nor white": CRITICAL,
+    "not blank": WARNING,
+    "not saturated": WARNING,
+    "colour photographs": WARNING,
+    "camera held upright (EXIF)": WARNING,
+    "not compressed beyond use": WARNING,
+    "decodable": CRITICAL,
+    "quarantine share": CRITICAL,
+    "brightness as last accepted": WARNING,
+    "contrast as last accepted": WARNING,
+    "sharpness as last accepted": WARNING,
+    "share of cracks as last accepted": WARNING,
+}
+
+#: The columns that tell a person, and the contact sheets, which row it is.
+SHOWN = ("id", "path", "label", "reason")
+
+#: The columns of the table of patches, in their order.
+PATCH_COLUMNS = [
+    *(name for name in SCHEMA.names if name not in UNSEEN),
+    *("is_crack", "near_copies", "group", "split", "labels_of_content", "labels_of_picture"),
+    *("splits_of_picture", "splits_of_group"),
+]
+
+#: Broken rows that are looked up for each expectation, and of these how many tables name.
+FOUND, EXAMPLES = 24, 5
+
+#: The share of patches that may break an expectation about brightness or the split.
+TOLERATED = 0.01
+
+Suite = dict[str, "Expectation"]
 
 
-def expectations_on_manifest(
-    validate: ValidateParams, ingest: IngestParams
-) -> dict[str, Expectation]:
-    """Return the expectations on the accepted patches by name."""
+def suites(limits: ValidateParams, size: int) -> dict[str, Suite]:
+    """Return the expectations by table and name.
+
+    Args:
+        limits: what the data must look like.
+        size: width and height of a patch in pixels.
+    """
+    return {
+        "patches": _patches_suite(limits, size),
+        "splits": _splits_suite(),
+        "files": _files_suite(limits),
+        "drift": _drift_suite(limits),
+    }
+
+
+def _patches_suite(limits: ValidateParams, size: int) -> Suite:
     import great_expectations.expectations as gxe
 
-    size = ingest.patch_size
+    within, among = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
+    share = limits.min_class_share
+    alone = {"min_value": 0, "max_value": 1}
     return {
-        "schema": gxe.ExpectTableColumnsToMatchOrderedList(
-            column_list=[*SCHEMA.names, *DERIVED_COLUMNS], severity="critical"
-        ),
-        "enough patches": gxe.ExpectTableRowCountToBeBetween(
-            min_value=validate.min_patches, severity="critical"
-        ),
-        "only known labels": gxe.ExpectColumnValuesToBeInSet(
-            column="label", value_set=list(LABELS), severity="critical"
-        ),
+        "schema": gxe.ExpectTableColumnsToMatchOrderedList(column_list=PATCH_COLUMNS),
+        "enough patches": gxe.ExpectTableRowCountToBeBetween(min_value=limits.min_patches),
+        "only known labels": among(column="label", value_set=list(LABELS)),
         "both labels present": gxe.ExpectColumnUniqueValueCountToBeBetween(
-            column="label", min_value=len(LABELS), severity="critical"
+            column="label", min_value=len(LABELS)
         ),
         "labels in balance": gxe.ExpectColumnMeanToBeBetween(
-            column="is_crack",
-            min_value=validate.min_class_share,
-            max_value=1 - validate.min_class_share,
-            severity="critical",
+            column="is_crack", min_value=share, max_value=1 - share
         ),
         "identity of every patch": gxe.ExpectColumnValuesToMatchRegex(
-            column="id", regex=r"^[0-9a-f]{64}$", severity="critical"
+            column="id", regex=r"^[0-9a-f]{64}$"
         ),
-        "no copy under both labels": gxe.ExpectColumnValuesToBeBetween(
-            column="labels_of_content", min_value=1, max_value=1, severity="critical"
-        ),
-        "width in pixels": gxe.ExpectColumnValuesToBeInSet(
-            column="width", value_set=[size], severity="critical"
-        ),
-        "height in pixels": gxe.ExpectColumnValuesToBeInSet(
-            column="height", value_set=[size], severity="critical"
-        ),
-        "colour photographs": gxe.ExpectColumnValuesToBeInSet(
-            column="mode", value_set=["RGB"], severity="warning"
-        ),
-        "neither black nor white": gxe.ExpectColumnValuesToBeBetween(
+        "width in pixels": among(column="width", value_set=[size]),
+        "height in pixels": among(column="height", value_set=[size]),
+        "no copy under both labels": within(column="labels_of_content", **alone),
+        "no near-copy under both labels": within(column="labels_of_picture", **alone),
+        "no picture in two splits": within(column="splits_of_picture", **alone),
+        "no photograph in two splits": within(column="splits_of_group", **alone),
+        "neither black nor white": within(
             column="brightness",
-            min_value=validate.min_brightness,
-            max_value=validate.max_brightness,
-            mostly=0.99,
-            severity="critical",
+            min_value=limits.min_brightness,
+            max_value=limits.max_brightness,
+            mostly=1 - TOLERATED,
         ),
-        "not a single flat colour": gxe.ExpectColumnValuesToBeBetween(
-            column="contrast", min_value=0, strict_min=True, severity="warning"
+        "not blank": within(column="contrast", min_value=limits.min_contrast),
+        "not saturated": within(column="saturated", max_value=limits.max_saturated),
+        "colour photographs": among(column="mode", value_set=["RGB"]),
+        "camera held upright (EXIF)": among(column="orientation", value_set=[1]),
+        "not compressed beyond use": within(
+            column="bytes_per_pixel", min_value=limits.min_bytes_per_pixel
         ),
     }
 
 
-def expectations_on_files(validate: ValidateParams) -> dict[str, Expectation]:
-    """Return the expectations on all files of the source, the quarantined ones too, by name."""
+def _splits_suite() -> Suite:
     import great_expectations.expectations as gxe
 
-    share = 1 - validate.max_quarantine_share
+    parts = [f"{split}, {label}" for split in SPLITS for label in LABELS]
     return {
-        "decodable": gxe.ExpectColumnValuesToBeInSet(
-            column="decoded", value_set=["yes"], mostly=share, severity="critical"
+        "every split holds both labels": gxe.ExpectColumnDistinctValuesToContainSet(
+            column="split_and_label", value_set=parts
         ),
-        "quarantine share": gxe.ExpectColumnValuesToBeInSet(
-            column="accepted", value_set=["yes"], mostly=share, severity="critical"
+        "few patches left out of the split": gxe.ExpectColumnValuesToBeInSet(
+            column="used", value_set=["yes"], mostly=1 - TOLERATED
         ),
     }
+
+
+def _files_suite(limits: ValidateParams) -> Suite:
+    import great_expectations.expectations as gxe
+
+    share = 1 - limits.max_quarantine_share
+    among = gxe.ExpectColumnValuesToBeInSet
+    return {
+        "decodable": among(column="decoded", value_set=["yes"], mostly=share),
+        "quarantine share": among(column="accepted", value_set=["yes"], mostly=share),
+    }
+
+
+def _drift_suite(limits: ValidateParams) -> Suite:
+    import great_expectations.expectations as gxe
+
+    within = gxe.ExpectColumnValuesToBeBetween
+    watched = {
+        f"{name} as last accepted": within(column=name, min_value=0, max_value=limits.max_drift)
+        for name in WATCHED
+    }
+    change = within(column="crack_share", min_value=0, max_value=limits.max_class_change)
+    return watched | {"share of cracks as last accepted": change}
 
 
 def run_validation(
-    manifest: pd.DataFrame,
-    files: pd.DataFrame,
-    validate: ValidateParams,
-    ingest: IngestParams,
-    docs: Path,
+    tables: Mapping[str, pd.DataFrame], limits: ValidateParams, size: int, docs: Path
 ) -> Report:
-    """Run both suites, build the Data Docs in the folder `docs`, and return the result.
-
-    The library's own pages take their style from elsewhere and are bare without a network, so
-    `overview.html` beside them says the same in one page that needs nothing.
+    """Run all suites and build the Data Docs in the folder `docs`.
 
     Args:
-        manifest: the manifest's columns and `DERIVED_COLUMNS`.
-        files: columns path, label, reason, decoded, accepted; one row a file of the source.
-        validate: the limits.
-        ingest: the expected size.
+        tables: those of `cracks.validation`, by the names in `suites`.
+        limits: what the data must look like.
+        size: width and height of a patch in pixels.
         docs: an empty or missing folder.
 
     Returns:
         `success` (no critical expectation broken), and one row an expectation under
-        `expectations`: name, severity, success, expected, observed, examples.
+        `expectations`: name, severity, success, expected, observed, examples. Those of patches
+        have the `id` too.
     """
     context = _context(docs)
     source = context.data_sources.add_pandas("workspace")
     rows = [
-        *_checked(
-            context, source, "manifest", manifest, expectations_on_manifest(validate, ingest)
-        ),
-        *_checked(context, source, "files", files, expectations_on_files(validate)),
+        row
+        for name, suite in suites(limits, size).items()
+        for row in _checked(context, source, name, tables[name], suite)
     ]
     context.build_data_docs()
-    pages = sorted(docs.glob("validations/**/*.html"))
-    overview = overview_page(rows, [str(page.relative_to(docs)) for page in pages])
-    write_text(docs / "overview.html", overview)
-    broken = [row for row in rows if not row["success"] and row["severity"] == "critical"]
-    return {"success": not broken, "patches": len(manifest), "expectations": rows}
+    broken = [row for row in rows if not row["success"] and row["severity"] == CRITICAL]
+    return {"success": not broken, "patches": len(tables["patches"]), "expectations": rows}
 
 
 def _context(docs: Path) -> EphemeralDataContext:
@@ -158,25 +217,24 @@ def _checked(
     context: EphemeralDataContext,
     source: PandasDatasource,
     name: str,
-    frame: pd.DataFrame,
-    expectations: dict[str, Expectation],
+    table: pd.DataFrame,
+    expectations: Suite,
 ) -> list[dict[str, Any]]:
     import great_expectations as gx
 
     batches = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-    suite = context.suites.add(_suite(name, expectations))
+    suite = context.suites.add(_named_suite(name, expectations))
     definition = gx.ValidationDefinition(name=name, data=batches, suite=suite)
     context.validation_definitions.add(definition)
-    shown = "reason" if "reason" in frame else "label"
     result_format = {
         "result_format": "SUMMARY",
-        "unexpected_index_column_names": ["path", shown],
-        "partial_unexpected_count": EXAMPLES,
+        "unexpected_index_column_names": [column for column in SHOWN if column in table],
+        "partial_unexpected_count": FOUND,
     }
     checkpoint = gx.Checkpoint(
         name=name, validation_definitions=[definition], result_format=result_format
     )
-    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
+    result = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
     (outcome,) = result.run_results.values()
     return [_row(single.to_json_dict()) for single in outcome.results]
 
@@ -189,23 +247,40 @@ def expectations_table(expectations: Sequence[Mapping[str, Any]]) -> list[dict[s
             "expectation": row["name"],
             "result": "ok" if row["success"] else f"broken ({row['severity']})",
             "observed": row["observed"],
-            "examples": "; ".join(" · ".join(map(str, one.values())) for one in row["examples"]),
+            "examples": "; ".join(_example(one) for one in row["examples"][:EXAMPLES]),
         }
         for row in rows
     ]
 
 
-def overview_page(expectations: Sequence[Mapping[str, Any]], pages: Sequence[str]) -> str:
-    """Return an HTML page of all expectations, with links to the library's own pages."""
+def overview_page(
+    expectations: Sequence[Mapping[str, Any]], pages: Sequence[str], sheets: Mapping[str, str]
+) -> str:
+    """Return an HTML page of all expectations, with the pictures of what breaks them.
+
+    The library's own pages take their style from elsewhere and are bare without a network; this
+    one says the same and needs nothing.
+
+    Args:
+        expectations: rows of the report.
+        pages: the library's own pages, relative to this one.
+        sheets: pictures by the name of the expectation, relative to this page.
+    """
     broken = sum(not row["success"] for row in expectations)
     said = f"{broken} of {len(expectations)} expectations are broken" if broken else "All hold"
-    return table_page("The data's expectations", said, expectations_table(expectations), pages)
+    rows = expectations_table(expectations)
+    return table_page("The data's expectations", said, rows, pages, sheets)
 
 
-def _suite(name: str, expectations: dict[str, Expectation]) -> ExpectationSuite:
+def _example(row: Mapping[str, Any]) -> str:
+    return " · ".join(str(value) for name, value in row.items() if name != "id")
+
+
+def _named_suite(name: str, expectations: Suite) -> ExpectationSuite:
     import great_expectations as gx
 
     for title, expectation in expectations.items():
+        expectation.severity = SEVERITY[title]
         expectation.meta = {"name": title}
         expectation.notes = f"**{title}**"
     return gx.ExpectationSuite(name=name, expectations=list(expectations.values()))

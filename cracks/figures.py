@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cracks.fingerprints import NearCopies
 from cracks.images import Pixels, decode_to_size
 from cracks.labels import CRACK, LABELS, NO_CRACK
 from cracks.metrics import Cracked, Curves, Scores, worst_mistakes
@@ -28,7 +30,13 @@ EXAMPLES_PER_LABEL = 12
 
 
 def draw_examples(manifest: pa.Table, images: Path, path: Path) -> None:
-    """Draw patches of both labels, evenly picked from the manifest, as `examples.png`."""
+    """Draw patches of both labels, evenly picked from the manifest, as `examples.png`.
+
+    Args:
+        manifest: the columns label, shard, row and width.
+        images: folder of shards.
+        path: folder to draw into.
+    """
     figure, axes = _grid(4, EXAMPLES_PER_LABEL // 2, "Examples from the data set")
     position = 0
     for label in LABELS:
@@ -38,6 +46,39 @@ def draw_examples(manifest: pa.Table, images: Path, path: Path) -> None:
             _show(axes[position + i], pixels, label)
         position += EXAMPLES_PER_LABEL
     _save(figure, path / "examples.png")
+
+
+def draw_nearest_pairs(
+    patches: pa.Table, images: Path, found: Mapping[str, NearCopies], path: Path
+) -> None:
+    """Draw pairs of a test patch above a train patch, a band for each way to split.
+
+    Args:
+        patches: rows of the manifest that the pairs point to.
+        images: folder of shards.
+        found: the pairs by the name of the split.
+        path: folder to draw `nearest_pairs.png` into.
+    """
+    columns = max(1, *(len(near.pairs) for near in found.values()))
+    title = "The test patches nearest to train, and what they are near to (distance in grey values)"
+    figure, axes = _grid(2 * len(found), columns, title)
+    for band, (name, near) in enumerate(found.items()):
+        for side, split in enumerate(("test", "train")):
+            start = (2 * band + side) * columns
+            rows = patches.take(pa.array(near.pairs[:, side]))
+            for i, pixels in enumerate(_pixels(rows, images)):
+                caption = f"{name}\n{split}" if not i else split
+                _show(axes[start + i], pixels, f"{caption} {near.distances[i]:.2f}")
+    _save(figure, path / "nearest_pairs.png")
+
+
+def draw_contact_sheet(rows: pa.Table, images: Path, title: str, file: Path) -> None:
+    """Draw every patch of `rows`, which are of the manifest, with its path."""
+    figure, axes = _grid(max(1, math.ceil(len(rows) / 6)), 6, title)
+    paths = rows["path"].to_pylist()
+    for axis, path, pixels in zip(axes, paths, _pixels(rows, images), strict=False):
+        _show(axis, pixels, path if len(path) < 24 else f"…{path[-22:]}")
+    _save(figure, file)
 
 
 def draw_augmentation(
@@ -178,6 +219,28 @@ def draw_mistakes(
         kind = "missed crack" if cracked[i] else "false alarm"
         _show(axis, pixels, f"{kind} {scores[i]:.3f}")
     _save(figure, path / "mistakes.png")
+
+
+def draw_label_errors(
+    rows: Sequence[Mapping[str, Any]], manifest: pa.Table, images: Path, count: int, path: Path
+) -> None:
+    """Draw the most suspicious labels with the scores against them, as `label_errors.png`.
+
+    Args:
+        rows: what `cracks.label_errors.label_error_rows` gave.
+        manifest: finds the pictures.
+        images: folder of shards.
+        count: how many to draw at most.
+        path: folder to draw into.
+    """
+    shown = rows[:count]
+    title = f"Likely label errors: the label and the score ({len(shown)} of {len(rows):,} shown)"
+    rows_needed = max(1, math.ceil(len(shown) / 6))
+    figure, axes = _grid(rows_needed, 6, title if shown else "No likely label errors")
+    found = rows_of([row["id"] for row in shown], manifest)
+    for axis, row, pixels in zip(axes, shown, _pixels(found, images), strict=False):
+        _show(axis, pixels, f"{row['label']}? {row['score']:.3f}")
+    _save(figure, path / "label_errors.png")
 
 
 def _draw_confusion(cracked: Cracked, predicted: Cracked, path: Path) -> None:

@@ -12,7 +12,7 @@ from cracks.digests import digest_of_file
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import read_report
-from cracks.sources import open_source
+from cracks.sources import open_sources
 
 
 def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
@@ -20,12 +20,13 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
 
     Raises:
         SourceError: the source has vanished or is damaged.
+        SourceUnavailable: it is on a server that does not answer.
     """
     report = paths.report(stage)
     if not report.is_file():
         return False  # DVC sees the missing report by itself
     if stage == "ingest":
-        with open_source(params.ingest, paths.root) as source:
+        with open_sources(params.ingest, paths) as source:
             return bool(source.digest() != read_report(report)["source_digest"])
     if stage == "featurize":
         recorded = read_report(report)["weights_sha256"]

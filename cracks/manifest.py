@@ -1,94 +1,121 @@
-"""The manifest: one row a patch, its place in the shards, the facts that validation needs."""
+"""The manifest: one row a file, the place of its bytes in the shards, the facts about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from cracks.errors import UnreadableImage
-from cracks.images import PatchFacts, inspect_patch
-from cracks.labels import LABELS
-from cracks.progress import Advance
-from cracks.shards import ShardRow, ShardWriter
-from cracks.sources import SourceFile
+from cracks.errors import WorkspaceError
+from cracks.fingerprints import BLOCK, Fingerprints
+from cracks.inspection import PatchFacts
+from cracks.tables import read_table
 
-SCHEMA = pa.schema(
+#: Raised when inspection gives other facts of the same bytes; older facts are then not used again.
+INSPECTION_VERSION = 1
+
+FACTS = pa.schema(
     [
-        ("id", pa.string()),
-        ("path", pa.string()),
-        ("label", pa.string()),
-        ("shard", pa.string()),
-        ("row", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("mode", pa.string()),
         ("format", pa.string()),
+        ("orientation", pa.int16()),
         ("size_bytes", pa.int64()),
+        ("bytes_per_pixel", pa.float64()),
         ("brightness", pa.float64()),
         ("contrast", pa.float64()),
         ("sharpness", pa.float64()),
+        ("red_minus_green", pa.float64()),
+        ("green_minus_blue", pa.float64()),
+        ("saturated", pa.float64()),
+        ("fingerprint", pa.binary(2 * BLOCK * BLOCK)),
     ]
 )
 
-QUARANTINE_COLUMNS = ("path", "label", "reason")
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("shard", pa.string()),
+        ("row", pa.int32()),
+        *FACTS,
+    ],
+    metadata={"inspection_version": str(INSPECTION_VERSION)},
+)
 
-#: Files inspected at a time: enough to keep the cores busy, few enough to hold in memory.
-BATCH = 256
+QUARANTINE_COLUMNS = ("source", "path", "label", "reason")
 
-
-@dataclass
-class Sorted:
-    """What became of the files of a source."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    quarantine: list[dict[str, str]] = field(default_factory=list)
-
-
-def sort_files(
-    files: Iterable[SourceFile], size: int, writer: ShardWriter, advance: Advance
-) -> Sorted:
-    """Write every usable file to the shards and list the others with the reason.
-
-    Args:
-        files: in the order that the shards shall have.
-        size: width and height in pixels that a patch must have.
-        writer: takes the usable files.
-        advance: is told of every file.
-
-    Returns:
-        The rows of the manifest and of the quarantine list.
-    """
-    result = Sorted()
-    for file, facts in _inspected(files, size):
-        advance(1)
-        if isinstance(facts, str):
-            result.quarantine.append({"path": file.path, "label": file.label, "reason": facts})
-            continue
-        shard, row = writer.add(ShardRow(facts.id, file.label, file.path, file.content))
-        place = {"path": file.path, "label": file.label, "shard": shard, "row": row}
-        result.rows.append(asdict(facts) | place)
-    writer.flush()
-    return result
+#: Rows in one row group of the file.
+ROW_GROUP = 8192
 
 
-def _inspected(
-    files: Iterable[SourceFile], size: int
-) -> Iterator[tuple[SourceFile, PatchFacts | str]]:
-    def inspect(file: SourceFile) -> PatchFacts | str:
-        try:
-            return inspect_patch(file.content, size)
-        except UnreadableImage as error:
-            return str(error)
+class ManifestWriter:
+    """Write the manifest row by row, so that a data set of any size fits in memory."""
 
-    remaining = iter(files)
-    with ThreadPoolExecutor() as pool:
-        while batch := list(islice(remaining, BATCH)):
-            yield from zip(batch, pool.map(inspect, batch), strict=True)
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, SCHEMA)
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> ManifestWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._write()
+        self._writer.close()
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take one row, a value for each column of `SCHEMA`."""
+        self._rows.append(row)
+        if len(self._rows) == ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        if self._rows:
+            self._writer.write_table(manifest_table(self._rows))
+        self._rows = []
+
+
+class KnownFacts:
+    """The facts of an earlier manifest by id, so that no patch is inspected twice."""
+
+    def __init__(self, manifest: pa.Table | None) -> None:
+        self._facts = manifest.select(FACTS.names) if manifest else None
+        ids = manifest["id"].to_pylist() if manifest else []
+        self._row_of = {bytes.fromhex(id_): row for row, id_ in enumerate(ids)}
+
+    def of(self, ids: Sequence[str]) -> list[PatchFacts | None]:
+        """Return what is known of each patch, or None."""
+        rows = [self._row_of.get(bytes.fromhex(id_)) for id_ in ids]
+        known = [row for row in rows if row is not None]
+        if self._facts is None or not known:
+            return [None] * len(ids)
+        found = iter(self._facts.take(pa.array(known, pa.int64())).to_pylist())
+        return [None if row is None else PatchFacts(**next(found)) for row in rows]
+
+
+def known_facts(path: Path) -> KnownFacts:
+    """Return the facts of the manifest at `path`; none, if it is missing, damaged or outdated."""
+    try:
+        manifest = read_table(path)
+    except WorkspaceError:
+        return KnownFacts(None)
+    same = manifest.schema.equals(SCHEMA, check_metadata=True)
+    return KnownFacts(manifest if same else None)
 
 
 def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -96,7 +123,19 @@ def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def class_counts(labels: Iterable[str]) -> dict[str, int]:
-    """Return how many patches each label has, absent labels as 0."""
-    listed = list(labels)
-    return {label: listed.count(label) for label in LABELS}
+def fingerprints_of(manifest: pa.Table) -> Fingerprints:
+    """Return the fingerprints of the manifest's rows, int16 (n, 64)."""
+    joined = b"".join(manifest["fingerprint"].to_pylist())
+    return np.frombuffer(joined, np.int16).reshape(-1, BLOCK * BLOCK)
+
+
+def distinct_rows(manifest: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the first row of each distinct patch, sorted by id, and the patch of each row."""
+    ids = manifest["id"].to_numpy()
+    _, first, patch = np.unique(ids, return_index=True, return_inverse=True)
+    return first, patch
+
+
+def numbers_of(manifest: pa.Table, *columns: str) -> dict[str, npt.NDArray[np.float64]]:
+    """Return columns of numbers by name, each float64 (n,)."""
+    return {column: manifest[column].to_numpy().astype(np.float64) for column in columns}

@@ -29,6 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
+    restore(path)
     remove(partial)
     try:
         yield partial
@@ -42,9 +43,21 @@ def replacing(path: Path) -> Iterator[Path]:
         remove(partial)
 
 
+def restore(path: Path) -> None:
+    """Put back the folder that a process killed between two renames had set aside."""
+    aside = _aside(path)
+    if aside.exists() and not path.exists():
+        aside.replace(path)
+    remove(aside)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old.partial")
+
+
 def _replace_folder(path: Path, partial: Path) -> None:
     """Set the old folder aside first: none can be renamed over one that holds files."""
-    aside = path.with_name(f".{path.name}.old.partial")
+    aside = _aside(path)
     remove(aside)
     path.replace(aside)
     try:

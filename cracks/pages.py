@@ -11,12 +11,17 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; }
 td { overflow-wrap: anywhere; }
+img { max-width: 100%; }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 """
 
 
 def table_page(
-    title: str, summary: str, rows: Sequence[Mapping[str, str]], links: Sequence[str] = ()
+    title: str,
+    summary: str,
+    rows: Sequence[Mapping[str, str]],
+    links: Sequence[str] = (),
+    pictures: Mapping[str, str] | None = None,
 ) -> str:
     """Return a page of one table.
 
@@ -25,6 +30,7 @@ def table_page(
         summary: one sentence below it.
         rows: of equal keys, which become the columns.
         links: addresses of further pages, relative to this one.
+        pictures: addresses of pictures by their heading, shown below the table.
     """
     head = "".join(f"<th>{escape(column)}</th>" for column in (rows[0] if rows else {}))
     body = "".join(
@@ -32,6 +38,10 @@ def table_page(
         for row in rows
     )
     more = "".join(f'<li><a href="{escape(link)}">{escape(link)}</a></li>' for link in links)
+    shown = "".join(
+        f'<h2>{escape(heading)}</h2><img src="{escape(address)}" alt="{escape(heading)}">\n'
+        for heading, address in (pictures or {}).items()
+    )
     return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
@@ -39,5 +49,5 @@ def table_page(
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><h1>{escape(title)}</h1><p>{escape(summary)}</p>\n"
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n"
-        f"<ul>{more}</ul></body></html>\n"
+        f"{shown}<ul>{more}</ul></body></html>\n"
     )

@@ -37,10 +37,15 @@ class SampleParams(Section):
 class IngestParams(Section):
     """Where the photographs come from and how they are stored."""
 
-    source: Text
+    source: Text | Annotated[list[Text], Field(min_length=1)]
     patch_size: Annotated[int, Field(ge=16, le=4096)]
     shard_rows: Count
     sample: SampleParams
+
+    @property
+    def sources(self) -> list[str]:
+        """Return the places of the photographs, one or several."""
+        return [self.source] if isinstance(self.source, str) else self.source
 
 
 class ValidateParams(Section):
@@ -51,6 +56,11 @@ class ValidateParams(Section):
     max_quarantine_share: Share
     min_brightness: GreyValue
     max_brightness: GreyValue
+    min_contrast: GreyValue
+    max_saturated: Share
+    min_bytes_per_pixel: Annotated[float, Field(ge=0)]
+    max_drift: Annotated[float, Field(ge=0)]
+    max_class_change: Share
 
     @model_validator(mode="after")
     def _brightness_is_a_range(self) -> ValidateParams:
@@ -60,12 +70,15 @@ class ValidateParams(Section):
 
 
 class SplitParams(Section):
-    """The expected shares of the three splits."""
+    """The shares of the three splits, and what must stay together in one of them."""
 
     train: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(gt=0, lt=1)]
     salt: str
+    near_copy_distance: Annotated[float, Field(ge=0, le=10)]
+    recrop_response: Share
+    run_change: Annotated[float, Field(gt=0)]
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitParams:
@@ -109,6 +122,7 @@ class EvaluateParams(Section):
 
     min_crack_recall: Share
     mistakes_shown: Count
+    label_errors_shown: Count
 
 
 class ExportParams(Section):

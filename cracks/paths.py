@@ -9,7 +9,10 @@ from pathlib import Path
 from cracks.errors import WorkspaceError
 
 #: The stages in the order of the graph in dvc.yaml.
-STAGES = ("ingest", "validate", "split", "featurize", "train", "evaluate", "export")
+STAGES = ("ingest", "split", "validate", "featurize", "train", "evaluate", "export")
+
+#: Variable of the environment; 1 lets the labels of stored photographs change.
+ACCEPT_RELABELS = "CRACKS_ACCEPT_RELABELS"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Paths:
         return self.root / "dvc.lock"
 
     @property
+    def raw(self) -> Path:
+        """Folder of downloaded archives, as they were published."""
+        return self.root / "data/raw"
+
+    @property
+    def mirror(self) -> Path:
+        """Folder of local mirrors of S3 prefixes; the bucket itself keeps them."""
+        return self.root / "data/mirror"
+
+    @property
     def images(self) -> Path:
         """Folder of Parquet shards with the original JPEG bytes."""
         return self.root / "data/images"
@@ -49,6 +62,21 @@ class Paths:
         return self.root / "reports/quarantine.csv"
 
     @property
+    def relabels(self) -> Path:
+        """The stored photographs that came with another label."""
+        return self.root / "reports/relabels.csv"
+
+    @property
+    def data_card(self) -> Path:
+        """Where the data comes from, under which licence, and what is in it."""
+        return self.root / "reports/data_card.md"
+
+    @property
+    def profile(self) -> Path:
+        """What the accepted data set looks like, to measure the drift of the next."""
+        return self.root / "reports/profile.json"
+
+    @property
     def splits(self) -> Path:
         """Which split each distinct patch belongs to."""
         return self.root / "data/splits.parquet"
@@ -62,6 +90,11 @@ class Paths:
     def scores(self) -> Path:
         """The score of every patch of validation and test."""
         return self.root / "data/scores.parquet"
+
+    @property
+    def label_errors(self) -> Path:
+        """The patches whose label is probably wrong, most suspicious first."""
+        return self.root / "reports/label_errors.csv"
 
     @property
     def featurizer(self) -> Path:

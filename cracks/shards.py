@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from cracks.errors import DataError
+from cracks.labels import LABELS
 
 SCHEMA = pa.schema(
     [
@@ -29,18 +33,53 @@ class ShardRow:
     content: bytes
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a patch lies, and the label that is written beside it."""
+
+    shard: int
+    row: int
+    label: str
+
+
+class Places:
+    """Where the patches lie by id; small, because a data set may have millions of them."""
+
+    def __init__(self) -> None:
+        self._index: dict[bytes, int] = {}
+        self._shards, self._rows, self._labels = array("I"), array("I"), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, id_: str, place: Place) -> None:
+        """Remember a patch that is not known yet."""
+        self._index[bytes.fromhex(id_)] = len(self._rows)
+        self._shards.append(place.shard)
+        self._rows.append(place.row)
+        self._labels.append(LABELS.index(place.label))
+
+    def number(self, id_: str) -> int | None:
+        """Return the how-many-th patch this is, or None if it is not known."""
+        return self._index.get(bytes.fromhex(id_))
+
+    def place(self, number: int) -> Place:
+        """Return the place of a patch by its number."""
+        return Place(self._shards[number], self._rows[number], LABELS[self._labels[number]])
+
+
 class ShardWriter:
     """Collect rows and write a shard of `shard_rows` of them whenever one is full."""
 
-    def __init__(self, folder: Path, shard_rows: int) -> None:
-        folder.mkdir(parents=True)
-        self._folder, self._shard_rows = folder, shard_rows
+    def __init__(self, folder: Path, shard_rows: int, first: int = 0) -> None:
+        """Write into `folder`, beginning with the shard of number `first`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._shard_rows, self._shard = folder, shard_rows, first
         self._rows: list[ShardRow] = []
-        self._shards = 0
 
-    def add(self, row: ShardRow) -> tuple[str, int]:
-        """Take a row; return the name of its shard and its position there."""
-        place = (f"part-{self._shards:05d}.parquet", len(self._rows))
+    def add(self, row: ShardRow) -> Place:
+        """Take a row and return where it will lie."""
+        place = Place(self._shard, len(self._rows), row.label)
         self._rows.append(row)
         if len(self._rows) == self._shard_rows:
             self.flush()
@@ -58,9 +97,51 @@ class ShardWriter:
             },
             schema=SCHEMA,
         )
-        # JPEG bytes do not shrink any further.
-        pq.write_table(table, self._folder / f"part-{self._shards:05d}.parquet", compression="none")
-        self._rows, self._shards = [], self._shards + 1
+        write_shard(table, self._folder / shard_name(self._shard))
+        self._rows, self._shard = [], self._shard + 1
+
+
+def write_shard(table: pa.Table, path: Path) -> None:
+    """Write a table of `SCHEMA`; JPEG bytes do not shrink any further."""
+    pq.write_table(table, path, compression="none")
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of a shard."""
+    return f"part-{number:05d}.parquet"
+
+
+def shard_number(name: str) -> int:
+    """Return the number of a shard by its file name."""
+    return int(PurePath(name).stem.removeprefix("part-"))
+
+
+def next_shard(folder: Path) -> int:
+    """Return the number of the first shard that a folder does not have yet."""
+    return max((shard_number(shard.name) + 1 for shard in shard_files(folder)), default=0)
+
+
+def stored_places(folder: Path) -> Places:
+    """Return what the shards of a folder hold; a missing folder holds nothing.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    places = Places()
+    for shard in shard_files(folder):
+        try:
+            table = pq.read_table(shard, columns=["id", "label"])
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{shard} is damaged ({' '.join(str(error).split())}). "
+                f"`dvc checkout {folder.name}` restores it; without it, remove the folder."
+            ) from None
+        number = shard_number(shard.name)
+        for row, (id_, label) in enumerate(
+            zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
+        ):
+            places.add(id_, Place(number, row, label))
+    return places
 
 
 def shard_files(folder: Path) -> list[Path]:

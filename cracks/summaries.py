@@ -18,13 +18,19 @@ def _ingest(report: dict[str, Any]) -> str:
 
 
 def _validate(report: dict[str, Any]) -> str:
-    held = sum(row["success"] for row in report["expectations"])
-    return f"{held} of {len(report['expectations'])} expectations hold"
+    rows = report["expectations"]
+    broken = [row["name"] for row in rows if not row["success"]]
+    warned = f"; warning: {', '.join(broken)}" if broken else ""
+    return f"{len(rows) - len(broken)} of {len(rows)} expectations hold{warned}"
 
 
 def _split(report: dict[str, Any]) -> str:
     parts = [f"{sum(labels.values()):,} {name}" for name, labels in report["counts"].items()]
-    return ", ".join(parts)
+    leakage = report["leakage"]
+    return (
+        f"{', '.join(parts)}; {leakage['this_split']['same_picture_in_train']:.1%} of test have a "
+        f"copy in train (random split: {leakage['random_split']['same_picture_in_train']:.1%})"
+    )
 
 
 def _featurize(report: dict[str, Any]) -> str:
@@ -40,10 +46,11 @@ def _train(report: dict[str, Any]) -> str:
 
 
 def _evaluate(report: dict[str, Any]) -> str:
-    test = report["test"]
+    test, suspects = report["test"], report["label_errors"]["found"]
+    warning = f", {suspects:,} likely label {'errors' if suspects > 1 else 'error'}"
     return (
         f"test accuracy {test['accuracy']:.4f}, crack recall {test['recall']:.4f}, "
-        f"threshold {report['threshold']:.3f}"
+        f"threshold {report['threshold']:.3f}{warning if suspects else ''}"
     )
 
 
@@ -56,8 +63,8 @@ def _export(report: dict[str, Any]) -> str:
 
 SUMMARIES: dict[str, Callable[[Report], str]] = {
     "ingest": _ingest,
-    "validate": _validate,
     "split": _split,
+    "validate": _validate,
     "featurize": _featurize,
     "train": _train,
     "evaluate": _evaluate,

@@ -20,14 +20,14 @@ def write_table(table: pa.Table, path: Path) -> None:
         pq.write_table(table, partial)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Return the table at `path`.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the table at `path`, all columns or some.
 
     Raises:
         WorkspaceError: there is none, or it is damaged.
     """
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, columns=list(columns) if columns else None)
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -37,15 +37,15 @@ def read_table(path: Path) -> pa.Table:
         ) from None
 
 
-def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str] = ()) -> None:
     """Write rows of equal keys as CSV with a header, whole or not at all.
 
     Raises:
-        ValueError: there is no row, so the columns are unknown.
+        ValueError: there is no row, and `columns` does not say what the header is.
     """
-    if not rows:
+    if not rows and not columns:
         raise ValueError(f"no rows for {path}")
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, columns or rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,13 +77,16 @@ def stage_is_up_to_date(paths: Paths, stage: str) -> bool:
         raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
 
 
-def run_stage(paths: Paths, stage: str, *, force: bool = False) -> None:
+def run_stage(
+    paths: Paths, stage: str, *, force: bool = False, variables: Mapping[str, str] | None = None
+) -> None:
     """Bring one stage up to date with `dvc repro`; what it prints is passed on.
 
     Args:
         paths: the workspace.
         stage: its name in dvc.yaml; the stages before it must be up to date.
         force: run it even if DVC finds nothing changed.
+        variables: of the environment, for the stage alone.
 
     Raises:
         StageError: the stage refused; the message is the stage's own.
@@ -92,7 +95,7 @@ def run_stage(paths: Paths, stage: str, *, force: bool = False) -> None:
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
         message = Path(folder) / "message"
         command = ["repro", "--single-item", *(["--force"] if force else []), stage]
-        code, output = _dvc(paths, command, {MESSAGE_FILE: str(message)})
+        code, output = _dvc(paths, command, {**(variables or {}), MESSAGE_FILE: str(message)})
         if code == 0:
             return
         if message.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from pathlib import Path
 
@@ -29,12 +30,24 @@ def publish_stage(stage: str, report: Report, paths: Paths) -> None:
     elif stage == "evaluate":
         text = f"## evaluate\n\nThreshold {report['threshold']:.4f}\n\n{metrics_table(report)}"
         create_markdown_artifact(key="evaluate", markdown=text, description="Metrics")
+        _publish_label_errors(paths)
     else:
         create_markdown_artifact(
             key=stage, markdown=f"## {stage}\n\n{as_markdown(report)}", description=f"{stage}"
         )
     for figure in sorted(paths.figures(stage).glob("*.png")):
         publish_figure(stage, figure)
+
+
+def _publish_label_errors(paths: Paths) -> None:
+    with paths.label_errors.open(newline="", encoding="utf-8") as file:
+        suspects = list(csv.DictReader(file))
+    if suspects:
+        create_table_artifact(
+            key="label-errors",
+            table=suspects,
+            description=f"{len(suspects):,} likely label errors, most suspicious first",
+        )
 
 
 def publish_verdict(report: Report) -> None:

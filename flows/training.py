@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cracks.environment import settle_environment
 from cracks.errors import CracksError, StageError
 from cracks.freshness import outside_input_changed
 from cracks.params import Params, load_params
-from cracks.paths import STAGES, Paths, open_workspace
+from cracks.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
 from cracks.reports import Report, read_report
 from cracks.summaries import summarise
 from cracks.versioning import locked_workspace, run_stage, stage_is_up_to_date
@@ -69,11 +69,12 @@ def step(name: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 @flow(name="training", validate_parameters=True)
-def training(workspace: str = ".") -> Any:
+def training(workspace: str = ".", accept_relabels: bool = False) -> Any:
     """Bring every stage up to date, register the model if it is good enough, and promote it.
 
     Args:
         workspace: a checkout of this project; each may run one training at a time.
+        accept_relabels: whether stored photographs may get another label.
 
     Returns:
         What `cracks train --json` prints: verdict, reasons, run, version, metrics, stages. Where a
@@ -85,14 +86,15 @@ def training(workspace: str = ".") -> Any:
         paths = open_workspace(Path(workspace))
         params = load_params(paths.params)
         with locked_workspace(paths):
-            return _train(params, paths)
+            return _train(params, paths, accept_relabels)
     except CracksError as error:
         return Failed(message=str(error), data=error)
 
 
-def _train(params: Params, paths: Paths) -> Report:
+def _train(params: Params, paths: Paths, accept_relabels: bool) -> Report:
+    accepted = {ACCEPT_RELABELS: str(int(accept_relabels))}
     stages = {
-        stage: _done(bring_up_to_date.with_options(name=stage), stage, params, paths)
+        stage: _done(bring_up_to_date.with_options(name=stage), stage, params, paths, accepted)
         for stage in STAGES
     }
     verdict = _done(register_model, params, paths)
@@ -115,14 +117,14 @@ def _done(step_task: Any, *arguments: Any) -> Any:
 
 
 @step("stage")
-def bring_up_to_date(stage: str, params: Params, paths: Paths) -> str:
+def bring_up_to_date(stage: str, params: Params, paths: Paths, variables: Mapping[str, str]) -> str:
     """Let DVC run a stage if anything it reads has changed; publish its report either way."""
     start = time.monotonic()
     outside = outside_input_changed(stage, params, paths)
     fresh = not outside and stage_is_up_to_date(paths, stage)
     if not fresh:
         _say(stage, "running")
-        _run(stage, paths, force=outside)
+        _run(stage, paths, variables, force=outside)
     report = read_report(paths.report(stage))
     took = "up to date" if fresh else f"done in {time.monotonic() - start:.0f} s"
     _say(stage, f"{took}: {summarise(stage, report)}")
@@ -153,9 +155,9 @@ def promote_version(params: Params, paths: Paths, version: str) -> Report:
     return report
 
 
-def _run(stage: str, paths: Paths, *, force: bool) -> None:
+def _run(stage: str, paths: Paths, variables: Mapping[str, str], *, force: bool) -> None:
     try:
-        run_stage(paths, stage, force=force)
+        run_stage(paths, stage, force=force, variables=variables)
     except StageError:
         # The table of broken expectations is what a person needs then.
         if stage == "validate" and paths.report(stage).is_file():

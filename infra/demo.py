@@ -43,8 +43,8 @@ def main() -> int:
     cracks = [str(Path(sys.executable).with_name("cracks")), "-C", str(WORKSPACE)]
     _say("Cloning this checkout to .demo/workspace")
     _clone()
-    _say("Training on drawn photographs (the real ones: `ingest.source` in params.yaml)")
-    subprocess.run([*cracks, "train"], env=_environment(), check=True)
+    _say("Training on drawn photographs (`ingest.source=mendeley` has the real ones)")
+    subprocess.run([*cracks, "train", "-S", "ingest.source=sample"], env=_environment(), check=True)
     _say("Serving the champion")
     with _service(cracks) as url:
         right = _ask(url)

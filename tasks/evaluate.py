@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
 
 from cracks.features import SplitFeatures, split_features
-from cracks.figures import draw_evaluation, draw_mistakes
+from cracks.figures import draw_evaluation, draw_label_errors, draw_mistakes
+from cracks.label_errors import (
+    COLUMNS,
+    Examined,
+    examine_held_out,
+    examine_out_of_fold,
+    label_error_rows,
+)
 from cracks.metrics import Scores, choose_threshold, classification_table, curves, measure
 from cracks.model.architectures import trainable_of
 from cracks.model.storage import load_model
@@ -39,6 +51,9 @@ def evaluate(params: Params, paths: Paths) -> Report:
     with replacing(paths.curves) as folder:
         for name, rows in tables.items():
             write_csv(rows, folder / f"{name}.csv")
+    examined = _examined(held_out, scores, manifest, splits, paths)
+    suspects = label_error_rows(examined, manifest)
+    _write_label_errors(suspects, paths.label_errors)
     with replacing(paths.figures("evaluate")) as figures:
         draw_evaluation(tables, cracked["test"], scores["test"] >= threshold, figures)
         draw_mistakes(
@@ -49,8 +64,12 @@ def evaluate(params: Params, paths: Paths) -> Report:
             params.evaluate.mistakes_shown,
             figures,
         )
+        draw_label_errors(
+            suspects, manifest, paths.images, params.evaluate.label_errors_shown, figures
+        )
     measured = {split: measure(cracked[split], scores[split], threshold) for split in held_out}
-    return {"threshold": threshold, **measured}
+    questioned = {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}
+    return {"threshold": threshold, **measured, "label_errors": questioned}
 
 
 def _write_scores(
@@ -62,3 +81,24 @@ def _write_scores(
         for id_, cracked, value in zip(part.ids, part.cracked, scores[split], strict=True)
     ]
     write_table(pa.Table.from_pylist(rows), paths.scores)
+
+
+def _examined(
+    held_out: dict[str, SplitFeatures],
+    scores: dict[str, Scores],
+    manifest: pa.Table,
+    splits: pa.Table,
+    paths: Paths,
+) -> Examined:
+    # Only features that are vectors are learned from in seconds, once for each fold.
+    if held_out["test"].features.ndim != 2:
+        return examine_held_out(held_out, scores)
+    train = split_features(paths.features, manifest, splits, "train")
+    return examine_out_of_fold({"train": train, **held_out}, splits)
+
+
+def _write_label_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,50 +1,73 @@
-"""ingest: photographs from a source into Parquet shards, a manifest, and a quarantine list."""
+"""ingest: photographs from their sources into Parquet shards, a manifest, a quarantine list."""
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
+from cracks.datacard import data_card
 from cracks.figures import draw_examples
-from cracks.manifest import QUARANTINE_COLUMNS, Sorted, class_counts, manifest_table, sort_files
-from cracks.outputs import replacing
+from cracks.intake import (
+    Intake,
+    Memory,
+    carry_over,
+    relocated,
+    require_accepted,
+    take_in,
+)
+from cracks.labels import LABELS
+from cracks.manifest import QUARANTINE_COLUMNS, ManifestWriter, known_facts
+from cracks.mendeley import described_files
+from cracks.outputs import replacing, restore, write_text
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.progress import progress
 from cracks.reports import Report
-from cracks.shards import ShardWriter
-from cracks.sources import open_source
-from cracks.tables import write_table
+from cracks.shards import ShardWriter, count_rows, next_shard, stored_places
+from cracks.sources import Sources, open_sources
+from cracks.tables import read_table, write_csv, write_table
 
 
 def ingest(params: Params, paths: Paths) -> Report:
-    """Read every file of the source once; whatever is unusable is listed, nothing is deleted.
+    """Read every file of the sources once; whatever is unusable is listed, nothing is deleted.
 
     Raises:
-        SourceError: the source is missing, damaged, unsafe, or lacks one of the labels.
+        SourceError: a source is missing, damaged, unsafe, or a label is in none of them.
+        DataError: the labels of stored photographs changed and nobody accepted that.
     """
-    with open_source(params.ingest, paths.root) as source, replacing(paths.images) as images:
-        writer = ShardWriter(images, params.ingest.shard_rows)
-        with progress(len(source.paths()), "reading photographs", "images") as advance:
-            result = sort_files(source.files(), params.ingest.patch_size, writer, advance)
-        digest = source.digest()
-    manifest = manifest_table(result.rows)
-    write_table(manifest, paths.manifest)
-    _write_quarantine(result, paths.quarantine)
-    draw_examples(manifest, paths.images, paths.figures("ingest"))
-    return {
-        "source": params.ingest.source,
+    restore(paths.images)
+    paths.raw.mkdir(parents=True, exist_ok=True)
+    with open_sources(params.ingest, paths) as sources:
+        taken = _taken(params, paths, sources)
+        digest = sources.digest()
+    write_csv(taken.quarantine, paths.quarantine, QUARANTINE_COLUMNS)
+    drawn = read_table(paths.manifest, ("label", "shard", "row", "width"))
+    draw_examples(drawn, paths.images, paths.figures("ingest"))
+    report = {
+        "source": " + ".join(params.ingest.sources),
         "source_digest": digest,
-        "files": len(result.rows) + len(result.quarantine),
-        "patches": len(result.rows),
-        "distinct_patches": len({row["id"] for row in result.rows}),
-        "quarantined": len(result.quarantine),
-        "labels": class_counts(row["label"] for row in result.rows),
+        "files": taken.patches + taken.repeated + len(taken.quarantine),
+        "patches": taken.patches,
+        "distinct_patches": count_rows(paths.images),
+        "quarantined": len(taken.quarantine),
+        "labels": {label: taken.labels[label] for label in LABELS},
     }
+    files = described_files(paths.raw) if "mendeley" in params.ingest.sources else []
+    write_text(paths.data_card, data_card(params.ingest.sources, report, files))
+    return report
 
 
-def _write_quarantine(result: Sorted, path: Path) -> None:
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, QUARANTINE_COLUMNS)
-        writer.writeheader()
-        writer.writerows(result.quarantine)
+def _taken(params: Params, paths: Paths, sources: Sources) -> Intake:
+    before = stored_places(paths.images)
+    memory, total = Memory(before, known_facts(paths.manifest)), len(sources.paths())
+    with replacing(paths.images) as images, replacing(paths.manifest) as manifest:
+        writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
+        with (
+            ManifestWriter(manifest) as rows,
+            progress(total, "reading photographs", "images") as advance,
+        ):
+            taken = take_in(
+                sources.files(), memory, params.ingest.patch_size, writer, rows, advance
+            )
+        require_accepted(taken.relabels, paths.relabels)
+        moves = carry_over(paths.images, images, memory.places, taken)
+        if moves:
+            write_table(relocated(read_table(manifest), moves), manifest)
+    return taken

@@ -1,27 +1,31 @@
-"""split: deal the distinct patches to train, validation and test."""
+"""split: deal the distinct patches to train, validation and test, so that nothing leaks."""
 
 from __future__ import annotations
 
+from cracks.figures import draw_nearest_pairs
+from cracks.grouping import COLUMNS, find_likeness
+from cracks.leakage import nearest_pairs, random_sides
+from cracks.outputs import replacing
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report
-from cracks.splitting import split_counts, split_table
+from cracks.splitting import earlier_table, shares_of, split_report, split_table
 from cracks.tables import read_table, write_table
+
+#: Pairs drawn for each way to split.
+PAIRS = 8
 
 
 def split(params: Params, paths: Paths) -> Report:
-    """Deal every patch by its content; copies stay together.
-
-    Raises:
-        DataError: a split would lack one of the labels.
-    """
-    manifest = read_table(paths.manifest)
-    table = split_table(manifest, params.split)
+    """Keep copies, near-copies and photographs together; what was dealt before stays dealt."""
+    likeness = find_likeness(read_table(paths.manifest, COLUMNS), paths.images, params.split)
+    table = split_table(likeness, params.split, earlier_table(paths.splits, params.split))
     write_table(table, paths.splits)
-    counts = split_counts(table)
-    return {
-        "patches": len(table),
-        "copies_left_out": len(manifest) - len(table),
-        "counts": counts,
-        "shares": {name: round(sum(c.values()) / len(table), 4) for name, c in counts.items()},
+    ways = {
+        "this split": table["split"].to_numpy(),
+        "a random split": random_sides(len(table), shares_of(params.split)),
     }
+    found = {name: nearest_pairs(likeness, sides, PAIRS) for name, sides in ways.items()}
+    with replacing(paths.figures("split")) as figures:
+        draw_nearest_pairs(likeness.patches, paths.images, found, figures)
+    return split_report(table, likeness, params.split)

@@ -1,18 +1,33 @@
-"""validate: check the manifest and the quarantine list against the expectations."""
+"""validate: check manifest, splits and quarantine list against the expectations."""
 
 from __future__ import annotations
 
-import pandas as pd
+from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+
+from cracks.digests import digest_of_file
+from cracks.drift import WATCHED, drift_from, next_profiles, profile_of, reference_for
 from cracks.errors import ValidationFailed
-from cracks.expectations import expectations_table, run_validation
+from cracks.expectations import expectations_table, overview_page, run_validation
+from cracks.figures import draw_contact_sheet
 from cracks.labels import CRACK
-from cracks.outputs import replacing
+from cracks.manifest import numbers_of
+from cracks.outputs import replacing, write_json, write_text
 from cracks.params import Params
 from cracks.paths import Paths
-from cracks.reports import Report
+from cracks.reports import Report, read_report
+from cracks.shards import rows_of
 from cracks.tables import read_table
 from cracks.terminal import print_table
+from cracks.validation import (
+    UNSEEN,
+    drift_table,
+    files_table,
+    patches_table,
+    splits_table,
+)
 
 
 def validate(params: Params, paths: Paths) -> Report:
@@ -21,30 +36,53 @@ def validate(params: Params, paths: Paths) -> Report:
     Raises:
         ValidationFailed: a critical expectation is broken; carries the whole report.
     """
-    manifest = read_table(paths.manifest).to_pandas()
-    manifest["is_crack"] = (manifest["label"] == CRACK).astype(float)
-    manifest["labels_of_content"] = manifest.groupby("id")["label"].transform("nunique")
-    quarantine = pd.read_csv(paths.quarantine, dtype=str, keep_default_na=False)
+    manifest = read_table(paths.manifest)
+    watched, cracked = numbers_of(manifest, *WATCHED), manifest["label"].to_numpy() == CRACK
+    today = profile_of(watched, cracked, digest_of_file(paths.manifest))
+    profiles = read_report(paths.profile) if paths.profile.is_file() else {}
+    drift = drift_from(reference_for(profiles, today["digest"]), watched, cracked)
     with replacing(paths.data_docs) as docs:
-        report = run_validation(
-            manifest, _all_files(manifest, quarantine), params.validate_, params.ingest, docs
-        )
+        tables = _tables(manifest, paths, drift)
+        report = run_validation(tables, params.validate_, params.ingest.patch_size, docs)
+        _draw_sheets(report, manifest, paths, docs)
     if not report["success"]:
-        print_table(
-            expectations_table(report["expectations"]), "The data is not what validate expects"
-        )
-        broken = [row["name"] for row in report["expectations"] if not row["success"]]
-        raise ValidationFailed(
-            f"validate: broken: {', '.join(broken)}. The table is in {paths.report('validate')}, "
-            f"the Data Docs are {paths.data_docs / 'overview.html'}. "
-            "Mend the source, or the limits in params.yaml under validate.",
-            report,
-        )
-    return report
+        raise _refusal(report, paths)
+    write_json(paths.profile, next_profiles(profiles, today))
+    return report | {"drift": drift}
 
 
-def _all_files(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
-    accepted = manifest[["path", "label"]].assign(reason="", decoded="yes", accepted="yes")
-    wrong_size = quarantine["reason"].str.startswith("wrong size")
-    refused = quarantine.assign(decoded=wrong_size.map({True: "yes", False: "no"}), accepted="no")
-    return pd.concat([accepted, refused], ignore_index=True)
+def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[str, pd.DataFrame]:
+    patches = manifest.drop_columns(list(UNSEEN)).to_pandas()
+    splits = read_table(paths.splits).to_pandas()
+    quarantine = pd.read_csv(paths.quarantine, dtype=str, keep_default_na=False)
+    return {
+        "patches": patches_table(patches, splits),
+        "splits": splits_table(splits),
+        "files": files_table(patches, quarantine),
+        "drift": drift_table(drift),
+    }
+
+
+def _draw_sheets(report: Report, manifest: pa.Table, paths: Paths, docs: Path) -> None:
+    """Draw the patches that break each expectation, and the page that shows them."""
+    sheets = {}
+    for number, row in enumerate(report["expectations"]):
+        ids = [example["id"] for example in row["examples"] if "id" in example]
+        if not row["success"] and ids:
+            sheets[row["name"]] = f"sheets/{number:02d}.png"
+            file = docs / sheets[row["name"]]
+            draw_contact_sheet(rows_of(ids, manifest), paths.images, row["name"], file)
+    pages = sorted(str(page.relative_to(docs)) for page in docs.glob("validations/**/*.html"))
+    write_text(docs / "overview.html", overview_page(report["expectations"], pages, sheets))
+
+
+def _refusal(report: Report, paths: Paths) -> ValidationFailed:
+    rows = expectations_table(report["expectations"])
+    print_table(rows, "The data is not what validate expects")
+    broken = [row["name"] for row in report["expectations"] if not row["success"]]
+    return ValidationFailed(
+        f"validate: broken: {', '.join(broken)}. The table is in {paths.report('validate')}, "
+        f"the Data Docs are {paths.data_docs / 'overview.html'}. "
+        "Mend the sources, or the limits in params.yaml under validate.",
+        report,
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from processes import TOOLS, RunningProcess, StartProcess, free_port
+from s3 import S3Server, rclone
 from servers import PrefectServer, is_healthy
 
 _running: list[RunningProcess] = []
@@ -77,3 +78,12 @@ def prefect_server(
     )
     process.wait_until(lambda: is_healthy(server.url), "the Prefect server", timeout=90)
     return server
+
+
+@pytest.fixture(scope="session")
+def s3_server(
+    start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
+) -> S3Server:
+    if not rclone().is_file():
+        pytest.skip(f"no S3 endpoint: {rclone()} is absent; `make setup` installs it")
+    return S3Server.start(start_for_session, tmp_path_factory.mktemp("s3"))

@@ -23,7 +23,18 @@ TOOLS = Path(sys.executable).parent
 SHOWN_LINES = 15
 
 #: The user's own settings of these tools must not decide a test.
-SETTINGS = ("CRACKS_", "DVC_", "GIT_", "KERAS_", "MLFLOW_", "PREFECT_", "PYTHON", "TF_", "UV_")
+SETTINGS = (
+    "AWS_",
+    "CRACKS_",
+    "DVC_",
+    "GIT_",
+    "KERAS_",
+    "MLFLOW_",
+    "PREFECT_",
+    "PYTHON",
+    "TF_",
+    "UV_",
+)
 
 
 def environment(**variables: str) -> dict[str, str]:

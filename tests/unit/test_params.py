@@ -101,6 +101,7 @@ def test_a_value_of_another_kind_is_refused_by_name(file: Path, key: str) -> Non
         ("train.dropout", float("nan")),
         ("train.augment.flip", 1),
         ("evaluate.min_crack_recall", -0.01),
+        ("evaluate.label_errors_shown", 0),
         ("register.model_name", "a/b"),
         ("register.min_recall", 1.01),
     ],

@@ -18,7 +18,15 @@ PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
 PATHS = Paths(Path())
 
 #: Places of Paths that no stage writes.
-NO_OUTPUTS = {"params", "pipeline", "pipeline_lock", "service", "local_tracking"}
+NO_OUTPUTS = {
+    "params",
+    "pipeline",
+    "pipeline_lock",
+    "service",
+    "local_tracking",
+    "mirror",  # the bucket itself keeps what is in it
+    "relabels",  # written only where a stage refuses
+}
 
 #: Modules that carry results about or show them, and decide none.
 CARRIERS = {
@@ -63,7 +71,8 @@ def _imported(file: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cracks"):
             place = (node.module or "").replace(".", "/")
             inside = [f"{place}/{alias.name}.py" for alias in node.names]
-            files |= {name for name in [f"{place}.py", *inside] if (ROOT / name).is_file()}
+            named = [f"{place}.py", f"{place}/__init__.py", *inside]
+            files |= {name for name in named if (ROOT / name).is_file()}
     return files
 
 
@@ -90,7 +99,7 @@ def _touched(stage: str) -> set[str]:
                 touched.add(getattr(PATHS, name)(argument).as_posix())
             case ast.Attribute(value=ast.Name(id="paths"), attr=name):
                 place = getattr(PATHS, name)
-                if isinstance(place, Path) and name != "root":
+                if isinstance(place, Path) and name not in {"root", *NO_OUTPUTS}:
                     touched.add(place.as_posix())
     return touched
 

@@ -15,6 +15,7 @@ EVALUATION: dict[str, Any] = {
     "threshold": 0.4321,
     "validation": {name: 0.5 + i / 100 for i, name in enumerate(SHOWN)},
     "test": {name: 0.7 + i / 100 for i, name in enumerate(SHOWN)},
+    "label_errors": {"examined": 600, "how": "held out", "found": 0},
 }
 
 REPORTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -58,6 +59,14 @@ def test_every_stage_has_its_line() -> None:
 def test_a_stage_is_summed_up_in_one_line(stage: str) -> None:
     report, line = REPORTS[stage]
     assert summarise(stage, report) == line
+
+
+@pytest.mark.parametrize(
+    ("found", "warning"), [(1, ", 1 likely label error"), (3, ", 3 likely label errors")]
+)
+def test_likely_label_errors_are_warned_of(found: int, warning: str) -> None:
+    report = EVALUATION | {"label_errors": {"examined": 600, "how": "held out", "found": found}}
+    assert summarise("evaluate", report) == summarise("evaluate", EVALUATION) + warning
 
 
 def test_the_table_of_metrics_has_a_row_a_metric() -> None:

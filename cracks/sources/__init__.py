@@ -1,0 +1,81 @@
+"""Take photographs from where `ingest.source` points, one place or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+
+from cracks.digests import digest_of_value
+from cracks.errors import SourceError
+from cracks.labels import LABELS
+from cracks.params import IngestParams
+from cracks.paths import Paths
+from cracks.sources.archives import open_path
+from cracks.sources.base import Source, SourceFile, label_of
+from cracks.sources.drawn import DrawnSource
+from cracks.sources.remote import open_mendeley, open_s3
+
+LAYOUT = "Expected are the folders Positive/ (crack) and Negative/ (no crack)"
+
+__all__ = ["Source", "SourceFile", "Sources", "open_sources"]
+
+
+class Sources:
+    """All places of `ingest.source`, in their order."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def paths(self) -> list[str]:
+        """Return the path of every labelled file, in reading order."""
+        return [path for source in self._sources for path in source.paths()]
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits that change when the content of any source changes."""
+        digests = [source.digest() for source in self._sources]
+        return digests[0] if len(digests) == 1 else digest_of_value(digests)
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield every labelled file.
+
+        Raises:
+            SourceError: a file cannot be read.
+        """
+        for source in self._sources:
+            yield from source.files()
+
+
+@contextmanager
+def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:
+    """Open every place of `params.source`; a relative path is meant from the workspace.
+
+    Raises:
+        SourceError: one does not exist, is damaged or unsafe, or a label is in none of them.
+        SourceUnavailable: one is on a server that does not answer.
+    """
+    with ExitStack() as stack:
+        sources = Sources([_open(one, params, paths, stack) for one in params.sources])
+        _require_both_labels(sources.paths(), " and ".join(params.sources))
+        yield sources
+
+
+def _open(source: str, params: IngestParams, paths: Paths, stack: ExitStack) -> Source:
+    if source == "sample":
+        return DrawnSource(params.sample.patches, params.sample.seed)
+    if source == "mendeley":
+        return stack.enter_context(open_mendeley(paths.raw))
+    if source.startswith("s3://"):
+        return stack.enter_context(open_s3(source, paths.mirror))
+    path = paths.root / os.path.expanduser(source)  # noqa: PTH111 (Path raises for ~nobody)
+    # Where a source lies differs from machine to machine; its name does not.
+    return stack.enter_context(open_path(path, PurePath(source).name or str(Path(path).name)))
+
+
+def _require_both_labels(paths: Sequence[str], where: str) -> None:
+    found = {label_of(path) for path in paths}
+    missing = [label for label in LABELS if label not in found]
+    if missing:
+        names = " and ".join(f"`{label}`" for label in missing)
+        raise SourceError(f"ingest.source: {where} holds no photograph of {names}. {LAYOUT}.")

@@ -1,0 +1,153 @@
+"""Photographs in a folder or an archive on this machine."""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cracks.digests import digest_of_file, digest_of_values
+from cracks.errors import SourceError
+from cracks.rar import extract_rar
+from cracks.sources.base import Source, damaged, labelled, refuse_unsafe
+
+#: Suffixes that say `archive` without opening the file.
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ARCHIVE_SUFFIXES = (".zip", ".rar", *TAR_SUFFIXES)
+
+
+@contextmanager
+def open_path(path: Path, name: str) -> Iterator[Source]:
+    """Open a folder or an archive; archives that must be unpacked go to a temporary folder.
+
+    Raises:
+        SourceError: it does not exist, is damaged or unsafe, or is no archive.
+    """
+    suffix = path.name.lower()
+    if path.is_dir():
+        yield FolderSource(name, path)
+    elif not path.exists():
+        raise SourceError(
+            f"ingest.source: there is no {path}. Give a folder, a .zip, .rar or .tar.* archive, "
+            "s3://bucket/prefix, `mendeley` or `sample` (drawn photographs), for example "
+            "`cracks train -S ingest.source=sample`."
+        )
+    elif suffix.endswith(".zip"):
+        with _open_zip(path) as archive:
+            yield ZipSource(name, path, archive)
+    elif suffix.endswith(ARCHIVE_SUFFIXES):
+        with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
+            extract = _extract_tar if suffix.endswith(TAR_SUFFIXES) else _extract_rar
+            extract(path, Path(folder))
+            yield FolderSource(name, Path(folder), archive=path)
+    else:
+        raise SourceError(
+            f"ingest.source: {path} is neither a folder nor a .zip, .rar or .tar.* archive."
+        )
+
+
+class FolderSource(Source):
+    """A folder that holds Positive/ and Negative/ at any depth."""
+
+    def __init__(self, name: str, folder: Path, archive: Path | None = None) -> None:
+        """Read `folder`, which may have been unpacked from `archive`."""
+        super().__init__(name)
+        self._folder, self._archive = folder, archive
+        found = (
+            file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+        )
+        self._paths = sorted(path for path in found if labelled(path))
+
+    def paths(self) -> list[str]:
+        """Return the labelled files, sorted."""
+        return self._paths
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the archive, or a digest over every file's path and content."""
+        if self._archive:
+            return digest_of_file(self._archive)
+        return digest_of_values((path, digest_of_file(self._folder / path)) for path in self._paths)
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Read the files one after the other."""
+        for path in self._paths:
+            try:
+                yield path, (self._folder / path).read_bytes()
+            except OSError as error:
+                raise SourceError(
+                    f"{self._folder / path} cannot be read: {error.strerror}."
+                ) from None
+
+
+class ZipSource(Source):
+    """A .zip archive, read member by member without unpacking it."""
+
+    def __init__(self, name: str, path: Path, archive: zipfile.ZipFile) -> None:
+        """Read the open `archive` at `path`."""
+        super().__init__(name)
+        self._path, self._archive = path, archive
+        names = [member.filename for member in archive.infolist() if not member.is_dir()]
+        refuse_unsafe(names, path)
+        self._paths = sorted(name for name in names if labelled(name))
+
+    def paths(self) -> list[str]:
+        """Return the labelled members, sorted."""
+        return self._paths
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the archive."""
+        return digest_of_file(self._path)
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Read the members one after the other; each is checked against its CRC."""
+        for path in self._paths:
+            try:
+                yield path, self._archive.read(path)
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+                raise damaged(self._path, f"{path}: {error}") from None
+
+
+@contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise damaged(path, str(error)) from None
+    with archive:
+        yield archive
+
+
+def _extract_tar(path: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(path) as archive:
+            members = archive.getmembers()
+            _require_whole(archive)
+            refuse_unsafe([member.name for member in members], path)
+            # Links and devices are no photographs; leaving them out leaves nothing to escape with.
+            files = [member for member in members if member.isfile() and labelled(member.name)]
+            archive.extractall(folder, members=files, filter="data")
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        raise damaged(path, str(error)) from None
+
+
+def _require_whole(archive: tarfile.TarFile) -> None:
+    """Refuse a tar without its end mark; reading to the end compares the checksum of gzip and xz.
+
+    Python's tarfile takes a cut between two members for the end, and never reads what follows.
+    """
+    file = archive.fileobj
+    assert file
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("the end of the archive is missing")
+    while file.read(1 << 20):
+        pass
+
+
+def _extract_rar(path: Path, folder: Path) -> None:
+    extract_rar(path, folder, labelled, refuse_unsafe)
