@@ -24,6 +24,9 @@ from cracks.shards import ShardWriter, count_rows, next_shard, stored_places
 from cracks.sources import Sources, open_sources
 from cracks.tables import read_table, write_csv, write_table
 
+#: DVC warns of empty folders, and most sources fetch nothing.
+RAW = "Archives as they were published. `ingest` fetches them once; DVC versions them.\n"
+
 
 def ingest(params: Params, paths: Paths) -> Report:
     """Read every file of the sources once; whatever is unusable is listed, nothing is deleted.
@@ -33,10 +36,10 @@ def ingest(params: Params, paths: Paths) -> Report:
         DataError: the labels of stored photographs changed and nobody accepted that.
     """
     restore(paths.images)
-    paths.raw.mkdir(parents=True, exist_ok=True)
     with open_sources(params.ingest, paths) as sources:
         taken = _taken(params, paths, sources)
         digest = sources.digest()
+    write_text(paths.raw / "README.md", RAW)
     write_csv(taken.quarantine, paths.quarantine, QUARANTINE_COLUMNS)
     drawn = read_table(paths.manifest, ("label", "shard", "row", "width"))
     draw_examples(drawn, paths.images, paths.figures("ingest"))

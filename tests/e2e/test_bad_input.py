@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 def workspace(make_workspace: Callable[[], Workspace]) -> Workspace:
     """A workspace in which a small sample has been ingested, so that there is something to lose."""
     made = make_workspace()
-    set_params(made.root / "params.yaml", ["ingest.sample.patches=40"])
+    set_params(made.root / "params.yaml", ["ingest.source=sample", "ingest.sample.patches=40"])
     assert made.dvc("repro", "--single-item", "ingest").returncode == 0
     return made
 

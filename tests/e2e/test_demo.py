@@ -53,6 +53,7 @@ def test_the_figures_that_people_look_at_are_drawn(
     figures = (checkout / ".demo/workspace/reports/figures").rglob("*.png")
     assert {figure.stem for figure in figures} == {
         "examples",
+        "nearest_pairs",
         "augmentation",
         "learning_curves",
         "layers",
@@ -61,6 +62,7 @@ def test_the_figures_that_people_look_at_are_drawn(
         "precision_recall",
         "calibration",
         "mistakes",
+        "label_errors",
     }
 
 

@@ -11,6 +11,8 @@ import pytest
 from e2e.conftest import Workspace
 from processes import TOOLS, RunningProcess
 
+from cracks.params import set_params
+
 pytestmark = pytest.mark.e2e
 
 
@@ -18,6 +20,7 @@ def test_ctrl_c_leaves_nothing_half_written(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:
     workspace = make_workspace()
+    set_params(workspace.root / "params.yaml", ["ingest.source=sample"])
     before = workspace.files()
     process = RunningProcess(
         [TOOLS / "cracks", "-C", workspace.root, "train"], tmp_path, variables=workspace.variables
