@@ -10,7 +10,7 @@ WORKSPACE ?= .
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format mlflow-ui prefect-ui dvc-remote tensorboard clean
+.PHONY: help setup demo bench test check format mlflow-ui prefect-ui dvc-remote tensorboard clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ $(READY): pyproject.toml uv.lock
 
 demo: $(READY) ## From nothing to a served prediction, on drawn photographs, in a scratch clone
 	$(BIN)/python infra/demo.py
+
+bench: $(READY) ## Measure; ONLY=part for one part, SOURCE=path for other photographs
+	$(BIN)/python -m infra.bench $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")
 
 test: $(READY) ## Run every test
 	$(BIN)/python -m pytest

@@ -28,8 +28,11 @@ STEP = 0.01
 #: Side of the smaller block that the search runs in: 16 numbers a patch.
 SEARCHED = 4
 
-#: Pairs compared at a time, so that memory stays small.
-CHUNK = 50_000
+#: Pairs or patches looked at together, so that memory stays small.
+CHUNK = 10_000
+
+#: Candidates of one patch, nearest first; more have only patches without any pattern.
+MOST_NEIGHBOURS = 64
 
 Fingerprints = npt.NDArray[np.int16]  # (n, BLOCK * BLOCK), in steps of STEP grey values
 Pairs = npt.NDArray[np.int64]  # (m, 2) positions, the smaller one first
@@ -58,18 +61,16 @@ def fingerprint(reduced: npt.NDArray[Any]) -> Fingerprints:
 def find_near_copies(fingerprints: Fingerprints, distance: float) -> NearCopies:
     """Return every pair of fingerprints within `distance` under some mirroring and turning.
 
-    No pair within the distance is missed. Equal fingerprints are searched once, so that many
-    copies of one picture cost no more than one; each is paired with the first of its kind.
+    No pair within the distance is missed, unless a patch has more than MOST_NEIGHBOURS candidates:
+    of a thousand blank patches each is paired with some others. Equal fingerprints are searched
+    once, and each is paired with the first of its kind.
 
     Args:
         fingerprints: int16 (n, 64).
         distance: in grey values.
     """
-    from scipy.spatial import KDTree
-
     distinct, kind = _distinct(fingerprints)
-    tree = KDTree(_unchanged_by_turning(distinct))
-    candidates = tree.query_pairs(distance + STEP, output_type="ndarray").astype(np.int64)
+    candidates = _candidates(_unchanged_by_turning(distinct), distance + STEP)
     distances = distances_between(distinct, candidates)
     near = distances <= distance
     first = _first_of_each(kind, len(distinct))
@@ -80,6 +81,20 @@ def find_near_copies(fingerprints: Fingerprints, distance: float) -> NearCopies:
     all_distances = np.concatenate([distances[near], np.zeros(len(copies), np.float32)])
     order = np.lexsort((all_pairs[:, 1], all_pairs[:, 0]))
     return NearCopies(all_pairs[order], all_distances[order])
+
+
+def _candidates(points: npt.NDArray[np.float32], distance: float) -> Pairs:
+    """Return the pairs of points within `distance`, the nearest MOST_NEIGHBOURS of each point."""
+    from scipy.spatial import KDTree
+
+    tree, found = KDTree(points), [np.zeros((0, 2), np.int64)]
+    for start in range(0, len(points), CHUNK):
+        asked = points[start : start + CHUNK]
+        _, near = tree.query(asked, k=MOST_NEIGHBOURS + 1, distance_upper_bound=distance)
+        row, column = np.nonzero(near < len(points))  # what is missing has a number beyond the last
+        found.append(np.stack([row + start, near[row, column]], axis=1))
+    pairs = np.concatenate(found)
+    return np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
 
 
 def distances_between(fingerprints: Fingerprints, pairs: Pairs) -> npt.NDArray[np.float32]:

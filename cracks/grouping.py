@@ -29,13 +29,24 @@ class Likeness:
 
     patches: pa.Table  # their rows of the manifest
     fingerprints: Fingerprints
-    pictures: Names  # the same picture: copies and near-copies
-    groups: Names  # the same picture, a re-crop of it, or the same photograph
-    links: Pairs  # the pairs that the groups come from
+    near_copies: Pairs  # the same picture
+    recrops: Pairs  # the same place, cut out a little further on
     patch_of_file: Names  # (files,) the patch of each row of the manifest
     runs: Names  # (files,) the run of each row of the manifest
-    near_copies: int  # pairs
-    recrops: int  # pairs
+
+    def pictures(self, used: npt.NDArray[np.bool_]) -> Names:
+        """Return the picture of each patch, (n,); what is not `used` ties nothing together."""
+        return components(_between(self.near_copies, used), len(used))
+
+    def groups(self, used: npt.NDArray[np.bool_]) -> Names:
+        """Return the group of each patch, (n,); what is not `used` ties nothing together."""
+        return components(_between(self.links(used), used), len(used))
+
+    def links(self, used: npt.NDArray[np.bool_]) -> Pairs:
+        """Return the pairs that must stay on one side; a run goes on beyond what is not `used`."""
+        in_use = used[self.patch_of_file]
+        in_runs = run_links(self.patch_of_file[in_use], self.runs[in_use])
+        return np.concatenate([self.near_copies, self.recrops, in_runs])
 
 
 def find_likeness(manifest: pa.Table, images: Path, params: SplitParams) -> Likeness:
@@ -51,27 +62,20 @@ def find_likeness(manifest: pa.Table, images: Path, params: SplitParams) -> Like
     first, patch_of_file = distinct_rows(manifest)
     patches = manifest.take(pa.array(first))
     fingerprints = fingerprints_of(patches)
-    near = find_near_copies(fingerprints, params.near_copy_distance)
+    near_copies = find_near_copies(fingerprints, params.near_copy_distance).pairs
     places = zip(manifest["source"].to_pylist(), manifest["path"].to_pylist(), strict=True)
     runs = find_runs(
         [f"{source}/{path}" for source, path in places],
         look_of(numbers_of(manifest, *LOOK)),
         params.run_change,
     )
-    pictures = components(near.pairs, len(patches))
-    cut_anew = _recrops(patches, pictures, fingerprints, images, params.recrop_response)
-    links = np.concatenate([near.pairs, cut_anew, run_links(patch_of_file, runs)])
-    return Likeness(
-        patches=patches,
-        fingerprints=fingerprints,
-        pictures=pictures,
-        groups=components(links, len(patches)),
-        links=links,
-        patch_of_file=patch_of_file,
-        runs=runs,
-        near_copies=len(near.pairs),
-        recrops=len(cut_anew),
-    )
+    pictures = components(near_copies, len(patches))
+    recrops = _recrops(patches, pictures, fingerprints, images, params.recrop_response)
+    return Likeness(patches, fingerprints, near_copies, recrops, patch_of_file, runs)
+
+
+def _between(pairs: Pairs, used: npt.NDArray[np.bool_]) -> Pairs:
+    return pairs[used[pairs].all(axis=1)]
 
 
 def _recrops(

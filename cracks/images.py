@@ -23,13 +23,17 @@ ORIENTATION = 0x0112
 MAX_PIXELS = 50_000_000
 
 
-def decode(content: bytes) -> tuple[Pixels, dict[str, Any]]:
+def decode(content: bytes, size: int = 0) -> tuple[Pixels, dict[str, Any]]:
     """Return an image as uint8 RGB (height, width, 3), and what its file says of it.
 
     That is its mode, format, width, height, and EXIF orientation (1 where there is none).
 
+    Args:
+        content: the file.
+        size: width and height that it must have; 0 allows every size.
+
     Raises:
-        UnreadableImage: it is empty, no JPEG or PNG, too large, or cut short.
+        UnreadableImage: it is empty, no JPEG or PNG, of another size, too large, or cut short.
     """
     if not content:
         raise UnreadableImage("empty file")
@@ -37,6 +41,10 @@ def decode(content: bytes) -> tuple[Pixels, dict[str, Any]]:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableImage(f"too many pixels: {image.width}×{image.height}")
+        if size and image.size != (size, size):
+            raise UnreadableImage(
+                f"wrong size: {image.width}×{image.height}, not {size}×{size} pixels"
+            )
         facts = {
             "mode": image.mode,
             "format": image.format or "",
@@ -49,8 +57,10 @@ def decode(content: bytes) -> tuple[Pixels, dict[str, Any]]:
         raise UnreadableImage("not a JPEG or PNG image") from None
     except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UnreadableImage(f"damaged image: {error}") from None
+    except UnreadableImage:
+        raise
+    except Exception as error:  # Pillow raises anything, AssertionError too, on damaged files
+        raise UnreadableImage(f"damaged image: {str(error) or type(error).__name__}") from None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from cracks.errors import UnreadableImage
 from cracks.fingerprints import REDUCED, fingerprint
 from cracks.images import Pixels, decode
 from cracks.shards import contents_of
@@ -45,11 +44,7 @@ def inspect_patch(content: bytes, size: int) -> PatchFacts:
     Raises:
         UnreadableImage: it does not decode, or has another size.
     """
-    pixels, said = decode(content)
-    if (said["width"], said["height"]) != (size, size):
-        raise UnreadableImage(
-            f"wrong size: {said['width']}×{said['height']}, not {size}×{size} pixels"
-        )
+    pixels, said = decode(content, size)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     brightness, contrast = _mean_and_deviation(grey)
     red, green, blue, _ = cv2.mean(pixels)

@@ -231,10 +231,10 @@ def _examined(
     """Yield each file with its id and its facts, or the reason why it is unusable."""
 
     def facts_of(file: SourceFile, facts: PatchFacts | None) -> PatchFacts | str:
-        if facts and (facts.width, facts.height) == (size, size):
-            return facts
         try:
             file.path.encode()
+            if facts and (facts.width, facts.height) == (size, size):
+                return facts
             return inspect_patch(file.content, size)
         except UnicodeEncodeError:
             return "the file's name is no UTF-8"

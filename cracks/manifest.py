@@ -112,15 +112,21 @@ def known_facts(path: Path) -> KnownFacts:
     """Return the facts of the manifest at `path`; none, if it is missing, damaged or outdated."""
     try:
         manifest = read_table(path)
-    except WorkspaceError:
+        manifest.validate(full=True)
+        same = manifest.schema.equals(SCHEMA, check_metadata=True)
+        return KnownFacts(manifest if same else None)
+    except (WorkspaceError, ValueError):  # ValueError: no text, or no hexadecimal digits
         return KnownFacts(None)
-    same = manifest.schema.equals(SCHEMA, check_metadata=True)
-    return KnownFacts(manifest if same else None)
 
 
 def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
     """Return the rows as a table of `SCHEMA`."""
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def rewrite_manifest(manifest: pa.Table, path: Path) -> None:
+    """Write a whole manifest as `ManifestWriter` would have written its rows."""
+    pq.write_table(manifest.combine_chunks(), path, row_group_size=ROW_GROUP)
 
 
 def fingerprints_of(manifest: pa.Table) -> Fingerprints:

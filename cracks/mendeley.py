@@ -19,9 +19,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from cracks.bundle import reason_of
-from cracks.download import download, is_whole, read_json
+from cracks.download import download, is_whole
 from cracks.errors import SourceError
 from cracks.outputs import write_json
+from cracks.unpacking import is_archive
+from cracks.web import read_json
 
 # A published version never changes, so what describes it stands here.
 DATASET = "5y9wdsg2zt"
@@ -46,8 +48,6 @@ BASE_VARIABLE = "CRACKS_MENDELEY_URL"
 RECORD = "dataset.json"
 
 REMEDY = f"Or download it by hand from {PAGE} and set ingest.source to the file."
-
-_ARCHIVE = re.compile(r"\.(rar|zip|tar|tar\.\w+|tgz|tbz2|txz)$", re.IGNORECASE)
 
 Size = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -103,14 +103,14 @@ class _Record(BaseModel):
         names = [file.filename for file in self.files]
         if len({name.lower() for name in [RECORD, *names]}) <= len(names):
             raise ValueError(f"two files have the same name: {', '.join(names)}")
-        if len([name for name in names if _ARCHIVE.search(name)]) != 1:
+        if len([name for name in names if _is_archive(name)]) != 1:
             raise ValueError(f"exactly one of the files must be an archive: {names}")
         return self
 
     @property
     def archive(self) -> str:
         """The name of the file with the photographs."""
-        return next(file.filename for file in self.files if _ARCHIVE.search(file.filename))
+        return next(file.filename for file in self.files if _is_archive(file.filename))
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,11 @@ def _file_of(listed: _ListedFile) -> DatasetFile:
         sha256=listed.content_details.sha256_hash.lower(),
         id=listed.id,
     )
+
+
+def _is_archive(name: str) -> bool:
+    """Return whether a name is that of an archive, be it one that nothing here opens."""
+    return is_archive(name) or re.search(r"\.tar\.\w+$", name.lower()) is not None
 
 
 def _safe_name(name: str) -> str:

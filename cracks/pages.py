@@ -11,6 +11,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; }
 td { overflow-wrap: anywhere; }
+td:nth-child(2) { white-space: nowrap; }
 img { max-width: 100%; }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -19,6 +19,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 GreyValue = Annotated[float, Field(ge=0, le=255)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _names_places(value: Any) -> Any:
+    places = value if isinstance(value, list) else [value]
+    if not places or not all(isinstance(place, str) and place for place in places):
+        raise ValueError("must be the name of a place, or a list of such names")
+    return value
 
 
 class Section(BaseModel):
@@ -37,7 +44,7 @@ class SampleParams(Section):
 class IngestParams(Section):
     """Where the photographs come from and how they are stored."""
 
-    source: Text | Annotated[list[Text], Field(min_length=1)]
+    source: Annotated[str | list[str], BeforeValidator(_names_places)]
     patch_size: Annotated[int, Field(ge=16, le=4096)]
     shard_rows: Count
     sample: SampleParams

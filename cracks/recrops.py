@@ -44,8 +44,10 @@ def recrop_candidates(fingerprints: Fingerprints) -> Pairs:
     """
     from scipy.spatial import KDTree
 
+    count = len(fingerprints)
+    if count < 2:
+        return np.zeros((0, 2), np.int64)
     magnitudes = _magnitudes(fingerprints)
-    count = len(magnitudes)
     _, found = KDTree(magnitudes).query(magnitudes, k=min(NEIGHBOURS + 1, count))
     found = np.reshape(found, (count, -1))
     pairs = np.stack([np.repeat(np.arange(count), found.shape[1]), found.ravel()], axis=1)
@@ -94,7 +96,8 @@ def response(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:
     window = cv2.createHanningWindow(left.shape[:2], cv2.CV_32F)
     still = left.astype(np.float32)
     moved = (variant.astype(np.float32) for variant in _mirrored(right))
-    return max(cv2.phaseCorrelate(still, variant, window)[1] for variant in moved)
+    # Pictures of a size that is fast to transform are windowed in place: each call has its own.
+    return max(cv2.phaseCorrelate(still.copy(), variant, window)[1] for variant in moved)
 
 
 def _mirrored(picture: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

@@ -123,5 +123,5 @@ def _sequences(paths: Sequence[str]) -> list[npt.NDArray[np.int64]]:
 
 def _number(path: str) -> int:
     """Return the number that a file's name begins with, or -1; very long ones are no numbers."""
-    match = re.match(r"\d{1,12}", PurePosixPath(path).name)
+    match = re.match(r"\d{1,12}(?!\d)", PurePosixPath(path).name)
     return int(match.group()) if match else -1

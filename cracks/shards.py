@@ -103,7 +103,7 @@ class ShardWriter:
 
 def write_shard(table: pa.Table, path: Path) -> None:
     """Write a table of `SCHEMA`; JPEG bytes do not shrink any further."""
-    pq.write_table(table, path, compression="none")
+    pq.write_table(table, path, compression="none", write_page_checksum=True)
 
 
 def shard_name(number: int) -> str:
@@ -130,18 +130,28 @@ def stored_places(folder: Path) -> Places:
     places = Places()
     for shard in shard_files(folder):
         try:
-            table = pq.read_table(shard, columns=["id", "label"])
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                f"{shard} is damaged ({' '.join(str(error).split())}). "
-                f"`dvc checkout {folder.name}` restores it; without it, remove the folder."
-            ) from None
-        number = shard_number(shard.name)
-        for row, (id_, label) in enumerate(
-            zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
-        ):
-            places.add(id_, Place(number, row, label))
+            number = shard_number(shard.name)
+            table = _read_shard(shard, "id", "label")
+            rows = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
+            for row, (id_, label) in enumerate(rows):
+                places.add(id_, Place(number, row, label))
+        except (ValueError, KeyError) as error:
+            raise _damaged(shard, error) from None
     return places
+
+
+def _read_shard(shard: Path, *columns: str) -> pa.Table:
+    try:
+        return pq.read_table(shard, columns=list(columns), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(shard, error) from None
+
+
+def _damaged(shard: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{shard} is damaged ({' '.join(str(error).split())}). "
+        "`dvc checkout data/images` restores it; without it, remove the folder."
+    )
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -150,8 +160,12 @@ def shard_files(folder: Path) -> list[Path]:
 
 
 def read_contents(shard: Path, rows: list[int] | None = None) -> list[bytes]:
-    """Return the image bytes of a shard, all or those of `rows`, in that order."""
-    column = pq.read_table(shard, columns=["image"])["image"]
+    """Return the image bytes of a shard, all or those of `rows`, in that order.
+
+    Raises:
+        DataError: the shard is damaged.
+    """
+    column = _read_shard(shard, "image")["image"]
     if rows is not None:
         column = column.take(pa.array(rows, type=pa.int64()))
     return [image["bytes"] for image in column.to_pylist()]

@@ -52,7 +52,11 @@ def split_table(likeness: Likeness, params: SplitParams, earlier: pa.Table | Non
     known = _known(earlier)
     names, splits = ([known.get(id_, ("", ""))[i] for id_ in ids] for i in (0, 1))
     is_new = np.array([not name for name in names], bool)
-    for members, sides in _new_groups(likeness.links, is_new, names, splits):
+    side_of = {name: split for name, split in known.values() if split != LEFT_OUT}
+    links = likeness.links(np.array(splits) != LEFT_OUT)
+    for members, sides in _new_groups(links, is_new, names, splits):
+        # A patch that comes back may be the one that a group is named after.
+        sides |= {(ids[i], side_of[ids[i]]) for i in members if ids[i] in side_of}
         name, split = ids[members[0]], ""
         if len({side for _, side in sides}) > 1:
             split = LEFT_OUT
@@ -61,7 +65,8 @@ def split_table(likeness: Likeness, params: SplitParams, earlier: pa.Table | Non
         for i in members:
             names[i], splits[i] = name, split
     deal(labels, names, splits, params)
-    columns = (ids, labels, [ids[i] for i in likeness.pictures], names, splits)
+    pictures = likeness.pictures(np.array(splits) != LEFT_OUT)
+    columns = (ids, labels, [ids[i] for i in pictures], names, splits)
     schema = SCHEMA.with_metadata({DEALT_BY: _dealt_by(params)})
     return pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=schema)
 
@@ -130,8 +135,9 @@ def earlier_table(path: Path, params: SplitParams) -> pa.Table | None:
 def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> Report:
     """Return what a split holds, and how much leaks through it and through a random one."""
     sides, counts = table["split"].to_numpy(), split_counts(table)
-    of_file = likeness.patch_of_file
-    _, sizes = np.unique(likeness.groups, return_counts=True)
+    used, of_file = sides != LEFT_OUT, likeness.patch_of_file
+    pictures, groups = likeness.pictures(used), likeness.groups(used)
+    _, sizes = np.unique(groups, return_counts=True)
     run_sizes = np.bincount(likeness.runs)
     dealt = sum(sum(labels.values()) for labels in counts.values())
     return {
@@ -140,15 +146,15 @@ def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> Re
         "left_out": int((sides == LEFT_OUT).sum()),
         "counts": counts,
         "shares": {name: round(sum(c.values()) / dealt, 4) for name, c in counts.items()},
-        "near_copies": likeness.near_copies,
-        "recrops": likeness.recrops,
+        "near_copies": len(likeness.near_copies),
+        "recrops": len(likeness.recrops),
         "photographs": int((run_sizes > 1).sum()),
         "groups": len(sizes),
         "largest_group": int(sizes.max()),
         "leakage": leakage_report(
             sides[of_file],
-            likeness.pictures[of_file],
-            likeness.groups[of_file],
+            pictures[of_file],
+            groups[of_file],
             shares_of(params),
         ),
     }

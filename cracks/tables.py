@@ -30,7 +30,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.read_table(path, columns=list(columns) if columns else None)
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise WorkspaceError(
             f"{path} is damaged ({reason}). Run `dvc repro` to remake it."
@@ -46,6 +46,9 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[s
     if not rows and not columns:
         raise ValueError(f"no rows for {path}")
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns or rows[0].keys(), lineterminator="\n")
+        # Every text is quoted: Python 3.11 leaves a carriage return bare, which ends a row.
+        writer = csv.DictWriter(
+            file, columns or rows[0].keys(), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+        )
         writer.writeheader()
         writer.writerows(rows)

@@ -13,8 +13,8 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from cracks.expectations import expectations_table
 from cracks.modelcard import metrics_table
+from cracks.overview import expectations_table
 from cracks.paths import Paths
 from cracks.reports import Report
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
 import pyarrow as pa
 
 from cracks.features import SplitFeatures, split_features
-from cracks.figures import draw_evaluation, draw_label_errors, draw_mistakes
+from cracks.figures.evaluation import draw_evaluation, draw_label_errors, draw_mistakes
 from cracks.label_errors import (
     COLUMNS,
     Examined,
@@ -53,7 +48,7 @@ def evaluate(params: Params, paths: Paths) -> Report:
             write_csv(rows, folder / f"{name}.csv")
     examined = _examined(held_out, scores, manifest, splits, paths)
     suspects = label_error_rows(examined, manifest)
-    _write_label_errors(suspects, paths.label_errors)
+    write_csv(suspects, paths.label_errors, COLUMNS)
     with replacing(paths.figures("evaluate")) as figures:
         draw_evaluation(tables, cracked["test"], scores["test"] >= threshold, figures)
         draw_mistakes(
@@ -95,10 +90,3 @@ def _examined(
         return examine_held_out(held_out, scores)
     train = split_features(paths.features, manifest, splits, "train")
     return examine_out_of_fold({"train": train, **held_out}, splits)
-
-
-def _write_label_errors(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cracks.datacard import data_card
-from cracks.figures import draw_examples
+from cracks.figures.data import draw_examples
 from cracks.intake import (
     Intake,
     Memory,
@@ -13,7 +13,12 @@ from cracks.intake import (
     take_in,
 )
 from cracks.labels import LABELS
-from cracks.manifest import QUARANTINE_COLUMNS, ManifestWriter, known_facts
+from cracks.manifest import (
+    QUARANTINE_COLUMNS,
+    ManifestWriter,
+    known_facts,
+    rewrite_manifest,
+)
 from cracks.mendeley import described_files
 from cracks.outputs import replacing, restore, write_text
 from cracks.params import Params
@@ -22,7 +27,7 @@ from cracks.progress import progress
 from cracks.reports import Report
 from cracks.shards import ShardWriter, count_rows, next_shard, stored_places
 from cracks.sources import Sources, open_sources
-from cracks.tables import read_table, write_csv, write_table
+from cracks.tables import read_table, write_csv
 
 #: DVC warns of empty folders, and most sources fetch nothing.
 RAW = "Archives as they were published. `ingest` fetches them once; DVC versions them.\n"
@@ -59,7 +64,7 @@ def ingest(params: Params, paths: Paths) -> Report:
 
 def _taken(params: Params, paths: Paths, sources: Sources) -> Intake:
     before = stored_places(paths.images)
-    memory, total = Memory(before, known_facts(paths.manifest)), len(sources.paths())
+    memory, total = Memory(before, known_facts(paths.manifest)), sources.count()
     with replacing(paths.images) as images, replacing(paths.manifest) as manifest:
         writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
         with (
@@ -72,5 +77,5 @@ def _taken(params: Params, paths: Paths, sources: Sources) -> Intake:
         require_accepted(taken.relabels, paths.relabels)
         moves = carry_over(paths.images, images, memory.places, taken)
         if moves:
-            write_table(relocated(read_table(manifest), moves), manifest)
+            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
     return taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cracks.figures import draw_nearest_pairs
+from cracks.figures.data import draw_nearest_pairs
 from cracks.grouping import COLUMNS, find_likeness
 from cracks.leakage import nearest_pairs, random_sides
 from cracks.outputs import replacing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cracks.features import SplitFeatures, split_features
-from cracks.figures import draw_augmentation, draw_layers, draw_learning_curves
+from cracks.figures.training import draw_augmentation, draw_layers, draw_learning_curves
 from cracks.model.architectures import ARCHITECTURES, build_classifier, build_trainable
 from cracks.model.reproducibility import make_reproducible
 from cracks.model.storage import layers_of, load_model, save_model, summary_of

@@ -10,11 +10,12 @@ import pyarrow as pa
 from cracks.digests import digest_of_file
 from cracks.drift import WATCHED, drift_from, next_profiles, profile_of, reference_for
 from cracks.errors import ValidationFailed
-from cracks.expectations import expectations_table, overview_page, run_validation
-from cracks.figures import draw_contact_sheet
+from cracks.expectations import run_validation
+from cracks.figures.data import draw_contact_sheet
 from cracks.labels import CRACK
 from cracks.manifest import numbers_of
 from cracks.outputs import replacing, write_json, write_text
+from cracks.overview import expectations_table, overview_page
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report, read_report
@@ -67,11 +68,19 @@ def _draw_sheets(report: Report, manifest: pa.Table, paths: Paths, docs: Path) -
     """Draw the patches that break each expectation, and the page that shows them."""
     sheets = {}
     for number, row in enumerate(report["expectations"]):
-        ids = [example["id"] for example in row["examples"] if "id" in example]
-        if not row["success"] and ids:
+        examples = [example for example in row["examples"] if "id" in example]
+        if not row["success"] and examples:
             sheets[row["name"]] = f"sheets/{number:02d}.png"
             file = docs / sheets[row["name"]]
-            draw_contact_sheet(rows_of(ids, manifest), paths.images, row["name"], file)
+            rows = rows_of([example["id"] for example in examples], manifest)
+            # Copies share their id: each example is drawn under its own path.
+            shown = [
+                example.get("path", path)
+                for example, path in zip(examples, rows["path"].to_pylist(), strict=True)
+            ]
+            column = rows.schema.get_field_index("path")
+            rows = rows.set_column(column, "path", pa.array(shown, pa.string()))
+            draw_contact_sheet(rows, paths.images, row["name"], file)
     pages = sorted(str(page.relative_to(docs)) for page in docs.glob("validations/**/*.html"))
     write_text(docs / "overview.html", overview_page(report["expectations"], pages, sheets))
 

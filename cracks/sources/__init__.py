@@ -25,12 +25,18 @@ __all__ = ["Source", "SourceFile", "Sources", "open_sources"]
 class Sources:
     """All places of `ingest.source`, in their order."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
+    def __init__(self, sources: Sequence[Source], names: str) -> None:
+        self._sources, self._names = sources, names
 
-    def paths(self) -> list[str]:
-        """Return the path of every labelled file, in reading order."""
-        return [path for source in self._sources for path in source.paths()]
+    def count(self) -> int:
+        """Return how many labelled files there are.
+
+        Raises:
+            SourceError: an archive is damaged or unsafe, or a label is in none of the sources.
+        """
+        paths = [path for source in self._sources for path in source.paths()]
+        _require_both_labels(paths, self._names)
+        return len(paths)
 
     def digest(self) -> str:
         """Return 64 hexadecimal digits that change when the content of any source changes."""
@@ -52,13 +58,12 @@ def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:
     """Open every place of `params.source`; a relative path is meant from the workspace.
 
     Raises:
-        SourceError: one does not exist, is damaged or unsafe, or a label is in none of them.
+        SourceError: one does not exist, or cannot be opened.
         SourceUnavailable: one is on a server that does not answer.
     """
     with ExitStack() as stack:
-        sources = Sources([_open(one, params, paths, stack) for one in params.sources])
-        _require_both_labels(sources.paths(), " and ".join(params.sources))
-        yield sources
+        opened = [_open(one, params, paths, stack) for one in params.sources]
+        yield Sources(opened, " and ".join(params.sources))
 
 
 def _open(source: str, params: IngestParams, paths: Paths, stack: ExitStack) -> Source:

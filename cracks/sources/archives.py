@@ -7,18 +7,19 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from cracks.digests import digest_of_file, digest_of_values
 from cracks.errors import SourceError
 from cracks.rar import extract_rar
-from cracks.sources.base import Source, damaged, labelled, refuse_unsafe
+from cracks.sources.base import Source, labelled
+from cracks.unpacking import TAR_SUFFIXES, damaged, is_archive, refuse_unsafe
 
-#: Suffixes that say `archive` without opening the file.
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-ARCHIVE_SUFFIXES = (".zip", ".rar", *TAR_SUFFIXES)
+#: What Python's zipfile raises for damaged archives; ValueError for names that are no text.
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 @contextmanager
@@ -40,11 +41,10 @@ def open_path(path: Path, name: str) -> Iterator[Source]:
     elif suffix.endswith(".zip"):
         with _open_zip(path) as archive:
             yield ZipSource(name, path, archive)
-    elif suffix.endswith(ARCHIVE_SUFFIXES):
+    elif is_archive(suffix):
+        extract = _extract_tar if suffix.endswith(TAR_SUFFIXES) else _extract_rar
         with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
-            extract = _extract_tar if suffix.endswith(TAR_SUFFIXES) else _extract_rar
-            extract(path, Path(folder))
-            yield FolderSource(name, Path(folder), archive=path)
+            yield PackedSource(name, path, Path(folder), extract)
     else:
         raise SourceError(
             f"ingest.source: {path} is neither a folder nor a .zip, .rar or .tar.* archive."
@@ -54,10 +54,10 @@ def open_path(path: Path, name: str) -> Iterator[Source]:
 class FolderSource(Source):
     """A folder that holds Positive/ and Negative/ at any depth."""
 
-    def __init__(self, name: str, folder: Path, archive: Path | None = None) -> None:
-        """Read `folder`, which may have been unpacked from `archive`."""
+    def __init__(self, name: str, folder: Path) -> None:
+        """Read `folder`."""
         super().__init__(name)
-        self._folder, self._archive = folder, archive
+        self._folder = folder
         found = (
             file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
         )
@@ -68,9 +68,7 @@ class FolderSource(Source):
         return self._paths
 
     def digest(self) -> str:
-        """Return the SHA-256 of the archive, or a digest over every file's path and content."""
-        if self._archive:
-            return digest_of_file(self._archive)
+        """Return a digest over every file's path and content."""
         return digest_of_values((path, digest_of_file(self._folder / path)) for path in self._paths)
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
@@ -84,6 +82,34 @@ class FolderSource(Source):
                 ) from None
 
 
+class PackedSource(Source):
+    """An archive that must be unpacked as a whole; that is done when its files are asked for."""
+
+    def __init__(
+        self, name: str, path: Path, folder: Path, extract: Callable[[Path, Path], None]
+    ) -> None:
+        """Read the archive at `path`, unpacked by `extract` to the empty `folder`."""
+        super().__init__(name)
+        self._path, self._folder, self._extract = path, folder, extract
+
+    @cached_property
+    def _unpacked(self) -> FolderSource:
+        self._extract(self._path, self._folder)
+        return FolderSource(self.name, self._folder)
+
+    def paths(self) -> list[str]:
+        """Return the labelled members, sorted."""
+        return self._unpacked.paths()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the archive, which need not be unpacked for it."""
+        return digest_of_file(self._path)
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Read the unpacked members one after the other."""
+        yield from self._unpacked.contents()
+
+
 class ZipSource(Source):
     """A .zip archive, read member by member without unpacking it."""
 
@@ -91,7 +117,8 @@ class ZipSource(Source):
         """Read the open `archive` at `path`."""
         super().__init__(name)
         self._path, self._archive = path, archive
-        names = [member.filename for member in archive.infolist() if not member.is_dir()]
+        found = (member.filename for member in archive.infolist())
+        names = [name for name in found if not name.endswith("/")]
         refuse_unsafe(names, path)
         self._paths = sorted(name for name in names if labelled(name))
 
@@ -108,7 +135,7 @@ class ZipSource(Source):
         for path in self._paths:
             try:
                 yield path, self._archive.read(path)
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            except ZIP_ERRORS as error:
                 raise damaged(self._path, f"{path}: {error}") from None
 
 
@@ -116,7 +143,7 @@ class ZipSource(Source):
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except ZIP_ERRORS as error:
         raise damaged(path, str(error)) from None
     with archive:
         yield archive
@@ -131,7 +158,7 @@ def _extract_tar(path: Path, folder: Path) -> None:
             # Links and devices are no photographs; leaving them out leaves nothing to escape with.
             files = [member for member in members if member.isfile() and labelled(member.name)]
             archive.extractall(folder, members=files, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
         raise damaged(path, str(error)) from None
 
 
@@ -150,4 +177,4 @@ def _require_whole(archive: tarfile.TarFile) -> None:
 
 
 def _extract_rar(path: Path, folder: Path) -> None:
-    extract_rar(path, folder, labelled, refuse_unsafe)
+    extract_rar(path, folder, labelled)

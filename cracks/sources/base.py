@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from cracks.errors import SourceError
 from cracks.labels import LABEL_OF_FOLDER
 
 
@@ -62,26 +60,3 @@ def label_of(path: str) -> str | None:
 def labelled(path: str) -> bool:
     """Return whether a path is that of a labelled photograph."""
     return label_of(path) is not None
-
-
-def refuse_unsafe(names: Iterable[str], where: object) -> None:
-    """Refuse names that would lead out of the folder they are unpacked to.
-
-    Raises:
-        SourceError: one of them does; the whole archive is refused.
-    """
-    for name in names:
-        posix = name.replace("\\", "/")
-        if posix.startswith("/") or re.match(r"[A-Za-z]:", posix) or ".." in posix.split("/"):
-            raise SourceError(
-                f"ingest.source: the archive {where} holds {name!r}, which points outside of it. "
-                "It is refused as a whole; nothing was read."
-            )
-
-
-def damaged(where: object, reason: str) -> SourceError:
-    """Return the refusal of an archive that cannot be read to its end."""
-    reason = " ".join(reason.split())
-    return SourceError(
-        f"ingest.source: the archive {where} is damaged or cut short ({reason}). Fetch it again."
-    )

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from cracks import storage
 from cracks.mendeley import fetch_dataset
-from cracks.sources.archives import ARCHIVE_SUFFIXES, FolderSource, open_path
+from cracks.sources.archives import FolderSource, open_path
 from cracks.sources.base import Source, labelled
+from cracks.unpacking import is_archive
 
 
 @contextmanager
@@ -43,7 +44,8 @@ class BucketSource(Source):
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Bring the mirror up to date, then read it."""
-        storage.mirror(self._address, self._folder, labelled)
+        # The bucket may have changed since it was listed; what counts is what was read.
+        self._objects = list(storage.mirror(self._address, self._folder, labelled).objects)
         yield from FolderSource(self.name, self._folder).contents()
 
 
@@ -57,7 +59,7 @@ def open_s3(text: str, mirrors: Path) -> Iterator[Source]:
     """
     address = storage.parse_address(text)
     folder = mirrors / address.bucket / (address.prefix.rstrip("/") or "_")
-    if not address.prefix.lower().endswith(ARCHIVE_SUFFIXES):
+    if not is_archive(address.prefix):
         yield BucketSource(text, address, folder)
         return
     storage.mirror(address, folder, lambda _: True)

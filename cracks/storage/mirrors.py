@@ -101,13 +101,14 @@ def _index(folder: Path) -> Path:
 def _read_index(folder: Path) -> set[str]:
     """Return the lines of the index; the last one may have been cut, and equals no other."""
     try:
-        return set(_index(folder).read_text(encoding="utf-8", errors="replace").splitlines())
+        text = _index(folder).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return set()
+    return set(filter(None, text.splitlines()))
 
 
 def _line(folder: Path, stored: StoredObject) -> str:
-    """Return what the index says of an object whose file was left as it is now."""
+    """Return what the index says of an object whose file was left as it is now, if it is whole."""
     try:
         facts = (folder / stored.key).stat()
     except (FileNotFoundError, NotADirectoryError):

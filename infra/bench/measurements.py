@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-Ours, Reference = TypeVar("Ours"), TypeVar("Reference")
+Ours = TypeVar("Ours")
+Reference = TypeVar("Reference")
 
 #: Significant digits that are kept; single runs are not reproducible to more.
 DIGITS = 4
@@ -90,17 +92,20 @@ def run_measures(
 
     Args:
         measures: by name.
-        tell: is given one line for each that fails.
+        tell: is given a line when one begins, fails or ends.
     """
     rows: list[Row] = []
     well = True
     for name, measure in measures.items():
+        tell(name)
+        start = time.monotonic()
         try:
             for row in measure():
                 rows.append(row)  # noqa: PERF402 (what was measured before a failure counts)
         except Exception as error:
             well = False
             tell(f"error: {name}: {_in_one_line(error)}")
+        tell(f"{name} took {time.monotonic() - start:.0f} s")
     return rows, well
 
 

@@ -1,4 +1,4 @@
-"""The photographs that are measured with: as they lie, as loose files, repeated, and thinned out."""
+"""The photographs to measure with: as they lie, as loose files, repeated, and thinned out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cracks.progress import progress
+from cracks.progress import Advance, progress
 from cracks.sample import draw_sample
 from cracks.sources.archives import open_path
 from infra.bench.scratch import MeasurementFailed, Scratch
@@ -54,10 +54,10 @@ class Photographs:
         needed = times * (2 * size + self.count * BLOCK)
         self._scratch.require_space(needed, f"{times * self.count:,} photographs")
         try:
-            with progress(times - 1, "repeating the photographs", "repetitions") as advance:
+            total = (times - 1) * self.count
+            with progress(total, "repeating the photographs", "images") as advance:
                 for number in range(1, times):
-                    self._copy(number)
-                    advance(1)
+                    self._copy(number, advance)
             yield self.loose().parent
         finally:
             for number in range(1, times):
@@ -73,7 +73,7 @@ class Photographs:
             os.link(file, target)
         return place
 
-    def _copy(self, number: int) -> Path:
+    def _copy(self, number: int, advance: Advance = lambda _: None) -> Path:
         """Write the photographs once more, with bytes after their end that no decoder reads."""
         place = self._place(number)
         if place.is_dir():
@@ -83,6 +83,7 @@ class Photographs:
             for path, content in source.contents():
                 (place / path).parent.mkdir(parents=True, exist_ok=True)
                 (place / path).write_bytes(content + mark)
+                advance(1)
         return place
 
     def _place(self, number: int) -> Path:
@@ -93,16 +94,23 @@ def open_photographs(named: Path | None, scratch: Scratch) -> Photographs:
     """Return the photographs to measure with: those named, the real ones here, or drawn ones.
 
     Raises:
-        SourceError: there is nothing at `named`, or it is damaged.
+        SourceError: `named` is damaged.
         MeasurementFailed: `named` is no folder and no .zip, or holds no photograph.
     """
     shared = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
     path = named or shared / "data" / "metu-20k.zip"
+    if named and not named.exists():
+        raise MeasurementFailed(f"there is no {named}; give a folder or a .zip")
     if named and named.is_file() and named.suffix.lower() != ".zip":
         raise MeasurementFailed(f"{named} is neither a folder nor a .zip")
     if named or path.is_file():
         return Photographs(path.resolve(), path.name, scratch)
     return Photographs(_drawn(scratch), "the drawn sample", scratch)
+
+
+def count_files(folder: Path) -> int:
+    """Return how many files a folder holds at any depth."""
+    return sum(1 for file in folder.rglob("*") if file.is_file())
 
 
 def _drawn(scratch: Scratch) -> Path:

@@ -49,6 +49,7 @@ class Scratch:
         self.place = place
         self.temporary = place / "tmp"
         self.temporary.mkdir()
+        self._start = time.monotonic()
 
     def run(self, command: Sequence[str | Path], cwd: Path, **variables: str) -> Run:
         """Run `command` to its end.
@@ -71,6 +72,11 @@ class Scratch:
             name = " ".join(str(part) for part in command[1:4])
             raise MeasurementFailed(f"`{name}` ended with {process.returncode}: {last}")
         return Run(seconds, usage.ru_maxrss / 1024, said)
+
+    def tell(self, text: str) -> None:
+        """Say on standard error what is done now, and how long it has been since the start."""
+        seconds = time.monotonic() - self._start
+        print(f"{seconds:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     @contextmanager
     def started(
@@ -109,6 +115,8 @@ class Scratch:
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
         kept["PATH"] = os.pathsep.join([str(TOOLS), kept.get("PATH", os.defpath)])
+        # What was printed last shall be the last line of the output.
+        settings = {"PYTHONUNBUFFERED": "1"}
         places = {
             "TMPDIR": str(self.temporary),
             "DVC_SITE_CACHE_DIR": str(self.place / "dvc-site"),
@@ -117,7 +125,7 @@ class Scratch:
         }
         # The stages draw their bars on the terminal, though what they print is kept.
         terminal = {TERMINAL: os.ttyname(sys.stderr.fileno())} if sys.stderr.isatty() else {}
-        return {**kept, **DEFAULTS, **places, **terminal, **variables}
+        return {**kept, **DEFAULTS, **settings, **places, **terminal, **variables}
 
 
 @contextmanager

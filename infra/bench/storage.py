@@ -1,4 +1,4 @@
-"""Folders on their way to S3 and back: DVC against a real endpoint, rclone over a scratch folder."""
+"""Folders on their way to S3 and back, by DVC; the endpoint is rclone over a scratch folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.bench.photographs import CHECKOUT
+from infra.bench.photographs import CHECKOUT, count_files
 from infra.bench.scratch import MeasurementFailed, Run, Scratch
 
 #: rclone takes only keys of some length.
@@ -89,6 +89,7 @@ class Endpoint:
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
+        self._scratch.tell(f"{root.name}: dvc {arguments[0]}")
         return self._scratch.run([sys.executable, "-m", "dvc", *arguments], root, **variables)
 
 
@@ -124,6 +125,6 @@ def _free_port() -> int:
 
 
 def _require_whole(folder: Path, copy: Path) -> None:
-    went, came = (sum(1 for file in one.rglob("*") if file.is_file()) for one in (folder, copy))
+    went, came = count_files(folder), count_files(copy)
     if went != came:
         raise MeasurementFailed(f"{went:,} files were pushed and {came:,} pulled")

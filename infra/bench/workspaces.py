@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cracks.outputs import remove
+from cracks.outputs import remove, replacing
 from cracks.params import set_params
 from cracks.paths import Paths
 from cracks.reports import read_report
@@ -34,10 +35,10 @@ class Workspace:
             source: what `ingest.source` points to.
             assignments: further parameters, as `featurize.image_size=160`.
         """
-        self._scratch, self.paths = scratch, Paths(scratch.place / name)
-        _copy_checkout(self.paths.root)
+        self._scratch, self._name, self.paths = scratch, name, Paths(scratch.place / name)
+        shutil.copytree(_checkout(scratch.place / "checkout"), self.paths.root)
         self.clear()
-        set_params(self.paths.params, [f"ingest.source={source}", *assignments])
+        set_params(self.paths.params, [f"ingest.source={json.dumps(str(source))}", *assignments])
 
     def run(self, stage: str) -> Run:
         """Run a stage as DVC does.
@@ -45,6 +46,7 @@ class Workspace:
         Raises:
             MeasurementFailed: it refuses.
         """
+        self._scratch.tell(f"{self._name}: {stage}")
         return self._scratch.run([sys.executable, "-m", "tasks", stage], self.paths.root)
 
     def run_all(self, stages: Sequence[str]) -> dict[str, Run]:
@@ -66,7 +68,10 @@ class Workspace:
         shutil.rmtree(self.paths.root)
 
 
-def _copy_checkout(target: Path) -> None:
+def _checkout(copy: Path) -> Path:
+    """Return `copy`, made at the first call: somebody may go on editing while this measures."""
+    if copy.is_dir():
+        return copy
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=CHECKOUT,
@@ -74,7 +79,9 @@ def _copy_checkout(target: Path) -> None:
         text=True,
         check=True,
     ).stdout.split("\0")
-    for name in filter(None, names):
-        if (CHECKOUT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(CHECKOUT / name, target / name)
+    with replacing(copy) as partial:
+        for name in filter(None, names):
+            if (CHECKOUT / name).is_file():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(CHECKOUT / name, partial / name)
+    return copy

@@ -129,7 +129,7 @@ def test_changed_labels_are_refused_until_they_are_accepted(
     assert "--accept-relabels" in error
     list_of_them = "reports/relabels.csv"
     after = workspace.files()
-    assert "Positive/90003.jpg,no crack,crack" in after.pop(list_of_them).decode()
+    assert '"Positive/90003.jpg","no crack","crack"' in after.pop(list_of_them).decode()
     assert after == before
     # So few photographs pass no validation; what counts here is that ingest went through.
     assert workspace.cracks("train", "--accept-relabels").returncode == 1

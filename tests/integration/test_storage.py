@@ -22,19 +22,20 @@ import pytest
 from processes import StartProcess, free_port
 from s3 import ACCESS_KEY, Answer, S3Proxy, S3Server, slow_down
 
-from cracks import storage
 from cracks.errors import SourceError, SourceUnavailable
 from cracks.storage import (
     Address,
     Mirror,
+    checksums,
+    client,
     digest_of_listing,
     ensure_bucket,
-    etag_in_parts,
     list_objects,
     mirror,
     parse_address,
-    possible_part_sizes,
 )
+from cracks.storage.checksums import etag_in_parts, possible_part_sizes
+from cracks.storage.downloads import partial
 from tests.unit.builders import tree, write_files
 
 pytestmark = pytest.mark.integration
@@ -132,7 +133,7 @@ def mirrored(bucket: Bucket) -> Bucket:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "ATTEMPTS", 1)
+    monkeypatch.setattr(client, "ATTEMPTS", 1)
 
 
 # --- addresses ------------------------------------------------------------------------------------
@@ -542,7 +543,7 @@ def with_etag(bucket: Bucket, etag: str, **headers: str) -> None:
 def test_an_upload_in_parts_is_verified_whatever_the_usual_size_of_parts(
     empty: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "MEBIBYTE", 1 << 16)
+    monkeypatch.setattr(checksums, "MEBIBYTE", 1 << 16)
     (tmp_path / "large").write_bytes(LARGE)
     for size in (8, 15, 16):
         with_etag(empty, etag_in_parts(tmp_path / "large", size << 16))
@@ -691,7 +692,7 @@ def test_an_endpoint_that_is_down_heals_with_time(
 def test_a_server_that_does_not_answer_heals_with_time(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(client, "READ_TIMEOUT", 0.3)
     over = threading.Event()
 
     def never(request: str, answer: Answer) -> Answer:
@@ -737,13 +738,13 @@ def test_a_storage_that_stays_busy_heals_with_time(bucket: Bucket, what: str) ->
 def test_after_a_failure_no_thread_works_on(bucket: Bucket) -> None:
     bucket.proxy.spoil = spoiling(2, flip)
     bucket.refused("does not have its checksum")
-    assert [thread.name for thread in threading.enumerate() if "(work)" in thread.name] == []
+    assert [thread.name for thread in threading.enumerate() if "(worker)" in thread.name] == []
 
 
 def test_a_full_disk_is_told_of_in_one_line(bucket: Bucket) -> None:
     bucket.mirror(lambda _: False)
     for stored in list_objects(bucket.address()):
-        storage._partial(bucket.local, stored).symlink_to("/dev/full")
+        partial(bucket.local, stored).symlink_to("/dev/full")
     bucket.refused("cannot be written .*No space left on device.* Make room")
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
 from cracks.bundle import Bundle, seal_bundle
+from cracks.grouping import Likeness
 from cracks.labels import LABELS
-from cracks.params import IngestParams, SampleParams
+from cracks.params import IngestParams, Params, SampleParams, load_params
+from cracks.shards import Place, shard_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,19 +35,75 @@ def encoded(image: Image.Image, format_: str = "PNG") -> bytes:
     return file.getvalue()
 
 
+def surface(seed: int, *, size: int = 227) -> npt.NDArray[np.uint8]:
+    """Return the grey pixels of a surface that no other seed has."""
+    noise = np.random.default_rng(seed).standard_normal((size, size)).astype(np.float32)
+    waves = cv2.GaussianBlur(noise, (0, 0), 9) * 9 + cv2.GaussianBlur(noise, (0, 0), 2)
+    scaled = 130 + 20 * (waves - waves.mean()) / waves.std()
+    return np.asarray(np.clip(scaled, 0, 255).round(), np.uint8)
+
+
+def saved(grey: npt.NDArray[np.uint8], format_: str = "PNG", **options: Any) -> bytes:
+    """Return the file of a colour picture with equal channels."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey)).convert("RGB").save(file, format_, **options)
+    return file.getvalue()
+
+
+def likeness_of(label_of: Mapping[str, str], links: Iterable[tuple[str, str]] = ()) -> Likeness:
+    """Return patches of which the linked ones show one photograph, one file each."""
+    ids = sorted(label_of)
+    place = {id_: i for i, id_ in enumerate(ids)}
+    pairs = np.array([[place[a], place[b]] for a, b in links], np.int64).reshape(-1, 2)
+    alone = np.arange(len(ids))
+    return Likeness(
+        patches=manifest_of({id_: label_of[id_] for id_ in ids}),
+        fingerprints=np.zeros((len(ids), 64), np.int16),
+        near_copies=np.zeros((0, 2), np.int64),
+        recrops=pairs,
+        patch_of_file=alone,
+        runs=alone,
+    )
+
+
 def ingest_params(
-    source: str | Path = "sample", *, patches: int = 4, seed: int = 1
+    source: str | Path | Sequence[str | Path] = "sample",
+    *,
+    patches: int = 4,
+    seed: int = 1,
+    patch_size: int = 32,
 ) -> IngestParams:
     return IngestParams(
-        source=str(source),
-        patch_size=32,
+        source=str(source) if isinstance(source, str | Path) else [str(one) for one in source],
+        patch_size=patch_size,
         shard_rows=3,
         sample=SampleParams(patches=patches, seed=seed),
     )
 
 
+def params_with(**changes: Any) -> Params:
+    """Return the project's own parameters with other sections."""
+    return _own_params().model_copy(update=changes)
+
+
+@cache
+def _own_params() -> Params:
+    return load_params(ROOT / "params.yaml")
+
+
 def manifest_of(label_of: Mapping[str, str]) -> pa.Table:
     return pa.table({"id": list(label_of), "label": list(label_of.values())})
+
+
+def places_of(places: Sequence[tuple[str, Place]]) -> pa.Table:
+    """Return the columns of a manifest that lead to the shards."""
+    return pa.table(
+        {
+            "id": [id_ for id_, _ in places],
+            "shard": [shard_name(place.shard) for _, place in places],
+            "row": [place.row for _, place in places],
+        }
+    )
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:

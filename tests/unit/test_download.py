@@ -17,10 +17,11 @@ import webserver
 from processes import RunningProcess, StartProcess, free_port
 from webserver import Fault, FileServer
 
-from cracks import download as module
+from cracks import web as module
 from cracks.digests import digest_of_bytes
-from cracks.download import download, read_json
+from cracks.download import download
 from cracks.errors import SourceError, SourceUnavailable
+from cracks.web import read_json
 from tests.unit.builders import tree
 
 SIZE = 3_000_000

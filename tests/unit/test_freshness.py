@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cracks.digests import digest_of_file
 from cracks.errors import SourceError
 from cracks.freshness import outside_input_changed
-from cracks.params import Params, load_params
+from cracks.params import Params
 from cracks.paths import STAGES, Paths
 from cracks.reports import write_report
-from cracks.sources import open_source
-from tests.unit.builders import ROOT, ingest_params, write_files
+from cracks.sources import open_sources
+from tests.unit.builders import ingest_params, params_with, write_files
 
 
 @pytest.fixture
@@ -27,27 +26,23 @@ def photos(tmp_path: Path) -> Path:
     return write_files(tmp_path / "photos", {"Positive/1.jpg": b"1", "Negative/1.jpg": b"2"})
 
 
-def _params(**changes: Any) -> Params:
-    return load_params(ROOT / "params.yaml").model_copy(update=changes)
-
-
-def _ingested(paths: Paths, source: Path | str) -> Params:
+def _ingested(paths: Paths, source: Path | str | list[Path | str]) -> Params:
     """Write the report that ingest leaves after it read `source`."""
-    params = _params(ingest=ingest_params(source))
-    with open_source(params.ingest, paths.root) as opened:
+    params = params_with(ingest=ingest_params(source))
+    with open_sources(params.ingest, paths) as opened:
         write_report(paths.report("ingest"), {"source_digest": opened.digest()})
     return params
 
 
 def _featurized(paths: Paths, weights: str, digest: str | None) -> Params:
     write_report(paths.report("featurize"), {"weights_sha256": digest})
-    featurize = _params().featurize.model_copy(update={"weights": weights})
-    return _params(featurize=featurize)
+    featurize = params_with().featurize.model_copy(update={"weights": weights})
+    return params_with(featurize=featurize)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_never_ran_is_dvcs_business(paths: Paths, stage: str) -> None:
-    assert not outside_input_changed(stage, _params(), paths)
+    assert not outside_input_changed(stage, params_with(), paths)
 
 
 def test_a_source_is_fresh_until_one_of_its_photographs_changes(paths: Paths, photos: Path) -> None:
@@ -55,6 +50,23 @@ def test_a_source_is_fresh_until_one_of_its_photographs_changes(paths: Paths, ph
     assert not outside_input_changed("ingest", params, paths)
     (photos / "Positive/1.jpg").write_bytes(b"other")
     assert outside_input_changed("ingest", params, paths)
+
+
+@pytest.mark.parametrize("changed", ["photos/Positive/1.jpg", "more/Negative/2.jpg"])
+def test_several_sources_are_fresh_until_any_of_them_changes(
+    paths: Paths, photos: Path, changed: str
+) -> None:
+    more = write_files(photos.with_name("more"), {"Negative/2.jpg": b"3"})
+    params = _ingested(paths, [photos, more])
+    assert not outside_input_changed("ingest", params, paths)
+    (photos.parent / changed).write_bytes(b"other")
+    assert outside_input_changed("ingest", params, paths)
+
+
+def test_a_source_added_to_the_list_is_not_fresh(paths: Paths, photos: Path) -> None:
+    _ingested(paths, photos)
+    more = params_with(ingest=ingest_params([photos, "sample"]))
+    assert outside_input_changed("ingest", more, paths)
 
 
 def test_the_drawn_sample_is_always_fresh(paths: Paths) -> None:
@@ -87,4 +99,4 @@ def test_no_other_stage_reads_anything_outside(paths: Paths) -> None:
     for stage in STAGES:
         if stage not in ("ingest", "featurize"):
             write_report(paths.report(stage), {})
-            assert not outside_input_changed(stage, _params(), paths)
+            assert not outside_input_changed(stage, params_with(), paths)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cracks import figures
 from cracks.features import SplitFeatures
+from cracks.figures import evaluation as figures
 from cracks.label_errors import (
     COLUMNS,
     examine_held_out,
@@ -221,7 +221,7 @@ def test_the_most_suspicious_are_drawn_with_label_and_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: int, shown: int
 ) -> None:
     captions: list[str] = []
-    monkeypatch.setattr(figures, "_show", lambda *shown: captions.append(shown[2]))
+    monkeypatch.setattr(figures, "show", lambda *shown: captions.append(shown[2]))
     writer = ShardWriter(tmp_path / "images", 4)
     names = _names(9)
     for i, name in enumerate(names):

@@ -16,7 +16,7 @@ import webserver
 from processes import environment, free_port
 from webserver import FileServer
 
-from cracks import download, mendeley
+from cracks import mendeley, web
 from cracks.errors import SourceError, SourceUnavailable
 from cracks.mendeley import DatasetFile, FetchedDataset, fetch_dataset
 from tests.unit.builders import tree
@@ -36,8 +36,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 @pytest.fixture(autouse=True)
 def _quick_and_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(download, "RETRIES", 2)
+    monkeypatch.setattr(web, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(web, "RETRIES", 2)
     # A proxy of this machine must not decide a test.
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cracks import outputs
-from cracks.outputs import remove, replacing, write_json
+from cracks.outputs import remove, replacing, restore, write_json
 from tests.unit.builders import ROOT, tree
 
 NAMES = ("table", "folder")
@@ -109,6 +109,71 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_run(old: Path) -> Non
         assert not partial.exists()
         _make(partial, "new")
     assert [path.name for path in old.parent.iterdir()] == [old.name]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder that was about to be replaced: a neighbour is the new one."""
+    _make(tmp_path / "folder", "old")
+    _make(tmp_path / ".folder.partial", "new")
+    return tmp_path / "folder"
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(".folder.old.partial")
+
+
+def test_a_folder_set_aside_by_a_killed_process_is_put_back(folder: Path) -> None:
+    before = tree(folder)
+    folder.rename(_aside(folder))
+    restore(folder)
+    assert tree(folder) == before
+    assert not _aside(folder).exists()
+    restore(folder)
+    assert tree(folder) == before
+
+
+def test_a_folder_set_aside_is_removed_where_the_new_one_is_in_place(folder: Path) -> None:
+    folder.rename(_aside(folder))
+    folder.with_name(".folder.partial").rename(folder)
+    after = tree(folder)
+    (_aside(folder) / "old").unlink()  # the process was killed while it removed the old one
+    restore(folder)
+    assert tree(folder) == after
+    assert not _aside(folder).exists()
+
+
+def test_nothing_is_restored_where_nothing_was_set_aside(folder: Path) -> None:
+    before = tree(folder.parent)
+    restore(folder)
+    restore(folder.with_name("nowhere"))
+    assert tree(folder.parent) == before
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_process_killed_between_two_renames_loses_neither_folder(
+    folder: Path, renames: int
+) -> None:
+    """What is killed really is: no exception, no `finally`."""
+    old = tree(folder)
+    script = (
+        "import os, signal, sys; from pathlib import Path; from cracks.outputs import replacing\n"
+        "move, left = os.replace, int(sys.argv[2])\n"
+        "def replace(*arguments):\n"
+        "    global left\n"
+        "    move(*arguments); left -= 1\n"
+        "    left or os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.replace = replace\n"
+        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.mkdir(); (partial / 'whole').touch()"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(folder), str(renames)], cwd=ROOT, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert folder.exists() == (renames == 2)
+    restore(folder)
+    assert tree(folder) == (old if renames == 1 else {"whole": b""})
 
 
 def test_a_link_to_the_cache_is_replaced_and_the_cache_is_not(tmp_path: Path) -> None:

@@ -23,13 +23,28 @@ REPORTS: dict[str, tuple[dict[str, Any], str]] = {
         {"patches": 40000, "quarantined": 1},
         "40,000 patches, 1 files in quarantine",
     ),
-    "validate": (
-        {"expectations": [{"success": True}, {"success": False}]},
-        "1 of 2 expectations hold",
-    ),
     "split": (
-        {"counts": {"train": {"crack": 600, "no crack": 900}, "test": {"crack": 3, "no crack": 4}}},
-        "1,500 train, 7 test",
+        {
+            "counts": {
+                "train": {"crack": 600, "no crack": 900},
+                "test": {"crack": 3, "no crack": 4},
+            },
+            "leakage": {
+                "this_split": {"same_picture_in_train": 0.0},
+                "random_split": {"same_picture_in_train": 0.20183},
+            },
+        },
+        "1,500 train, 7 test; 0.0% of test have a copy in train (random split: 20.2%)",
+    ),
+    "validate": (
+        {
+            "expectations": [
+                {"name": "schema", "success": True},
+                {"name": "not blank", "success": False},
+                {"name": "not saturated", "success": False},
+            ]
+        },
+        "1 of 3 expectations hold; warning: not blank, not saturated",
     ),
     "featurize": (
         {"patches": 1000, "architecture": "cnn", "feature_shape": [112, 112, 3]},
@@ -59,6 +74,11 @@ def test_every_stage_has_its_line() -> None:
 def test_a_stage_is_summed_up_in_one_line(stage: str) -> None:
     report, line = REPORTS[stage]
     assert summarise(stage, report) == line
+
+
+def test_nothing_is_warned_of_where_every_expectation_holds() -> None:
+    report = {"expectations": [{"name": "schema", "success": True}]}
+    assert summarise("validate", report) == "1 of 1 expectations hold"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pyarrow as pa
 import pytest
 
@@ -41,9 +45,49 @@ def test_a_damaged_table_says_how_to_remake_it(tmp_path: Path, damaged: slice, c
         read_table(file)
 
 
+def test_some_columns_come_back_alone(tmp_path: Path) -> None:
+    write_table(TABLE, tmp_path / "splits.parquet")
+    assert read_table(tmp_path / "splits.parquet", ["score"]).equals(TABLE.select(["score"]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_the_damage_a_table_is_read_or_refused(tmp_path: Path, seed: int) -> None:
+    file, rng = tmp_path / "splits.parquet", np.random.default_rng(seed)
+    write_table(TABLE, file)
+    whole = file.read_bytes()
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] = rng.integers(0, 256)
+        file.write_bytes(damaged)
+        with suppress(WorkspaceError):
+            read_table(file)
+
+
+def test_a_csv_without_rows_has_its_header(tmp_path: Path) -> None:
+    write_csv([], tmp_path / "h.csv", ("path", "reason"))
+    assert (tmp_path / "h.csv").read_text() == '"path","reason"\n'
+
+
+def test_a_csv_has_the_columns_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+    write_csv([{"reason": "empty", "path": "a"}], tmp_path / "h.csv", ("path", "reason"))
+    assert (tmp_path / "h.csv").read_text() == '"path","reason"\n"a","empty"\n'
+
+
+@pytest.mark.parametrize(
+    "separator", ["\n", "\r", "\r\n", '"', '""', ",", ";", "\t", " ", "'", "\\"]
+)
+def test_whatever_is_in_a_name_comes_back_from_a_csv(tmp_path: Path, separator: str) -> None:
+    names = [f"a{separator}b", f"{separator}a", f"a{separator}", separator * 2]
+    write_csv([{"path": name, "label": "crack"} for name in names], tmp_path / "h.csv")
+    with (tmp_path / "h.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == names
+    assert pandas.read_csv(tmp_path / "h.csv")["path"].tolist() == names
+
+
 def test_a_csv_has_a_header_and_one_line_a_row(tmp_path: Path) -> None:
     write_csv([{"epoch": 1, "note": "a, b"}, {"epoch": 2, "note": "ö"}], tmp_path / "h.csv")
-    assert (tmp_path / "h.csv").read_bytes().decode() == 'epoch,note\n1,"a, b"\n2,ö\n'
+    assert (tmp_path / "h.csv").read_bytes().decode() == '"epoch","note"\n1,"a, b"\n2,"ö"\n'
 
 
 @pytest.mark.parametrize("rows", [[], [{"epoch": 1}, {"epoch": 2, "loss": 0.1}]])

@@ -1,0 +1,1 @@
+"""The figures of the stages, drawn with matplotlib."""
