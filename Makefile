@@ -37,8 +37,8 @@ demo: $(READY) ## From nothing to a served prediction, on drawn photographs, in 
 bench: $(READY) ## Measure; ONLY=part for one part, SOURCE=path for other photographs
 	$(BIN)/python -m infra.bench $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")
 
-test: $(READY) ## Run every test
-	$(BIN)/python -m pytest
+test: $(READY) ## Run every test, on every core
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 check: $(READY) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from cracks.drift import WATCHED
 from cracks.labels import LABELS, SPLITS
-from cracks.manifest import SCHEMA
 from cracks.params import ValidateParams
 from cracks.reports import Report
-from cracks.validation import UNSEEN
+from cracks.validation import SEEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +59,8 @@ SHOWN = ("id", "path", "label", "reason")
 
 #: The columns of the table of patches, in their order.
 PATCH_COLUMNS = [
-    *(name for name in SCHEMA.names if name not in UNSEEN),
-    *("is_crack", "near_copies", "group", "split", "labels_of_content", "labels_of_picture"),
+    *SEEN,
+    *("is_crack", "split", "labels_of_content", "labels_of_picture"),
     *("splits_of_picture", "splits_of_group"),
 ]
 

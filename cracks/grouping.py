@@ -60,8 +60,8 @@ def find_likeness(manifest: pa.Table, images: Path, params: SplitParams) -> Like
         params: how near a near-copy is, what proves a re-crop, and what ends a run.
     """
     first, patch_of_file = distinct_rows(manifest)
-    patches = manifest.take(pa.array(first))
-    fingerprints = fingerprints_of(patches)
+    fingerprints = fingerprints_of(manifest)[first]
+    patches = manifest.select(("id", "label", "shard", "row", "width")).take(pa.array(first))
     near_copies = find_near_copies(fingerprints, params.near_copy_distance).pairs
     places = zip(manifest["source"].to_pylist(), manifest["path"].to_pylist(), strict=True)
     runs = find_runs(

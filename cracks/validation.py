@@ -5,32 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from cracks.labels import CRACK
+from cracks.manifest import SCHEMA
 from cracks.splitting import LEFT_OUT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of the manifest that no expectation looks at.
+#: The columns of the manifest that expectations do not look at, and those that they do.
 UNSEEN = ("source", "shard", "row", "fingerprint", "red_minus_green", "green_minus_blue")
+SEEN = tuple(name for name in SCHEMA.names if name not in UNSEEN)
 
 
 def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a usable file: the facts, and whom it shares its picture and split with.
+    """Return one row a usable file: the facts, its split, and what those like it have.
 
     `labels_of_content`, `labels_of_picture`, `splits_of_picture` and `splits_of_group` count how
     many different ones there are among the files with the same bytes, picture or group.
+
+    Args:
+        manifest: the columns `SEEN` and maybe others, with rows numbered from 0.
+        splits: one row a distinct patch.
     """
-    dealt = splits.set_index("id")
-    table = manifest.assign(is_crack=(manifest["label"] == CRACK).astype(float))
-    for column in ("near_copies", "group", "split"):
-        table[column] = manifest["id"].map(dealt[column])
-    in_use = table["split"].where(table["split"] != LEFT_OUT)
-    table["labels_of_content"] = _different(table["label"], table["id"])
-    table["labels_of_picture"] = _different(table["label"], table["near_copies"])
-    table["splits_of_picture"] = _different(in_use, table["near_copies"])
-    table["splits_of_group"] = _different(in_use, table["group"])
-    return table.drop(columns=[column for column in UNSEEN if column in table])
+    dealt = splits.set_index("id").reindex(manifest["id"]).reset_index(drop=True)
+    # Numbers instead of long names: a data set may have millions of rows.
+    content, picture, group = (
+        names.factorize()[0] for names in (manifest["id"], dealt["near_copies"], dealt["group"])
+    )
+    in_use = dealt["split"].where(dealt["split"] != LEFT_OUT)
+    return manifest.drop(columns=[name for name in manifest if name in UNSEEN]).assign(
+        is_crack=(manifest["label"] == CRACK).astype(float),
+        split=dealt["split"],
+        labels_of_content=_different(manifest["label"], content),
+        labels_of_picture=_different(manifest["label"], picture),
+        splits_of_picture=_different(in_use, picture),
+        splits_of_group=_different(in_use, group),
+    )
 
 
 def splits_table(splits: pd.DataFrame) -> pd.DataFrame:
@@ -60,5 +73,5 @@ def drift_table(drift: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame([dict(drift)])
 
 
-def _different(values: pd.Series, groups: pd.Series) -> pd.Series:
+def _different(values: pd.Series, groups: npt.NDArray[np.intp]) -> pd.Series:
     return values.groupby(groups).transform("nunique")

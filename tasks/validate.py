@@ -23,7 +23,7 @@ from cracks.shards import rows_of
 from cracks.tables import read_table
 from cracks.terminal import print_table
 from cracks.validation import (
-    UNSEEN,
+    SEEN,
     drift_table,
     files_table,
     patches_table,
@@ -37,7 +37,7 @@ def validate(params: Params, paths: Paths) -> Report:
     Raises:
         ValidationFailed: a critical expectation is broken; carries the whole report.
     """
-    manifest = read_table(paths.manifest)
+    manifest = read_table(paths.manifest, (*SEEN, "shard", "row"))
     watched, cracked = numbers_of(manifest, *WATCHED), manifest["label"].to_numpy() == CRACK
     today = profile_of(watched, cracked, digest_of_file(paths.manifest))
     profiles = read_report(paths.profile) if paths.profile.is_file() else {}
@@ -53,7 +53,7 @@ def validate(params: Params, paths: Paths) -> Report:
 
 
 def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[str, pd.DataFrame]:
-    patches = manifest.drop_columns(list(UNSEEN)).to_pandas()
+    patches = manifest.select(SEEN).to_pandas()
     splits = read_table(paths.splits).to_pandas()
     quarantine = pd.read_csv(paths.quarantine, dtype=str, keep_default_na=False)
     return {

@@ -113,7 +113,8 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 def _end(number: int, _: FrameType | None) -> None:
     """Clear away and end; a second signal must not disturb that."""
     for other in ENDING:
-        signal.signal(other, signal.SIG_IGN)
+        # Not SIG_IGN: Python complains of a signal that is pending when it is set.
+        signal.signal(other, lambda *_: None)
     raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 

@@ -14,7 +14,7 @@ from cracks.manifest import QUARANTINE_COLUMNS, SCHEMA
 from cracks.params import load_params
 from cracks.splitting import LEFT_OUT, split_table
 from cracks.tables import write_csv
-from cracks.validation import UNSEEN, drift_table, files_table, patches_table, splits_table
+from cracks.validation import SEEN, drift_table, files_table, patches_table, splits_table
 from tests.unit.builders import ROOT, likeness_of
 
 
@@ -42,12 +42,6 @@ def _splits(**rows: str) -> pd.DataFrame:
 def test_the_columns_are_those_that_the_expectations_know() -> None:
     table = patches_table(_manifest(("a", CRACK)), _splits(a="a a train"))
     assert list(table.columns) == PATCH_COLUMNS
-    assert not set(UNSEEN) & set(table.columns)
-
-
-def test_columns_that_no_expectation_looks_at_need_not_be_read() -> None:
-    manifest = _manifest(("a", CRACK)).drop(columns=list(UNSEEN))
-    assert list(patches_table(manifest, _splits(a="a a train")).columns) == PATCH_COLUMNS
 
 
 def test_every_file_is_a_row_in_the_order_of_the_manifest() -> None:
