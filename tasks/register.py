@@ -123,11 +123,13 @@ def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
             paths.pipeline_lock,
             paths.summary,
             paths.classification_report,
+            paths.data_card,
+            paths.label_errors,
             *(paths.report(stage) for stage in STAGES),
         ],
         figures=[
             figure
-            for stage in ("ingest", "train", "evaluate")
+            for stage in ("ingest", "split", "train", "evaluate")
             for figure in sorted(paths.figures(stage).glob("*.png"))
         ],
         bundle=bundle.folder,

@@ -35,7 +35,7 @@ QUICK_CNN = ("featurize.architecture=cnn", "featurize.weights=none", "train.epoc
 NOTED_GROWTH = 1.3
 HELD = {
     "ingest": "SHA-256, name and place of every file (Places, _NamedOnce, the list of paths)",
-    "split": "the manifest's rows twice (files, patches), fingerprints, ids and paths as strings",
+    "split": "the manifest's rows, fingerprints, ids and paths as strings, pairs of near-copies",
     "validate": "the manifest as an Arrow table and as the pandas frames that are derived from it",
     "train": "the train split's features thrice (array, tensor, the buffer that shuffles them all)",
     "evaluate": "the features of validation and test, and the mapped files they are taken from",

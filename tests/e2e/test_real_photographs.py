@@ -80,7 +80,7 @@ def test_the_run_in_mlflow_says_what_was_trained_on_what(trained: Workspace) -> 
     files = {file.path for file in client.list_artifacts(version.run_id)}
     assert {"dvc.lock", "bundle", "figures", "model_input_example.json"} <= files
     figures = {file.path for file in client.list_artifacts(version.run_id, "figures/evaluate")}
-    names = {"confusion", "roc", "precision_recall", "calibration", "mistakes"}
+    names = {"confusion", "roc", "precision_recall", "calibration", "mistakes", "label_errors"}
     assert {f"figures/evaluate/{name}.png" for name in names} == figures
 
 

@@ -14,7 +14,7 @@ from cracks.manifest import QUARANTINE_COLUMNS, SCHEMA
 from cracks.params import load_params
 from cracks.splitting import LEFT_OUT, split_table
 from cracks.tables import write_csv
-from cracks.validation import SEEN, drift_table, files_table, patches_table, splits_table
+from cracks.validation import drift_table, files_table, patches_table, splits_table
 from tests.unit.builders import ROOT, likeness_of
 
 
