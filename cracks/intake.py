@@ -59,7 +59,6 @@ class Intake:
     quarantine: list[dict[str, str]] = field(default_factory=list)
     relabels: list[dict[str, str]] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
-    new: int = 0
     repeated: int = 0
     #: Numbers of stored patches that no file has any more, and the new label of others.
     gone: list[int] = field(default_factory=list)
@@ -112,7 +111,6 @@ def take_in(
         if number is None:
             place = writer.add(ShardRow(id_, file.label, file.path, file.content))
             memory.places.add(id_, place)
-            intake.new += 1
         else:
             place = memory.places.place(number)
             if number < stored:
