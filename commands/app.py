@@ -10,6 +10,7 @@ import typer
 from commands.models import models
 from commands.predict import predict
 from commands.serve import serve
+from commands.sweep import sweep
 from commands.train import train
 from cracks.environment import settle_environment
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, predict, serve, models):
+for command in (train, sweep, predict, serve, models):
     app.command()(command)
 
 

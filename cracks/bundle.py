@@ -1,8 +1,13 @@
 """The bundle: everything that serving loads, with the SHA-256 of every file in it.
 
-bundle.json   labels, patch size, threshold, lineage, metrics, and the digests of the others
-model.xml     the network as OpenVINO IR
+bundle.json   labels, patch size, calibration, threshold, lineage, metrics, digests of the others
+model.xml     the network as OpenVINO IR: uint8 pixels to `score` and `features`
 model.bin     its weights
+novelty.npz   what photographs like the training data look like
+model.onnx    the same network for ONNX Runtime, if export.formats names it
+model.tflite  the same network for LiteRT, if export.formats names it
+
+Format 1 had neither calibration nor novelty; a champion of that time goes on answering.
 """
 
 from __future__ import annotations
@@ -14,12 +19,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cracks.calibration import Calibration
 from cracks.digests import digest_of_bytes, digest_of_file
 from cracks.errors import BundleError
 from cracks.outputs import write_json
 
 CONTENT = "bundle.json"
 NETWORK = "model.xml"
+NOVELTY = "novelty.npz"
+OTHER_NETWORKS = {"onnx": "model.onnx", "litert": "model.tflite"}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: A plain name: a bundle can never point outside its folder.
@@ -31,10 +39,12 @@ class BundleContent(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     labels: tuple[str, str]
     patch_size: Annotated[int, Field(ge=1)]
-    threshold: Annotated[float, Field(ge=0, le=1)]
+    precision: Literal["f32", "bf16", "int8"] = "f32"
+    calibration: Calibration = Calibration()
+    threshold: Annotated[float, Field(ge=0, le=1)]  # of calibrated scores
     architecture: str
     lineage: dict[str, Any]
     metrics: dict[str, float]
@@ -53,6 +63,11 @@ class Bundle:
     def network(self) -> Path:
         """The network that the runtime loads."""
         return self.folder / NETWORK
+
+    @property
+    def novelty(self) -> Path | None:
+        """What tells photographs unlike the training data; None in a bundle that has none."""
+        return self.folder / NOVELTY if NOVELTY in self.content.files else None
 
 
 def seal_bundle(folder: Path, content: dict[str, Any]) -> Bundle:

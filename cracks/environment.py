@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 DEFAULTS = {
     # The kernels decide the last bits of every weight; which ones are used must not vary.
@@ -26,6 +27,8 @@ DEFAULTS = {
 
 
 def settle_environment() -> None:
-    """Set every default that the user has not set otherwise."""
+    """Set every default that the user has not set otherwise, and keep OpenVINO from reporting."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # OpenVINO reports every import and asks nobody; without this package it cannot.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

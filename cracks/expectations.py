@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -184,6 +185,7 @@ def run_validation(
         `expectations`: name, severity, success, expected, observed, examples. Those of patches
         have the `id` too.
     """
+    _import_library()
     context = _context(docs)
     source = context.data_sources.add_pandas("workspace")
     rows = [
@@ -196,9 +198,19 @@ def run_validation(
     return {"success": not broken, "patches": len(tables["patches"]), "expectations": rows}
 
 
-def _context(docs: Path) -> EphemeralDataContext:
+def _import_library() -> None:
+    """Import the library, its hundreds of thousands of objects never taken for garbage."""
     # Read by the library when it is imported.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    gc.disable()
+    try:
+        import great_expectations.expectations  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _context(docs: Path) -> EphemeralDataContext:
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import mmap
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +15,170 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cracks.errors import UnreadableImage, WorkspaceError
-from cracks.images import Pixels, decode_to_size
-from cracks.labels import CRACK
+from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
+from cracks.images import Pixels, decode_stored, decode_to_size
+from cracks.labels import CRACK, LABELS
 from cracks.progress import Advance
-from cracks.runtime import Network
+from cracks.runtime import Runs
+from cracks.shards import count_rows, read_contents
+
+#: Batches that are decoded ahead of the network, and threads that decode them.
+AHEAD, DECODERS = 8, 2
+
+
+class FeatureRows:
+    """Rows of several arrays on disk, in an order of their own; read when they are asked for."""
+
+    def __init__(
+        self, arrays: Sequence[npt.NDArray[Any]], array_of: npt.ArrayLike, row_of: npt.ArrayLike
+    ) -> None:
+        """Take memory-mapped arrays (…, *shape), and of each row (n,) its array and its place."""
+        self._arrays = arrays
+        self._array_of, self._row_of = np.asarray(array_of, np.intp), np.asarray(row_of, np.intp)
+        self.shape: tuple[int, ...] = arrays[0].shape[1:]  # of one row
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any]) -> FeatureRows:
+        """Return all the rows of one array in its order."""
+        return cls([array], np.zeros(len(array)), np.arange(len(array)))
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def take(self, positions: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the rows at some positions, (k, *shape).
+
+        Raises:
+            DataError: a row holds NaN or an infinite number.
+        """
+        positions = np.asarray(positions, np.intp)
+        rows = np.empty((len(positions), *self.shape), self._arrays[0].dtype)
+        array_of = self._array_of[positions]
+        for number in np.unique(array_of):
+            wanted = array_of == number
+            rows[wanted] = self._arrays[number][self._row_of[positions[wanted]]]
+            _forget_pages(self._arrays[number])
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise DataError(
+                "The features hold numbers that are not finite. Remove data/features and run "
+                "`dvc repro featurize`; if it happens again, the file of weights is damaged."
+            )
+        return rows
+
+    def all(self) -> npt.NDArray[Any]:
+        """Return all rows, (n, *shape)."""
+        return self.take(np.arange(len(self)))
+
+    def batches(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the rows as float32 in batches of at most `size`, as networks take them."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self)))).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class SplitFeatures:
     """The distinct patches of one split, sorted by id."""
 
+    split: str
     ids: list[str]
     cracked: npt.NDArray[np.bool_]  # (n,)
-    features: npt.NDArray[Any]  # (n, …)
+    groups: list[str]  # what each of them must stay together with
+    features: FeatureRows
+
+    def part(self, positions: npt.NDArray[np.intp]) -> SplitFeatures:
+        """Return some of the patches, in the order of `positions`."""
+        features = self.features
+        rows = FeatureRows(
+            features._arrays, features._array_of[positions], features._row_of[positions]
+        )
+        return replace(
+            self,
+            ids=[self.ids[i] for i in positions],
+            cracked=self.cracked[positions],
+            groups=[self.groups[i] for i in positions],
+            features=rows,
+        )
 
 
 def decoded_batches(
-    contents: Sequence[bytes], size: int, batch_size: int, names: Sequence[str] | None = None
+    contents: Sequence[bytes],
+    size: int,
+    batch_size: int,
+    names: Sequence[str] | None = None,
+    decode: Callable[[bytes, int], Pixels] = decode_to_size,
 ) -> Iterator[Pixels]:
-    """Yield uint8 (at most batch_size, size, size, 3) batches, decoded by several threads.
+    """Yield uint8 (at most batch_size, size, size, 3) batches, decoded ahead by several threads.
 
     Raises:
         UnreadableImage: an image does not decode; the message begins with its name, if given.
     """
 
-    def decoded(position: int) -> Pixels:
+    def decoded(part: range) -> Pixels:
+        return np.stack([named(position) for position in part])
+
+    def named(position: int) -> Pixels:
         try:
-            return decode_to_size(contents[position], size)
+            return decode(contents[position], size)
         except UnreadableImage as error:
             if names is None:
                 raise
             raise UnreadableImage(f"{names[position]}: {error}") from None
 
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(contents), batch_size):
-            part = range(start, min(start + batch_size, len(contents)))
-            yield np.stack(list(pool.map(decoded, part)))
+    waiting: deque[Future[Pixels]] = deque()
+    with ThreadPoolExecutor(DECODERS) as pool:
+        try:
+            for start in range(0, len(contents), batch_size):
+                part = range(start, min(start + batch_size, len(contents)))
+                waiting.append(pool.submit(decoded, part))
+                if len(waiting) == AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def compute_features(
-    network: Network, contents: list[bytes], size: int, batch_size: int, advance: Advance
-) -> npt.NDArray[Any]:
-    """Return the features of encoded images, in order.
+    network: Runs, shards: Sequence[Path], size: int, batch_size: int, advance: Advance
+) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
+    """Yield each shard with the features of its patches, in order; one shard is held at a time.
 
-    Features that are pixels (n, size, size, 3) come back as uint8, which they fit exactly;
-    those of a backbone as float32 (n, channels).
+    Decoding, the network, and whatever is done with a shard's features overlap.
+
+    Args:
+        network: uint8 (n, size, size, 3) to `features`.
+        shards: Parquet files of encoded images.
+        size: pixels of the patches' width and height.
+        batch_size: patches that the network gets at once.
+        advance: told how many are done.
+
+    Yields:
+        uint8 (n, image_size, image_size, 3) of features that are pixels, to whole grey values,
+        which is less than what augmentation changes; float32 (n, channels) of a backbone's.
+
+    Raises:
+        WeightsError: a feature is no finite number.
     """
 
     def batches() -> Iterator[Pixels]:
-        for batch in decoded_batches(contents, size, batch_size):
-            yield batch
-            advance(len(batch))
+        for shard in shards:
+            yield from decoded_batches(read_contents(shard), size, batch_size, decode=decode_stored)
 
-    rows = np.concatenate(network.run_all(batches()))
-    return rows.astype(np.uint8) if rows.ndim == 4 else rows
+    stream = network.stream(batches())
+    for shard in shards:
+        parts, missing = [], count_rows(shard)
+        while missing:
+            part = next(stream)["features"]
+            parts.append(np.rint(part).astype(np.uint8) if part.ndim == 4 else part)
+            missing -= len(part)
+            advance(len(part))
+        rows = np.concatenate(parts)
+        if not np.isfinite(rows).all():
+            raise WeightsError(
+                f"featurize.weights: the network gives numbers that are not finite, first for "
+                f"{shard.name}. The weights are damaged; give a whole file."
+            )
+        yield shard, rows
 
 
 def features_file(folder: Path, shard: str) -> Path:
@@ -80,23 +191,41 @@ def split_features(folder: Path, manifest: pa.Table, splits: pa.Table, split: st
 
     Raises:
         WorkspaceError: features of a shard are missing or do not match it.
+        DataError: one of the labels does not occur.
     """
     members = splits.filter(pc.equal(splits["split"], split))
-    place_of = _places(manifest)
-    ids = members["id"].to_pylist()
-    shards = {shard for shard, _ in (place_of[id_] for id_ in ids)}
-    arrays = {shard: _read(features_file(folder, shard)) for shard in shards}
-    for id_ in ids:
-        shard, row = place_of[id_]
-        if row >= len(arrays[shard]):
+    labels = members["label"].to_pylist()
+    _require_both_labels(labels, split)
+    ids, places = members["id"].to_pylist(), _places(manifest)
+    shards = sorted({places[id_][0] for id_ in ids})
+    number_of = {shard: number for number, shard in enumerate(shards)}
+    rows = FeatureRows(
+        [_read(features_file(folder, shard)) for shard in shards],
+        [number_of[places[id_][0]] for id_ in ids],
+        [places[id_][1] for id_ in ids],
+    )
+    _require_matching(rows, shards, folder)
+    cracked = np.array([label == CRACK for label in labels])
+    return SplitFeatures(split, ids, cracked, members["group"].to_pylist(), rows)
+
+
+def _require_both_labels(labels: Iterable[str], split: str) -> None:
+    if missing := set(LABELS) - set(labels):
+        raise DataError(
+            f"The split `{split}` has no patch labelled {' or '.join(sorted(missing))}. Add "
+            "photographs of that kind to ingest.source, or change the shares in `split`."
+        )
+
+
+def _require_matching(rows: FeatureRows, shards: Sequence[str], folder: Path) -> None:
+    for number, shard in enumerate(shards):
+        array = rows._arrays[number]
+        last = rows._row_of[rows._array_of == number].max()
+        if last >= len(array) or array.shape[1:] != rows.shape:
             raise WorkspaceError(
                 f"{features_file(folder, shard)} does not match its shard. "
                 "Run `dvc repro featurize`."
             )
-    # Rows are taken from memory maps: only what the split needs is read.
-    rows = [arrays[shard][row] for shard, row in (place_of[id_] for id_ in ids)]
-    cracked = np.array([label == CRACK for label in members["label"].to_pylist()])
-    return SplitFeatures(ids, cracked, np.stack(rows))
 
 
 def _places(manifest: pa.Table) -> dict[str, tuple[str, int]]:
@@ -115,3 +244,10 @@ def _read(path: Path) -> npt.NDArray[Any]:
         raise WorkspaceError(
             f"{path} cannot be read ({error}). Run `dvc repro featurize`."
         ) from None
+
+
+def _forget_pages(array: npt.NDArray[Any]) -> None:
+    # What was read stays in the system's cache, but no longer counts as this process's memory.
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -90,7 +90,9 @@ def _candidates(points: npt.NDArray[np.float32], distance: float) -> Pairs:
     tree, found = KDTree(points), [np.zeros((0, 2), np.int64)]
     for start in range(0, len(points), CHUNK):
         asked = points[start : start + CHUNK]
-        _, near = tree.query(asked, k=MOST_NEIGHBOURS + 1, distance_upper_bound=distance)
+        _, near = tree.query(
+            asked, k=MOST_NEIGHBOURS + 1, distance_upper_bound=distance, workers=-1
+        )
         row, column = np.nonzero(near < len(points))  # what is missing has a number beyond the last
         found.append(np.stack([row + start, near[row, column]], axis=1))
     pairs = np.concatenate(found)
@@ -123,7 +125,7 @@ def nearest(
     from scipy.spatial import KDTree
 
     searched = _unchanged_by_turning(fingerprints)
-    _, found = KDTree(searched[others]).query(searched[asked], k=min(8, len(others)))
+    _, found = KDTree(searched[others]).query(searched[asked], k=min(8, len(others)), workers=-1)
     found = others[np.reshape(found, (len(asked), -1))]
     pairs = np.stack([np.repeat(asked, found.shape[1]), found.ravel()], axis=1)
     distances = distances_between(fingerprints, pairs).reshape(found.shape)

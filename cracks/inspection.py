@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from cracks.fingerprints import REDUCED, fingerprint
-from cracks.images import Pixels, decode
+from cracks.images import Pixels, decode, decode_stored
 from cracks.shards import contents_of
 
 #: Grey values from which on a pixel says nothing more: black or white.
@@ -71,11 +72,10 @@ def reduced_grey(rows: pa.Table, images: Path, side: int) -> list[Pixels]:
     """
 
     def reduced(content: bytes) -> Pixels:
-        pixels, _ = decode(content)
-        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(decode_stored(content), cv2.COLOR_RGB2GRAY)
         return np.asarray(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(reduced, contents_of(rows, images)))
 
 
@@ -84,7 +84,7 @@ def laplacian_variance(grey: Pixels) -> float:
 
     Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.
     """
-    _, deviation = _mean_and_deviation(cv2.Laplacian(grey, cv2.CV_32F, ksize=1))
+    _, deviation = _mean_and_deviation(cv2.Laplacian(grey, cv2.CV_16S, ksize=1))
     return deviation**2
 
 

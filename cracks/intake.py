@@ -8,10 +8,10 @@ gone or got another label. So DVC stores and sends only what is new.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ from cracks.shards import (
 from cracks.sources.base import SourceFile
 from cracks.tables import write_csv
 
-#: Files looked at together: enough to keep the cores busy, few enough to hold in memory.
-BATCH = 256
+#: Files that one thread looks at in one go, and such batches that wait for a thread.
+BATCH, WAITING = 32, 8
 
 
 @dataclass
@@ -68,6 +68,10 @@ class Intake:
     def patches(self) -> int:
         """Return how many files were usable."""
         return self.labels.total()
+
+
+#: A file, its id, and its facts or the reason why it is unusable.
+Examined = tuple[SourceFile, str, PatchFacts | str]
 
 
 @dataclass(frozen=True)
@@ -223,9 +227,7 @@ class _NamedOnce:
         return True
 
 
-def _examined(
-    files: Iterable[SourceFile], known: KnownFacts, size: int
-) -> Iterator[tuple[SourceFile, str, PatchFacts | str]]:
+def _examined(files: Iterable[SourceFile], known: KnownFacts, size: int) -> Iterator[Examined]:
     """Yield each file with its id and its facts, or the reason why it is unusable."""
 
     def facts_of(file: SourceFile, facts: PatchFacts | None) -> PatchFacts | str:
@@ -239,11 +241,19 @@ def _examined(
         except UnreadableImage as error:
             return str(error)
 
-    remaining = iter(files)
-    with ThreadPoolExecutor() as pool:
+    def examined(batch: Sequence[SourceFile]) -> list[Examined]:
+        ids = [digest_of_bytes(file.content) for file in batch]
+        return list(zip(batch, ids, map(facts_of, batch, known.of(ids)), strict=True))
+
+    remaining, running = iter(files), deque[Future[list[Examined]]]()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # While the threads look at some files, the next ones are read and the last ones stored.
         while batch := list(islice(remaining, BATCH)):
-            ids = list(pool.map(lambda file: digest_of_bytes(file.content), batch))
-            yield from zip(batch, ids, pool.map(facts_of, batch, known.of(ids)), strict=True)
+            running.append(pool.submit(examined, batch))
+            if len(running) > WAITING:
+                yield from running.popleft().result()
+        for future in running:
+            yield from future.result()
 
 
 def _row(file: SourceFile, id_: str, place: Place, facts: PatchFacts) -> dict[str, Any]:
@@ -254,7 +264,7 @@ def _row(file: SourceFile, id_: str, place: Place, facts: PatchFacts) -> dict[st
         "label": file.label,
         "shard": shard_name(place.shard),
         "row": place.row,
-        **asdict(facts),
+        **vars(facts),
     }
 
 

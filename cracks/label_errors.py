@@ -52,7 +52,7 @@ def examine_out_of_fold(parts: Mapping[str, SplitFeatures], splits: pa.Table) ->
     """
     group_of = dict(zip(splits["id"].to_pylist(), splits["group"].to_pylist(), strict=True))
     scores = out_of_fold_scores(
-        [part.features for part in parts.values()],
+        [part.features.all() for part in parts.values()],
         np.concatenate([part.cracked for part in parts.values()]),
         [group_of[id_] for part in parts.values() for id_ in part.ids],
     )

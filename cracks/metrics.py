@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cracks.calibration import expected_calibration_error
 from cracks.labels import LABELS
 
 Cracked = npt.NDArray[np.bool_]
@@ -25,9 +26,10 @@ def measure(cracked: Cracked, scores: Scores, threshold: float) -> dict[str, Any
         threshold: a score at or above it means `crack`.
 
     Returns:
-        accuracy, precision, recall (the crack recall), f1, roc_auc, pr_auc (average precision),
-        brier (Brier 1950, mean squared error of the probability), the threshold-free ones
-        independent of `threshold`, and the confusion counts.
+        accuracy, precision, recall (the crack recall), specificity (the share of clean patches that
+        pass), f1, roc_auc, pr_auc (average precision), brier (Brier 1950, mean squared error of the
+        probability), ece (expected calibration error), the last four independent of `threshold`,
+        and the confusion counts.
 
     Raises:
         ValueError: one of the labels does not occur.
@@ -46,10 +48,12 @@ def measure(cracked: Cracked, scores: Scores, threshold: float) -> dict[str, Any
         "accuracy": float((tp + tn) / len(scores)),
         "precision": float(precision),
         "recall": float(recall),
+        "specificity": float(tn / (tn + fp)),
         "f1": float(f1),
         "roc_auc": float(metrics.roc_auc_score(cracked, scores)),
         "pr_auc": float(metrics.average_precision_score(cracked, scores)),
         "brier": float(metrics.brier_score_loss(cracked, scores)),
+        "ece": expected_calibration_error(cracked, scores),
         "confusion": {
             "found_cracks": int(tp),
             "missed_cracks": int(fn),
@@ -83,8 +87,15 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def curves(cracked: Cracked, scores: Scores, threshold: float) -> Curves:
-    """Return ROC, precision–recall and calibration curves and the answers, as rows of tables."""
+def curves(cracked: Cracked, scores: Scores, threshold: float, raw: Scores) -> Curves:
+    """Return ROC, precision–recall and calibration curves and the answers, as rows of tables.
+
+    Args:
+        cracked: bool (n,), the true labels.
+        scores: float (n,), probability of a crack in [0, 1].
+        threshold: a score at or above it means `crack`.
+        raw: float (n,), the scores before they were calibrated.
+    """
     from sklearn import metrics
 
     false_rate, true_rate, _ = metrics.roc_curve(cracked, scores)
@@ -93,6 +104,7 @@ def curves(cracked: Cracked, scores: Scores, threshold: float) -> Curves:
         "roc": _rows(false_alarm_rate=false_rate, crack_recall=true_rate),
         "precision_recall": _rows(crack_recall=recall, precision=precision),
         "calibration": calibration_bins(cracked, scores),
+        "calibration_before": calibration_bins(cracked, raw),
         "answers": [
             {"actual": LABELS[int(is_crack)], "predicted": LABELS[int(score >= threshold)]}
             for is_crack, score in zip(cracked, scores, strict=True)

@@ -19,6 +19,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 GreyValue = Annotated[float, Field(ge=0, le=255)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+
+#: What is trained: the head on frozen features, then more of the backbone too, or everything.
+Mode = Literal["probe", "finetune", "scratch"]
+
+#: `featurize.weights` that are no file.
+NO_WEIGHTS = "none"
+IMAGENET = "imagenet"
+NAMED_WEIGHTS = (NO_WEIGHTS, IMAGENET)
 
 
 def _names_places(value: Any) -> Any:
@@ -95,11 +104,12 @@ class SplitParams(Section):
 
 
 class FeaturizeParams(Section):
-    """The network, and what it sees of a patch."""
+    """The network, what it sees of a patch, and how exactly it is computed."""
 
-    architecture: Literal["cnn", "mobilenetv2"]
+    architecture: Literal["cnn", "mobilenetv2", "mobilenetv3small", "efficientnetv2b0"]
     weights: Text
     image_size: Annotated[int, Field(ge=32, le=1024)]
+    precision: Literal["f32", "bf16", "int8"]
     batch_size: Count
 
 
@@ -112,30 +122,61 @@ class AugmentParams(Section):
     contrast: Annotated[float, Field(ge=0, lt=1)]
 
 
+class FinetuneParams(Section):
+    """How the backbone goes on learning, after the head has learned alone."""
+
+    from_layer: Text
+    epochs: Count
+    learning_rate: Rate
+
+
 class TrainParams(Section):
     """How the trainable part is trained."""
 
+    mode: Literal["auto", "probe", "finetune", "scratch"]
+    device: Literal["auto", "cpu", "gpu"]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     epochs: Count
     patience: Count
     batch_size: Count
-    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    learning_rate: Rate
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    finetune: FinetuneParams
     augment: AugmentParams
 
 
+class NoveltyParams(Section):
+    """How unlike the training data a photograph must be to be flagged."""
+
+    max_flagged: Annotated[float, Field(gt=0, lt=0.5)]
+
+
 class EvaluateParams(Section):
-    """How the threshold is chosen and what is shown."""
+    """How threshold, calibration and novelty limit are chosen, what is measured and shown."""
 
     min_crack_recall: Share
+    calibration: Literal["temperature", "isotonic", "none"]
+    novelty: NoveltyParams
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    behaviour_patches: Annotated[int, Field(ge=2)]
+    explained_patches: Annotated[int, Field(ge=2, le=24)]
     mistakes_shown: Count
     label_errors_shown: Count
 
 
 class ExportParams(Section):
-    """What a bundle must keep to."""
+    """What a bundle holds, and what it must keep to."""
 
+    formats: list[Literal["openvino", "onnx", "litert"]]
+    compared_patches: Count
     max_score_difference: Share
+    max_flipped_share: Share
+
+    @model_validator(mode="after")
+    def _serving_has_its_format(self) -> ExportParams:
+        if "openvino" not in self.formats or len(set(self.formats)) < len(self.formats):
+            raise ValueError("formats must name openvino, which serving loads, and none twice")
+        return self
 
 
 class RegisterParams(Section):
@@ -159,6 +200,33 @@ class Params(Section):
     evaluate: EvaluateParams
     export: ExportParams
     register_: Annotated[RegisterParams, Field(alias="register")]
+
+    @property
+    def mode(self) -> Mode:
+        """Return `train.mode`; `auto` is a probe where there are weights, and scratch elsewhere."""
+        if self.train.mode != "auto":
+            return self.train.mode
+        return "scratch" if self.featurize.weights == NO_WEIGHTS else "probe"
+
+    @model_validator(mode="after")
+    def _mode_fits_the_weights(self) -> Params:
+        weights, architecture = self.featurize.weights, self.featurize.architecture
+        if self.mode == "scratch" and weights != NO_WEIGHTS:
+            raise ValueError(
+                "train.mode scratch begins with random weights: write featurize.weights=none, or "
+                "train.mode=finetune"
+            )
+        if self.mode != "scratch" and weights == NO_WEIGHTS:
+            raise ValueError(
+                f"train.mode {self.mode} builds on a trained backbone: write "
+                "featurize.weights=imagenet or a file of weights, or train.mode=scratch"
+            )
+        if architecture == "cnn" and self.mode != "scratch":
+            raise ValueError(
+                "featurize.architecture cnn is trained from scratch and takes no weights: write "
+                "featurize.weights=none and train.mode=auto"
+            )
+        return self
 
 
 def load_params(path: Path) -> Params:

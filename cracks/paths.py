@@ -92,14 +92,39 @@ class Paths:
         return self.root / "data/scores.parquet"
 
     @property
+    def slices(self) -> Path:
+        """How well each slice of test is answered."""
+        return self.root / "reports/slices.csv"
+
+    @property
+    def behaviour(self) -> Path:
+        """What the classifier answers for patches that were changed on purpose."""
+        return self.root / "reports/behaviour.csv"
+
+    @property
     def label_errors(self) -> Path:
         """The patches whose label is probably wrong, most suspicious first."""
         return self.root / "reports/label_errors.csv"
 
     @property
     def featurizer(self) -> Path:
-        """The frozen half of the Keras model."""
-        return self.root / "models/featurizer.keras"
+        """Folder of the half of the classifier that is computed once; see `cracks.networks`."""
+        return self.root / "models/featurizer"
+
+    @property
+    def trainable(self) -> Path:
+        """Folder of the half of the classifier that is trained; see `cracks.networks`."""
+        return self.root / "models/trainable"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of what an unfinished training has learned; gone when it is finished."""
+        return self.root / "models/.checkpoints"
+
+    @property
+    def novelty(self) -> Path:
+        """What photographs like the training data look like."""
+        return self.root / "models/novelty.npz"
 
     @property
     def classifier(self) -> Path:
@@ -144,6 +169,10 @@ class Paths:
     def report(self, stage: str) -> Path:
         """Return the place of a stage's report."""
         return self.root / "reports" / f"{stage}.json"
+
+    def resources(self, stage: str) -> Path:
+        """Return the place of what a stage took of the machine when it last ran here."""
+        return self.root / "logs/resources" / f"{stage}.csv"
 
     def figures(self, stage: str) -> Path:
         """Return the folder of a stage's figures."""

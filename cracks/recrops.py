@@ -11,6 +11,7 @@ Conference on Cybernetics and Society, 1975).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -48,7 +49,7 @@ def recrop_candidates(fingerprints: Fingerprints) -> Pairs:
     if count < 2:
         return np.zeros((0, 2), np.int64)
     magnitudes = _magnitudes(fingerprints)
-    _, found = KDTree(magnitudes).query(magnitudes, k=min(NEIGHBOURS + 1, count))
+    _, found = KDTree(magnitudes).query(magnitudes, k=min(NEIGHBOURS + 1, count), workers=-1)
     found = np.reshape(found, (count, -1))
     pairs = np.stack([np.repeat(np.arange(count), found.shape[1]), found.ravel()], axis=1)
     pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
@@ -72,7 +73,7 @@ def confirmed_recrops(
         advance: is told of every pair.
     """
     confirmed = []
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(candidates), CHUNK):
             pairs = candidates[start : start + CHUNK]
             needed = np.unique(pairs).tolist()

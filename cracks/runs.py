@@ -66,9 +66,9 @@ def find_runs(paths: Sequence[str], look: Look, change: float) -> npt.NDArray[np
         change: the least change of look that ends a run; 4 fits the reference data.
     """
     run = np.arange(len(paths), dtype=np.int64)
-    for members in _sequences(paths):
-        numbers = np.array([_number(paths[i]) for i in members])
-        starts = run_starts(numbers, look[members], change)
+    numbers = np.array([_number(path) for path in paths], np.int64)
+    for members in _sequences(paths, numbers):
+        starts = run_starts(numbers[members], look[members], change)
         run[members] = members[starts][np.cumsum(starts) - 1]
     return run
 
@@ -109,14 +109,13 @@ def _moving_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.
     return np.convolve(padded, np.full(width, 1 / width), mode="valid")
 
 
-def _sequences(paths: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+def _sequences(paths: Sequence[str], numbers: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
     """Return the positions of each folder's numbered files, in the order of their numbers."""
     folders: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        if _number(path) >= 0:
-            folders.setdefault(str(PurePosixPath(path).parent), []).append(i)
+    for i in np.flatnonzero(numbers >= 0).tolist():
+        folders.setdefault(str(PurePosixPath(paths[i]).parent), []).append(i)
     return [
-        np.array(sorted(members, key=lambda i: (_number(paths[i]), paths[i])))
+        np.array(sorted(members, key=lambda i: (numbers[i], paths[i])))
         for members in folders.values()
     ]
 

@@ -87,6 +87,26 @@ def draw_patch(rng: Rng, cracked: bool) -> Pixels:
     return _photographed(rng, _balanced(rng, surface) * _base_colour(rng))
 
 
+def draw_crack_on(pixels: Pixels, rng: Rng) -> Pixels:
+    """Return the patch with a crack drawn on it, of the kind that the sample has.
+
+    The crack takes a share of the light, so the grain of the surface stays visible in it; what lies
+    beside it and its lit rim stays as it is.
+
+    Args:
+        pixels: uint8 RGB (height, width, 3), of any size; it is left unchanged.
+        rng: decides on the shape, the place, the width and the depth.
+
+    Returns:
+        uint8 RGB (height, width, 3), darker along the crack.
+    """
+    height, width = pixels.shape[:2]
+    marks = [(_seen(mask, (width, height)), taken) for mask, taken in _cracks(rng)]
+    surface = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+    painted = _paint(surface, marks).transpose(1, 2, 0)
+    return np.asarray(painted.round().clip(0, 255), np.uint8)
+
+
 def _patch_rng(seed: int, label: int, number: int) -> Rng:
     return np.random.default_rng([seed, label, number])
 
@@ -152,11 +172,20 @@ def _across(angle: float, offset: float) -> Field:
 
 def _painted(shade: Field, marks: list[Mark]) -> Field:
     # One plane a colour, (3, 227, 227): five times as fast as colour last.
-    surface = np.stack([shade, shade, shade])
+    return _paint(np.stack([shade, shade, shade]), marks)
+
+
+def _paint(surface: Field, marks: list[Mark]) -> Field:
     for mask, absorption in marks:
         for plane, taken in zip(surface, absorption, strict=True):
             plane -= plane * (mask * taken)
     return surface
+
+
+def _seen(mask: Field, size: tuple[int, int]) -> Field:
+    # Softened as by the camera: the patch below it has been photographed already.
+    fitted = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(fitted, (5, 5), 0.6), np.float32)
 
 
 def _balanced(rng: Rng, surface: Field) -> Field:

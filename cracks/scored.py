@@ -19,7 +19,8 @@ class ScoredPatches:
 
     contents: list[bytes]
     cracked: npt.NDArray[np.bool_]  # (n,)
-    scores: npt.NDArray[np.float64]  # (n,), as evaluate recorded them
+    raw: npt.NDArray[np.float64]  # (n,), scores as evaluate had them from the network
+    scores: npt.NDArray[np.float64]  # (n,), as evaluate calibrated them
 
 
 def scored_patches(paths: Paths, split: str) -> ScoredPatches:
@@ -34,5 +35,6 @@ def scored_patches(paths: Paths, split: str) -> ScoredPatches:
     return ScoredPatches(
         contents_of(rows, paths.images),
         table["cracked"].to_numpy(),
+        table["raw_score"].to_numpy(),
         table["score"].to_numpy(),
     )

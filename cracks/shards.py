@@ -197,6 +197,7 @@ def iterate_contents(folder: Path) -> Iterator[tuple[str, list[bytes]]]:
         yield shard.name, read_contents(shard)
 
 
-def count_rows(folder: Path) -> int:
-    """Return how many patches the shards of a folder hold, without reading them."""
-    return sum(pq.read_metadata(shard).num_rows for shard in shard_files(folder))
+def count_rows(place: Path) -> int:
+    """Return how many patches a shard, or a folder of shards, holds, without reading them."""
+    shards = [place] if place.is_file() else shard_files(place)
+    return sum(pq.read_metadata(shard).num_rows for shard in shards)

@@ -35,7 +35,10 @@ def _split(report: dict[str, Any]) -> str:
 
 def _featurize(report: dict[str, Any]) -> str:
     shape = "×".join(str(size) for size in report["feature_shape"])
-    return f"{report['patches']:,} patches through {report['architecture']}, {shape} each"
+    return (
+        f"{report['patches']:,} patches through {report['architecture']} for a "
+        f"{report['mode']}, {shape} each"
+    )
 
 
 def _train(report: dict[str, Any]) -> str:
@@ -49,15 +52,22 @@ def _evaluate(report: dict[str, Any]) -> str:
     test, suspects = report["test"], report["label_errors"]["found"]
     warning = f", {suspects:,} likely label {'errors' if suspects > 1 else 'error'}"
     return (
-        f"test accuracy {test['accuracy']:.4f}, crack recall {test['recall']:.4f}, "
-        f"threshold {report['threshold']:.3f}{warning if suspects else ''}"
+        f"test accuracy {_with_interval(test, 'accuracy')}, crack recall "
+        f"{_with_interval(test, 'recall')}, threshold {report['threshold']:.3f}"
+        f"{warning if suspects else ''}"
     )
+
+
+def _with_interval(metrics: dict[str, Any], name: str) -> str:
+    interval = metrics["intervals"][name]
+    return f"{metrics[name]:.4f} ({interval['low']:.4f}–{interval['high']:.4f})"
 
 
 def _export(report: dict[str, Any]) -> str:
     return (
-        f"bundle {report['bundle_digest'][:12]}, {report['size_bytes'] / 1e6:.1f} MB, scores "
-        f"within {report['largest_score_difference']:.1g} of the evaluated ones"
+        f"bundle {report['bundle_digest'][:12]}, {sum(report['sizes'].values()) / 1e6:.1f} MB, "
+        f"{report['single_image']['openvino']['median_ms']:.1f} ms an image, scores within "
+        f"{report['parity']['openvino']['largest_score_difference']:.1g} of Keras"
     )
 
 

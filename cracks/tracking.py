@@ -37,6 +37,16 @@ BUNDLE_TAG = "bundle.digest"
 VERDICT_TAG = "verdict"
 REASON_TAG = "verdict.reason"
 
+#: Tags of a sweep's run, and of the runs of its trials.
+SWEEP_TAG, SWEEP_IDENTITY_TAG, TRIAL_TAG = "sweep", "sweep.identity", "sweep.trial"
+PARENT_TAG = "mlflow.parentRunId"
+
+#: Metrics that MLflow takes in one request.
+LARGEST_BATCH = 1000
+
+#: What MLflow's page of system metrics calls them.
+SYSTEM_METRICS = {"cpu_percent": "system/cpu_percent", "memory_mb": "system/memory_megabytes"}
+
 #: MLflow's largest length of the value of a parameter and of a tag.
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 
@@ -48,6 +58,7 @@ class TrainingRecord:
     name: str
     params: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
+    resources: Mapping[str, Sequence[Mapping[str, float]]]  # of each stage, a row a second
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     files: Sequence[Path]
@@ -58,6 +69,18 @@ class TrainingRecord:
     manifest: pd.DataFrame
     data_digest: str  # at most 36 characters
     data_source: str
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """Everything that a run says of one trial of a sweep."""
+
+    number: int
+    name: str
+    params: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -117,13 +140,7 @@ class Tracking:
         """
         open_bundle(record.bundle)
         with _explained(self.uri), _current(self.uri):
-            tags = {
-                "mlflow.runName": record.name,
-                "mlflow.user": getpass.getuser(),
-                "mlflow.source.name": "cracks train",
-                **record.tags,
-            }
-            run_id = str(self._client.create_run(self._experiment, tags=tags).info.run_id)
+            run_id = self._created(record.name, "cracks train", record.tags)
             try:
                 self._log_numbers(run_id, record)
                 self._log_files(run_id, record)
@@ -134,15 +151,96 @@ class Tracking:
             self._client.set_terminated(run_id, "FINISHED")
         return run_id
 
+    def open_sweep(self, name: str, identity: str, tags: Mapping[str, str]) -> str:
+        """Return the id of the run of a sweep, which is made if it is not there yet.
+
+        Args:
+            name: of the sweep.
+            identity: tells it from others of this name, which came before.
+            tags: of a new run.
+        """
+        known = f"tags.`{SWEEP_TAG}` = '{name}' and tags.`{SWEEP_IDENTITY_TAG}` = '{identity}'"
+        with _explained(self.uri):
+            found = self._client.search_runs([self._experiment], known, max_results=1)
+            if found:
+                run_id = str(found[0].info.run_id)
+                self._client.update_run(run_id, status="RUNNING")
+                return run_id
+            named = {SWEEP_TAG: name, SWEEP_IDENTITY_TAG: identity}
+            return self._created(f"sweep {name}", "cracks sweep", {**tags, **named})
+
+    def log_trials(self, sweep_run: str, records: Sequence[TrialRecord]) -> None:
+        """Write a run below that of the sweep for each trial that has none yet."""
+        with _explained(self.uri):
+            known = self._runs_of_trials(sweep_run)
+            for record in records:
+                if record.number not in known:
+                    self._log_trial(sweep_run, record)
+
+    def close_sweep(
+        self, sweep_run: str, metrics: Mapping[str, float], tags: Mapping[str, str], *, whole: bool
+    ) -> None:
+        """Say what a sweep has found, and whether it has all of its trials."""
+        self.tag_run(sweep_run, tags)
+        with _explained(self.uri):
+            self._log_series(sweep_run, {}, metrics, [])
+            self._client.set_terminated(sweep_run, "FINISHED" if whole else "KILLED")
+
+    def _runs_of_trials(self, sweep_run: str) -> set[int]:
+        """Return the trials that have a whole run, and remove what a killed process left."""
+        found: set[int] = set()
+        page = None
+        while page != "":
+            runs = self._client.search_runs(
+                [self._experiment], f"tags.`{PARENT_TAG}` = '{sweep_run}'", page_token=page
+            )
+            for run in runs:
+                if run.info.status == "FINISHED":
+                    found.add(int(run.data.tags[TRIAL_TAG]))
+                else:
+                    self._client.delete_run(run.info.run_id)
+            page = runs.token or ""
+        return found
+
+    def _log_trial(self, sweep_run: str, record: TrialRecord) -> None:
+        below = {PARENT_TAG: sweep_run, TRIAL_TAG: str(record.number)}
+        run_id = self._created(record.name, "cracks sweep", {**record.tags, **below})
+        self._log_series(run_id, record.params, record.metrics, record.history)
+        self._client.set_terminated(run_id, "FINISHED")
+
+    def _created(self, name: str, source: str, tags: Mapping[str, str]) -> str:
+        own = {
+            "mlflow.runName": name,
+            "mlflow.user": getpass.getuser(),
+            "mlflow.source.name": source,
+        }
+        all_tags = {**own, **{key: value[:LONGEST_TAG] for key, value in tags.items()}}
+        return str(self._client.create_run(self._experiment, tags=all_tags).info.run_id)
+
     def _log_numbers(self, run_id: str, record: TrainingRecord) -> None:
+        from mlflow.entities import Metric
+
+        self._log_series(run_id, record.params, record.metrics, record.history)
+        now = int(time.time() * 1000)
+        used = [Metric(*row) for row in _system_metrics(record.resources, now)]
+        for start in range(0, len(used), LARGEST_BATCH):
+            self._client.log_batch(run_id, metrics=used[start : start + LARGEST_BATCH])
+
+    def _log_series(
+        self,
+        run_id: str,
+        given: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        history: Sequence[Mapping[str, float]],
+    ) -> None:
         from mlflow.entities import Metric, Param
 
         now = int(time.time() * 1000)
-        params = [Param(key, str(value)[:LONGEST_PARAM]) for key, value in record.params.items()]
-        final = [Metric(key, float(value), now, 0) for key, value in record.metrics.items()]
+        params = [Param(key, str(value)[:LONGEST_PARAM]) for key, value in given.items()]
+        final = [Metric(key, float(value), now, 0) for key, value in metrics.items()]
         epochs = [
             Metric(f"epoch.{key}", float(value), now, int(row["epoch"]))
-            for row in record.history
+            for row in history
             for key, value in row.items()
             if key != "epoch"
         ]
@@ -277,6 +375,21 @@ def _model_version(found: MlflowModelVersion, aliases: list[str] | None = None) 
         tags=dict(found.tags),
         created=found.creation_timestamp / 1000,
     )
+
+
+def _system_metrics(
+    resources: Mapping[str, Sequence[Mapping[str, float]]], now: int
+) -> Iterator[tuple[str, float, int, int]]:
+    """Yield name, value, time and step of each sample, stage after stage, as if in one go."""
+    before = 0.0
+    for stage, samples in resources.items():
+        for sample in samples:
+            step = round(before + sample["seconds"])
+            for name, shown in SYSTEM_METRICS.items():
+                yield shown, sample[name], now, step
+        seconds = samples[-1]["seconds"] if samples else 0.0
+        yield f"system/{stage}_seconds", seconds, now, 0
+        before += seconds
 
 
 def _log_dataset(record: TrainingRecord) -> None:

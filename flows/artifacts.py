@@ -13,7 +13,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from cracks.modelcard import metrics_table
+from cracks.modelcard import metrics_table, reliability
 from cracks.overview import expectations_table
 from cracks.paths import Paths
 from cracks.reports import Report
@@ -28,7 +28,8 @@ def publish_stage(stage: str, report: Report, paths: Paths) -> None:
             description="The data's expectations",
         )
     elif stage == "evaluate":
-        text = f"## evaluate\n\nThreshold {report['threshold']:.4f}\n\n{metrics_table(report)}"
+        threshold = f"Threshold {report['threshold']:.4f}"
+        text = f"## evaluate\n\n{threshold}\n\n{metrics_table(report)}\n\n{reliability(report)}"
         create_markdown_artifact(key="evaluate", markdown=text, description="Metrics")
         _publish_label_errors(paths)
     else:

@@ -28,6 +28,14 @@ class Prediction(BaseModel):
     label: Annotated[str, Field(examples=["crack"])]
     score: Annotated[float, Field(description="probability of a crack", examples=[0.987])]
     threshold: Annotated[float, Field(description="a score at or above it means `crack`")]
+    novelty: Annotated[
+        float | None,
+        Field(description="distance from the training data; above 1 it is unusual", examples=[0.4]),
+    ]
+    novel: Annotated[
+        bool | None,
+        Field(description="whether the image is unlike the training data: do not trust the label"),
+    ]
     model_version: Annotated[str, Field(examples=["3"])]
     run_id: Annotated[str, Field(description="the MLflow run that trained the model")]
 
@@ -140,6 +148,8 @@ def _predict(in_service: InService, names: list[str], contents: list[bytes]) -> 
                 label=answer.label,
                 score=answer.score,
                 threshold=answer.threshold,
+                novelty=answer.novelty,
+                novel=answer.novel,
                 model_version=in_service.champion.version,
                 run_id=in_service.champion.run_id,
             )

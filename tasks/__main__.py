@@ -13,6 +13,7 @@ from cracks.outputs import write_text
 from cracks.params import load_params
 from cracks.paths import STAGES, Paths, open_workspace
 from cracks.reports import write_report
+from cracks.resources import watched
 from cracks.versioning import MESSAGE_FILE
 
 
@@ -37,7 +38,8 @@ def _run(stage: str, paths: Paths) -> None:
     params = load_params(paths.params)
     function = getattr(importlib.import_module(f"tasks.{stage}"), stage)
     try:
-        report = function(params, paths)
+        with watched(paths.resources(stage)):
+            report = function(params, paths)
     except ValidationFailed as error:
         write_report(paths.report(stage), error.report)
         raise

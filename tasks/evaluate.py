@@ -1,92 +1,211 @@
-"""evaluate: choose the threshold on validation, then measure on validation and test."""
+"""evaluate: let validation decide, then measure on test what the classifier is worth."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
+from cracks.behaviour import Answer, behaviour_sample, rows_of_scores, scores_of_variants
+from cracks.evaluation import (
+    PATCHES,
+    SEED,
+    Decided,
+    HeldOut,
+    answer_with,
+    decide,
+    held_out,
+    measured,
+    rates_by_kind,
+    reference_features,
+    sliced,
+)
 from cracks.features import SplitFeatures, split_features
-from cracks.figures.evaluation import draw_evaluation, draw_label_errors, draw_mistakes
+from cracks.figures.behaviour import (
+    draw_behaviour,
+    draw_least_certain,
+    draw_occlusion,
+    draw_perturbations,
+)
+from cracks.figures.canvas import pixels_of
+from cracks.figures.evaluation import (
+    draw_evaluation,
+    draw_label_errors,
+    draw_mistakes,
+    draw_novelty,
+    draw_slices,
+)
 from cracks.label_errors import (
     COLUMNS,
-    Examined,
     examine_held_out,
     examine_out_of_fold,
     label_error_rows,
 )
-from cracks.metrics import Scores, choose_threshold, classification_table, curves, measure
-from cracks.model.architectures import trainable_of
-from cracks.model.storage import load_model
-from cracks.model.training import score
+from cracks.labels import LABELS
+from cracks.metrics import Curves, Scores, classification_table, curves
+from cracks.networks import open_network
+from cracks.occlusion import occlusion_maps
 from cracks.outputs import replacing, write_text
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report
+from cracks.shards import contents_of, rows_of
 from cracks.tables import read_table, write_csv, write_table
+
+#: Side of the square that is covered to see what a score hangs on, and the way to the next one.
+WINDOW, STRIDE = 75, 28
 
 
 def evaluate(params: Params, paths: Paths) -> Report:
     """Score the held-out patches; the test split decides nothing, it is only measured."""
+    section, precision = params.evaluate, params.featurize.precision
     manifest, splits = read_table(paths.manifest), read_table(paths.splits)
-    model = trainable_of(load_model(paths.classifier))
-    held_out = {
-        split: split_features(paths.features, manifest, splits, split)
-        for split in ("validation", "test")
+    train, *others = (
+        split_features(paths.features, manifest, splits, split)
+        for split in ("train", "validation", "test")
+    )
+    featurizer, trainable = (
+        open_network(half, precision) for half in (paths.featurizer, paths.trainable)
+    )
+    contents = {
+        part.split: contents_of(rows_of(part.ids, manifest), paths.images) for part in others
     }
-    scores = {split: score(model, part.features) for split, part in held_out.items()}
-    cracked = {split: part.cracked for split, part in held_out.items()}
-    threshold = choose_threshold(
-        cracked["validation"], scores["validation"], params.evaluate.min_crack_recall
+    validation, test = (
+        held_out(featurizer, trainable, part, contents[part.split], params.ingest.patch_size)
+        for part in others
     )
-    _write_scores(held_out, scores, paths)
-    write_text(
-        paths.classification_report,
-        classification_table(cracked["test"], scores["test"], threshold),
+    decided = decide(section, validation, reference_features(trainable, train))
+    decided.novelty.save(paths.novelty)
+    scores = {part.part.split: decided.calibration.apply(part.raw) for part in (validation, test)}
+    _write_scores((validation, test), scores, paths)
+    rows = rows_of(test.part.ids, manifest)
+    slices = sliced(
+        test, scores["test"], decided.threshold, rows, contents["test"], section.resamples
     )
-    tables = curves(cracked["test"], scores["test"], threshold)
-    with replacing(paths.curves) as folder:
-        for name, rows in tables.items():
-            write_csv(rows, folder / f"{name}.csv")
-    examined = _examined(held_out, scores, manifest, splits, paths)
-    suspects = label_error_rows(examined, manifest)
-    write_csv(suspects, paths.label_errors, COLUMNS)
+    write_csv(slices, paths.slices)
+    answer = answer_with(featurizer, trainable, decided.calibration)
     with replacing(paths.figures("evaluate")) as figures:
-        draw_evaluation(tables, cracked["test"], scores["test"] >= threshold, figures)
-        draw_mistakes(
-            manifest,
-            paths.images,
-            held_out["test"].ids,
-            (cracked["test"], scores["test"], threshold),
-            params.evaluate.mistakes_shown,
-            figures,
-        )
-        draw_label_errors(
-            suspects, manifest, paths.images, params.evaluate.label_errors_shown, figures
-        )
-    measured = {split: measure(cracked[split], scores[split], threshold) for split in held_out}
-    questioned = {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}
-    return {"threshold": threshold, **measured, "label_errors": questioned}
+        tables = _draw_test(test, scores["test"], decided, params, paths, manifest, figures)
+        draw_slices(slices, figures)
+        behaviour = _behaviour(test, answer, decided.threshold, params, paths, manifest, figures)
+        _explain(test, scores["test"], answer, params, paths, manifest, figures)
+        parts = {"train": train, "validation": validation.part, "test": test.part}
+        questioned = _question_labels(parts, scores, params, paths, manifest, splits, figures)
+    with replacing(paths.curves) as folder:
+        for name, table in tables.items():
+            write_csv(table, folder / f"{name}.csv")
+    write_csv(behaviour, paths.behaviour)
+    text = classification_table(test.part.cracked, scores["test"], decided.threshold)
+    write_text(paths.classification_report, text)
+    return {
+        **measured(decided, validation, test, section.resamples),
+        "behaviour": rates_by_kind(behaviour),
+        "label_errors": questioned,
+    }
 
 
-def _write_scores(
-    held_out: dict[str, SplitFeatures], scores: dict[str, Scores], paths: Paths
-) -> None:
-    rows = [
-        {"id": id_, "split": split, "cracked": bool(cracked), "score": float(value)}
-        for split, part in held_out.items()
-        for id_, cracked, value in zip(part.ids, part.cracked, scores[split], strict=True)
+def _write_scores(parts: Sequence[HeldOut], scores: Mapping[str, Scores], paths: Paths) -> None:
+    tables = [
+        pa.table(
+            {
+                "id": held.part.ids,
+                "split": [held.part.split] * len(held.part.ids),
+                "cracked": held.part.cracked,
+                "raw_score": held.raw,
+                "score": scores[held.part.split],
+            }
+        )
+        for held in parts
     ]
-    write_table(pa.Table.from_pylist(rows), paths.scores)
+    write_table(pa.concat_tables(tables).combine_chunks(), paths.scores)
 
 
-def _examined(
-    held_out: dict[str, SplitFeatures],
-    scores: dict[str, Scores],
+def _draw_test(
+    test: HeldOut,
+    scores: Scores,
+    decided: Decided,
+    params: Params,
+    paths: Paths,
+    manifest: pa.Table,
+    figures: Path,
+) -> Curves:
+    """Draw what test shows of the whole split, and return the curves."""
+    cracked, threshold = test.part.cracked, decided.threshold
+    tables = curves(cracked, scores, threshold, test.raw)
+    answered, shown = (cracked, scores, threshold), params.evaluate.mistakes_shown
+    draw_evaluation(tables, cracked, scores >= threshold, figures)
+    draw_mistakes(manifest, paths.images, test.part.ids, answered, shown, figures)
+    draw_least_certain(manifest, paths.images, test.part.ids, answered, shown, figures)
+    distances = decided.novelty.distance(test.features) / decided.novelty.limit
+    draw_novelty(manifest, paths.images, test.part.ids, distances, figures)
+    return tables
+
+
+def _behaviour(
+    test: HeldOut,
+    answer: Answer,
+    threshold: float,
+    params: Params,
+    paths: Paths,
+    manifest: pa.Table,
+    figures: Path,
+) -> list[dict[str, Any]]:
+    """Test the behaviour on some patches, draw it, and return a row a test."""
+    part, section = test.part, params.evaluate
+    picked = part.part(behaviour_sample(part.cracked, part.groups, section.behaviour_patches, SEED))
+    patches = pixels_of(rows_of(picked.ids, manifest), paths.images)
+    scores = scores_of_variants(patches, picked.ids, picked.cracked, answer, PATCHES)
+    rows = rows_of_scores(scores, picked.cracked, picked.groups, threshold, section.resamples, SEED)
+    draw_behaviour(rows, figures)
+    shown = [int(np.flatnonzero(picked.cracked == label)[0]) for label in (False, True)]
+    draw_perturbations(
+        [patches[i] for i in shown],
+        [picked.ids[i] for i in shown],
+        {name: values[shown] for name, values in scores.items()},
+        threshold,
+        figures,
+    )
+    return rows
+
+
+def _explain(
+    test: HeldOut,
+    scores: Scores,
+    answer: Answer,
+    params: Params,
+    paths: Paths,
+    manifest: pa.Table,
+    figures: Path,
+) -> None:
+    """Draw where the network looks, for a fixed set of patches."""
+    part = test.part
+    shown = behaviour_sample(part.cracked, part.groups, params.evaluate.explained_patches, SEED)
+    patches = np.stack(pixels_of(rows_of([part.ids[i] for i in shown], manifest), paths.images))
+    maps = occlusion_maps(patches, answer, WINDOW, STRIDE)
+    labels = [LABELS[int(part.cracked[i])] for i in shown]
+    draw_occlusion(patches, maps, WINDOW, scores[shown], labels, figures)
+
+
+def _question_labels(
+    parts: Mapping[str, SplitFeatures],
+    scores: Mapping[str, Scores],
+    params: Params,
+    paths: Paths,
     manifest: pa.Table,
     splits: pa.Table,
-    paths: Paths,
-) -> Examined:
+    figures: Path,
+) -> dict[str, Any]:
+    """List and draw the labels that are probably wrong."""
     # Only features that are vectors are learned from in seconds, once for each fold.
-    if held_out["test"].features.ndim != 2:
-        return examine_held_out(held_out, scores)
-    train = split_features(paths.features, manifest, splits, "train")
-    return examine_out_of_fold({"train": train, **held_out}, splits)
+    if len(parts["test"].features.shape) == 1:
+        examined = examine_out_of_fold(parts, splits)
+    else:
+        examined = examine_held_out({split: parts[split] for split in scores}, scores)
+    suspects = label_error_rows(examined, manifest)
+    write_csv(suspects, paths.label_errors, COLUMNS)
+    shown = params.evaluate.label_errors_shown
+    draw_label_errors(suspects, manifest, paths.images, shown, figures)
+    return {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}

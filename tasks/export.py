@@ -2,61 +2,96 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from cracks.bundle import NETWORK, Bundle, seal_bundle
+from cracks.bundle import NETWORK, NOVELTY, OTHER_NETWORKS, Bundle, seal_bundle
+from cracks.calibration import Calibration
 from cracks.classifier import Classifier
 from cracks.digests import digest_of_file
 from cracks.errors import BundleError
-from cracks.images import decode_to_size
+from cracks.images import Pixels, decode_stored
 from cracks.labels import LABELS
-from cracks.model.storage import convert_model, load_model
+from cracks.latency import time_single
+from cracks.metrics import Scores
+from cracks.model.architectures import build_classifier
+from cracks.model.conversion import write_litert, write_onnx
+from cracks.model.storage import load_model
 from cracks.model.training import score
+from cracks.networks import KERAS, runtime_is_installed
+from cracks.networks import NETWORK as HALF
+from cracks.other_runtimes import RUNTIMES, run_apart
 from cracks.outputs import replacing
 from cracks.params import Params
+from cracks.parity import compared_patches, parity, require_parity
 from cracks.paths import Paths
 from cracks.reports import Report, flatten, read_report
-from cracks.scored import ScoredPatches, scored_patches
+from cracks.runtime import connected
+from cracks.scored import scored_patches
 
-#: Patches that go through Keras from raw pixels, which is slow, to compare it with the bundle.
-COMPARED_WITH_KERAS = 64
+WRITERS = {"onnx": write_onnx, "litert": write_litert}
+
+#: Images in a batch of the other runtimes, and repetitions that a latency is the median of.
+BATCH_SIZE, REPETITIONS = 4, 20
 
 
 def export(params: Params, paths: Paths) -> Report:
-    """Convert, seal and check the bundle.
+    """Put the two halves together, seal the bundle and check it.
 
     Raises:
-        BundleError: its scores differ from the evaluated ones by more than the limit.
+        BundleError: its scores differ from the evaluated ones, or from those of Keras, by more
+            than the limit; or OpenVINO is missing.
     """
-    model = load_model(paths.classifier)
-    evaluation = read_report(paths.report("evaluate"))
-    test = scored_patches(paths, "test")
+    if not runtime_is_installed():
+        raise BundleError("export: a bundle holds an OpenVINO network. `pip install openvino`.")
+    evaluation, test = read_report(paths.report("evaluate")), scored_patches(paths, "test")
+    picked = compared_patches(test.scores, evaluation["threshold"], params.export.compared_patches)
+    contents = [test.contents[i] for i in picked]
+    pixels = np.stack([decode_stored(one, params.ingest.patch_size) for one in contents])
+    others = [name for name in params.export.formats if name != "openvino"]
     with replacing(paths.bundle) as folder:
         folder.mkdir()
-        convert_model(model, folder / NETWORK)
-        bundle = seal_bundle(
-            folder,
-            {
-                "labels": LABELS,
-                "patch_size": params.ingest.patch_size,
-                "threshold": evaluation["threshold"],
-                "architecture": params.featurize.architecture,
-                "lineage": _lineage(paths),
-                "metrics": flatten({"test": evaluation["test"]}),
-            },
-        )
-        agreement = _agreement(bundle, test, evaluation["threshold"])
-        _require_agreement(agreement, params.export.max_score_difference)
-    pixels = np.stack(
-        [decode_to_size(c, params.ingest.patch_size) for c in test.contents[:COMPARED_WITH_KERAS]]
-    )
-    keras_scores = score(model, pixels)
-    difference = np.abs(keras_scores - test.scores[:COMPARED_WITH_KERAS]).max()
+        connected(paths.featurizer / HALF, paths.trainable / HALF, folder / NETWORK)
+        shutil.copyfile(paths.novelty, folder / NOVELTY)
+        if others:
+            halves = (load_model(half / KERAS) for half in (paths.featurizer, paths.trainable))
+            answering = build_classifier(*halves)
+            for name in others:
+                WRITERS[name](answering, folder / OTHER_NETWORKS[name])
+        bundle = seal_bundle(folder, _content(params, paths, evaluation))
+        classifier, model = Classifier(bundle), load_model(paths.classifier)
+        raw = {"openvino": classifier.measure(contents).raw, "keras": score(model, pixels)}
+        raw |= {name: _elsewhere(name, bundle, pixels) for name in others}
+        found = _parity(raw, test.raw[picked], bundle, params)
+    image = contents[:1]
+    latency = {
+        "openvino": time_single(lambda: classifier.measure(image), REPETITIONS),
+        "keras": time_single(lambda: score(model, pixels[:1]), REPETITIONS),
+    }
+    latency |= {name: _latency(name, paths, pixels) for name in others}
     return {
         "bundle_digest": bundle.digest,
-        "size_bytes": sum(file.stat().st_size for file in paths.bundle.iterdir()),
-        **agreement,
-        "largest_difference_from_keras": float(difference),
+        "precision": bundle.content.precision,
+        "sizes": {file.name: file.stat().st_size for file in sorted(paths.bundle.iterdir())},
+        "parity": found,
+        "single_image": latency,
+    }
+
+
+def _content(params: Params, paths: Paths, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    calibrated = evaluation["calibration"]["fitted"]
+    return {
+        "labels": LABELS,
+        "patch_size": params.ingest.patch_size,
+        "precision": params.featurize.precision,
+        "calibration": Calibration.from_json(calibrated),
+        "threshold": evaluation["threshold"],
+        "architecture": params.featurize.architecture,
+        "lineage": _lineage(paths),
+        "metrics": flatten({"test": evaluation["test"]}),
     }
 
 
@@ -70,20 +105,28 @@ def _lineage(paths: Paths) -> dict[str, str]:
     }
 
 
-def _agreement(bundle: Bundle, test: ScoredPatches, threshold: float) -> dict[str, float]:
-    scores = Classifier(bundle).scores(test.contents)
-    flips = (scores >= threshold) != (test.scores >= threshold)
-    return {
-        "compared_patches": len(scores),
-        "largest_score_difference": float(np.abs(scores - test.scores).max()),
-        "flipped_labels": int(flips.sum()),
-    }
+def _parity(
+    raw: Mapping[str, Scores], evaluated: Scores, bundle: Bundle, params: Params
+) -> dict[str, Any]:
+    """Return how far each runtime is from Keras, and the bundle from the evaluation, or refuse."""
+    content, limits = bundle.content, params.export
+    pairs = {name: (scores, raw["keras"]) for name, scores in raw.items() if name != "keras"}
+    pairs["evaluation"] = (evaluated, raw["openvino"])
+    # Only the bundle's own network is quantised; what was evaluated is that very network.
+    precision = dict.fromkeys(pairs, "f32") | {"openvino": content.precision}
+    found = {}
+    for name, (scores, expected) in pairs.items():
+        found[name] = parity(scores, expected, content.calibration, content.threshold)
+        require_parity(name, found[name], limits, precision[name])
+    return found
 
 
-def _require_agreement(agreement: dict[str, float], limit: float) -> None:
-    if agreement["largest_score_difference"] > limit:
-        raise BundleError(
-            f"export: the bundle's scores differ from the evaluated ones by up to "
-            f"{agreement['largest_score_difference']:.2g}, more than export.max_score_difference "
-            f"{limit:.2g}. Nothing was exported."
-        )
+def _elsewhere(name: str, bundle: Bundle, pixels: Pixels) -> Scores:
+    outputs = run_apart(bundle.folder / OTHER_NETWORKS[name], pixels, BATCH_SIZE)
+    return outputs["score"][:, 0].astype(np.float64)
+
+
+def _latency(name: str, paths: Paths, pixels: Pixels) -> dict[str, float]:
+    file = paths.bundle / OTHER_NETWORKS[name]
+    network = RUNTIMES[file.suffix][1](file)
+    return time_single(lambda: network.run_all([pixels[:1]]), REPETITIONS)

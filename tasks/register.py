@@ -107,16 +107,20 @@ def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
     metrics = flatten(reports["evaluate"]) | flatten(
         {stage: reports[stage] for stage in ("ingest", "split", "train", "export")}
     )
-    with paths.history.open(newline="", encoding="utf-8") as file:
-        history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     test = scored_patches(paths, "test")
     size = params.ingest.patch_size
     return TrainingRecord(
-        name=f"{params.featurize.architecture}-{bundle.digest[:8]}",
+        name=_name(params, bundle),
         params=_flat(params.model_dump(by_alias=True)),
-        history=history,
+        history=_numbers(paths.history),
+        resources={stage: _numbers(paths.resources(stage)) for stage in STAGES},
         metrics=metrics,
-        tags={"architecture": params.featurize.architecture, **tags_of_code(paths, bundle)},
+        tags={
+            "architecture": params.featurize.architecture,
+            "mode": params.mode,
+            "precision": params.featurize.precision,
+            **tags_of_code(paths, bundle),
+        },
         files=[
             paths.params,
             paths.pipeline,
@@ -125,6 +129,8 @@ def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
             paths.classification_report,
             paths.data_card,
             paths.label_errors,
+            paths.slices,
+            paths.behaviour,
             *(paths.report(stage) for stage in STAGES),
         ],
         figures=[
@@ -139,6 +145,20 @@ def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
         data_digest=output_digest(paths, "ingest", "data/images"),
         data_source=str(reports["ingest"]["source"]),
     )
+
+
+def _numbers(file: Path) -> list[dict[str, float]]:
+    """Return the rows of a CSV of numbers; none, if the stage was not run on this machine."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def _name(params: Params, bundle: Bundle) -> str:
+    """Return a name that tells runs apart in a list."""
+    section = params.featurize
+    return f"{section.architecture}-{section.image_size}px-{params.mode}-{bundle.digest[:8]}"
 
 
 def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,60 +1,84 @@
-"""train: train the trainable half on cached features and save the whole classifier."""
+"""train: train the trainable half on what featurize kept, and save the whole classifier."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cracks.features import SplitFeatures, split_features
+from cracks.features import split_features
 from cracks.figures.training import draw_augmentation, draw_layers, draw_learning_curves
-from cracks.model.architectures import ARCHITECTURES, build_classifier, build_trainable
+from cracks.model.architectures import build_classifier, with_features
+from cracks.model.augmentation import augmented
+from cracks.model.devices import choose_devices
+from cracks.model.halves import store_half
+from cracks.model.modes import Learner, learning_key
 from cracks.model.reproducibility import make_reproducible
 from cracks.model.storage import layers_of, load_model, save_model, summary_of
-from cracks.model.training import Examples, augmented, fit
-from cracks.outputs import replacing, write_text
+from cracks.model.training import Examples, write_tensorboard
+from cracks.networks import KERAS
+from cracks.outputs import remove, replacing, write_text
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report
 from cracks.tables import read_table, write_csv
 
+#: Rows of features that show the runtime's quantisation how large numbers become.
+EXAMPLES = 300
+
 
 def train(params: Params, paths: Paths) -> Report:
-    """Train until the validation loss no longer falls; the same inputs give the same weights."""
+    """Train until the validation loss no longer falls; the same inputs give the same weights.
+
+    A training that was killed goes on where it was after its last whole epoch.
+
+    Raises:
+        ParamsError: a GPU is asked for where there is none, or a layer that does not exist.
+        DataError: a split lacks a label, or features are not finite.
+    """
+    devices = choose_devices(params.train.device)
     make_reproducible(params.train.seed)
     manifest, splits = read_table(paths.manifest), read_table(paths.splits)
     learned, watched = (
         split_features(paths.features, manifest, splits, split) for split in ("train", "validation")
     )
-    trainable = build_trainable(params.featurize, params.train.dropout)
-    augment = params.train.augment if _sees_pixels(params) else None
-    with replacing(paths.training_logs) as logs:
-        history = fit(
-            trainable, _examples(learned), _examples(watched), params.train, augment, logs
-        )
-    classifier = build_classifier(load_model(paths.featurizer), trainable)
+    learner = Learner(
+        params,
+        devices,
+        Examples.of(learned),
+        Examples.of(watched),
+        paths.checkpoints,
+        learning_key(params, paths.splits, paths.features),
+    )
+    trainable, history = learner.learn()
+    featurizer = load_model(paths.featurizer / KERAS)
+    with replacing(paths.trainable) as folder:
+        shown = learned.features.take(_evenly(len(learned.ids), EXAMPLES)).astype(np.float32)
+        agreement = store_half(with_features(trainable), folder, params.featurize.precision, shown)
+    classifier = build_classifier(featurizer, trainable)
     save_model(classifier, paths.classifier)
     write_csv(history, paths.history)
     write_text(paths.summary, summary_of(classifier))
+    with replacing(paths.training_logs) as logs:
+        write_tensorboard(history, logs)
     with replacing(paths.figures("train")) as figures:
         draw_learning_curves(history, figures)
-        draw_layers(layers_of(classifier.get_layer("featurizer")), layers_of(trainable), figures)
-        draw_augmentation(
-            manifest, paths.images, params, augmented, figures, applied=augment is not None
-        )
+        draw_layers(layers_of(featurizer), layers_of(trainable), figures)
+        applied = params.mode != "probe"
+        draw_augmentation(manifest, paths.images, params, augmented, figures, applied=applied)
+    remove(paths.checkpoints)
     best = min(history, key=lambda row: row["val_loss"])
     return {
         "architecture": params.featurize.architecture,
+        "mode": params.mode,
+        "device": devices.description,
         "parameters": classifier.count_params(),
         "trained_parameters": sum(int(np.prod(w.shape)) for w in trainable.trainable_weights),
         "patches": {"train": len(learned.ids), "validation": len(watched.ids)},
         "epochs": len(history),
         "best_epoch": int(best["epoch"]),
         "best": {name: value for name, value in best.items() if name != "epoch"},
+        "agreement_with_keras": agreement,
     }
 
 
-def _sees_pixels(params: Params) -> bool:
-    return ARCHITECTURES[params.featurize.architecture].augmentable
-
-
-def _examples(split: SplitFeatures) -> Examples:
-    return Examples(split.features, split.cracked.astype(np.float32))
+def _evenly(count: int, at_most: int) -> list[int]:
+    return sorted({int(i) for i in np.linspace(0, count - 1, at_most)})

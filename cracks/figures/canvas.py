@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from cracks.images import Pixels, decode_to_size
+from cracks.images import Pixels, decode_stored
 from cracks.labels import CRACK, NO_CRACK
 from cracks.shards import contents_of
 
@@ -21,9 +21,7 @@ CLEAN_COLOUR, CRACK_COLOUR = "#0072B2", "#D55E00"
 
 def pixels_of(rows: pa.Table, images: Path) -> list[Pixels]:
     """Return the pictures of rows of the manifest, each uint8 RGB of its own size."""
-    sizes = rows["width"].to_pylist()
-    contents = zip(contents_of(rows, images), sizes, strict=True)
-    return [decode_to_size(content, size) for content, size in contents]
+    return [decode_stored(content) for content in contents_of(rows, images)]
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
@@ -49,7 +47,8 @@ def show(axis: Axes, pixels: Pixels, caption: str) -> None:
     """Show a picture; a caption that is a label has the label's colour."""
     colours = {CRACK: CRACK_COLOUR, NO_CRACK: CLEAN_COLOUR}
     axis.imshow(pixels)
-    axis.set_title(caption, size=8, color=colours.get(caption, "black"))
+    # With its place given, the caption need not be fitted to ticks that nobody sees.
+    axis.set_title(caption, size=8, color=colours.get(caption, "black"), y=1)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from cracks.figures.canvas import (
+    CLEAN_COLOUR,
     CRACK_COLOUR,
     new_figure,
     new_grid,
@@ -21,6 +22,9 @@ from cracks.figures.canvas import (
 from cracks.labels import LABELS
 from cracks.metrics import Cracked, Curves, Scores, worst_mistakes
 from cracks.shards import rows_of
+
+#: Patches that are shown of those furthest from the training data.
+FURTHEST = 12
 
 
 def draw_evaluation(tables: Curves, cracked: Cracked, predicted: Cracked, path: Path) -> None:
@@ -44,7 +48,65 @@ def draw_evaluation(tables: Curves, cracked: Cracked, predicted: Cracked, path: 
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.grid(alpha=0.3)
         save(figure, path / f"{name}.png")
-    _draw_calibration(tables["calibration"], path)
+    _draw_calibration(tables["calibration"], tables["calibration_before"], path)
+
+
+def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw accuracy and crack recall of each slice of test with their intervals, as `slices.png`.
+
+    Args:
+        rows: what `cracks.slices.slice_rows` gave.
+        path: folder to draw into.
+    """
+    figure, axes = new_figure(1, 2, (10, 0.32 * len(rows) + 1.4))
+    places = list(range(len(rows)))
+    columns = (("accuracy", CLEAN_COLOUR), ("crack_recall", CRACK_COLOUR))
+    for axis, (name, colour) in zip(axes, columns, strict=True):
+        measured = [i for i in places if rows[i][name] is not None]
+        rates, low, high = (
+            np.array([rows[i][f"{name}{end}"] for i in measured]) for end in ("", "_low", "_high")
+        )
+        reach = [rates - low, high - rates]
+        axis.errorbar(rates, measured, xerr=reach, fmt="o", color=colour, capsize=3)
+        title = f"{name.replace('_', ' ')} with its 95 % interval"
+        axis.set(ylim=(len(rows) - 0.5, -0.5), title=title)
+        axis.set_yticks(places, [f"{row['slice']} (n = {row['patches']:,})" for row in rows])
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.locator_params(axis="x", nbins=5)
+        axis.grid(alpha=0.3)
+    axes[1].set_yticklabels([])
+    save(figure, path / "slices.png")
+
+
+def draw_novelty(
+    manifest: pa.Table, images: Path, ids: list[str], distances: Scores, path: Path
+) -> None:
+    """Draw how far test lies from the training data, and what lies furthest, as `novelty.png`.
+
+    Args:
+        manifest: finds the pictures.
+        images: folder of shards.
+        ids: (n,) the patches of test.
+        distances: float (n,); above 1 a patch is flagged.
+        path: folder to draw into.
+    """
+    figure, axes = new_grid(
+        3, FURTHEST // 2, "Novelty on test: the distance from the training data"
+    )
+    for axis in axes[: FURTHEST // 2]:
+        axis.remove()
+    histogram = figure.add_subplot(3, 1, 1)
+    histogram.hist(distances, bins=60, color=CLEAN_COLOUR)
+    histogram.axvline(1, color=CRACK_COLOUR)
+    flagged = (distances > 1).mean()
+    histogram.set(xlabel=f"distance; above 1 a photograph is flagged ({flagged:.2%})", yscale="log")
+    furthest = np.argsort(-distances, kind="stable")[:FURTHEST]
+    rows = rows_of([ids[i] for i in furthest], manifest)
+    for axis, i, pixels in zip(
+        axes[FURTHEST // 2 :], furthest, pixels_of(rows, images), strict=False
+    ):
+        show(axis, pixels, f"{distances[i]:.2f}")
+    save(figure, path / "novelty.png")
 
 
 def draw_mistakes(
@@ -113,16 +175,15 @@ def _draw_confusion(cracked: Cracked, predicted: Cracked, path: Path) -> None:
     save(figure, path / "confusion.png")
 
 
-def _draw_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _draw_calibration(
+    rows: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], path: Path
+) -> None:
     figure, axis = new_figure(1, 1, (5, 4.5))
     axis.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
-    axis.plot(
-        [row["score"] for row in rows],
-        [row["share_of_cracks"] for row in rows],
-        "o-",
-        color=CRACK_COLOUR,
-        label="this model",
-    )
+    shown = ((before, CLEAN_COLOUR, "as the network gives it"), (rows, CRACK_COLOUR, "calibrated"))
+    for bins, colour, label in shown:
+        shares = [row["share_of_cracks"] for row in bins]
+        axis.plot([row["score"] for row in bins], shares, "o-", color=colour, label=label)
     for row in rows:
         place = (row["score"], row["share_of_cracks"])
         axis.annotate(f"{row['patches']:.0f}", place, (4, -10), textcoords="offset points", size=7)

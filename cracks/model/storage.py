@@ -67,15 +67,26 @@ def load_model(path: Path) -> keras.Model:
 def convert_model(model: keras.Model, path: Path) -> None:
     """Write `model` as OpenVINO IR (`path` .xml, and .bin beside it), float32, for inference.
 
+    A model with several named outputs keeps their names; the only one of another is `features`.
     Keras' own exporter traces dropout as if training, which OpenVINO cannot convert.
+
+    Raises:
+        ModuleNotFoundError: OpenVINO is not installed.
     """
     import openvino
     import tensorflow as tf
 
-    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")
-    # The signature fixes the name of the output, which else is that of an inner layer.
-    function = tf.function(lambda image: {"output": model(image, training=False)}, [spec])
-    converted = openvino.convert_model(function.get_concrete_function())
+    def answer(given: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = model(given, training=False)
+        return outputs if isinstance(outputs, dict) else {"features": outputs}
+
+    given = model.inputs[0]
+    spec = tf.TensorSpec((None, *given.shape[1:]), given.dtype, name="given")
+    converted = openvino.convert_model(tf.function(answer, [spec]).get_concrete_function())
+    # TensorFlow sorts the outputs by name; OpenVINO forgets the name of one that is only passed on.
+    names = sorted(model.output) if isinstance(model.output, dict) else ["features"]
+    for output, name in zip(converted.outputs, names, strict=True):
+        output.get_tensor().set_names({name})
     openvino.save_model(converted, path, compress_to_fp16=False)
 
 

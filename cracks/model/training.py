@@ -1,4 +1,4 @@
-"""Train the trainable half on cached features, the same way every time."""
+"""Train a network the same way every time, also when it was interrupted."""
 
 from __future__ import annotations
 
@@ -12,137 +12,197 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from cracks.params import AugmentParams, TrainParams
+from cracks.features import FeatureRows, SplitFeatures
+from cracks.model.augmentation import augmented
+from cracks.model.checkpoints import Checkpoint, TrainingState
+from cracks.params import AugmentParams
 from cracks.terminal import terminal
-
-Features = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Features (n, …) and labels, float32 (n,), 1 for a crack."""
+    """What is learned from, or watched: features (n, …) and labels, float32 (n,), 1 for a crack."""
 
-    features: Features
+    features: FeatureRows
     labels: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, split: SplitFeatures) -> Examples:
+        """Return the patches of a split."""
+        features = split.features
+        # Vectors are read once for all epochs; pixels are many, and read batch by batch.
+        held = FeatureRows.of(features.all()) if len(features.shape) == 1 else features
+        return cls(held, split.cracked.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one network is trained."""
+
+    name: str  # for the progress line
+    seed: int
+    epochs: int  # at most
+    patience: int  # epochs without a lower validation loss
+    batch_size: int
+    learning_rate: float  # at the start
+    augment: AugmentParams | None = None  # None takes the examples as they are
 
 
 def fit(
-    model: keras.Model,
-    train: Examples,
-    validation: Examples,
-    params: TrainParams,
-    augment: AugmentParams | None,
-    logs: Path,
+    model: keras.Model, train: Examples, validation: Examples, plan: Plan, checkpoint: Checkpoint
 ) -> list[dict[str, float]]:
     """Train `model` in place until the validation loss no longer falls; keep its best weights.
+
+    After each epoch everything that the next one depends on is kept, so that a training that was
+    killed goes on and ends with the same weights as one that was not.
 
     Args:
         model: features to scores.
         train: what it learns from.
         validation: what early stopping looks at.
-        params: the section `train` of params.yaml.
-        augment: how training patches are varied, or None to take them as they are.
-        logs: folder for TensorBoard.
+        plan: how.
+        checkpoint: where it is kept.
 
     Returns:
         One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
     """
-    steps = -(-len(train.labels) // params.batch_size) * params.epochs
+    steps = -(-len(train.labels) // plan.batch_size)
     # The rate falls along a cosine to zero (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5).
-    rate = keras.optimizers.schedules.CosineDecay(params.learning_rate, steps)
+    rate = keras.optimizers.schedules.CosineDecay(plan.learning_rate, steps * plan.epochs)
+    optimizer = keras.optimizers.Adam(rate)
     model.compile(
-        keras.optimizers.Adam(rate),
+        optimizer,
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
+        jit_compile=False,  # fifteen times slower on a CPU
     )
-    with terminal() as screen:
-        history = model.fit(
-            batches(train, params, augment),
-            validation_data=batches(validation, params),
-            epochs=params.epochs,
-            verbose=0,
-            shuffle=False,  # the data set shuffles itself
-            callbacks=[
-                keras.callbacks.EarlyStopping(
-                    "val_loss", patience=params.patience, restore_best_weights=True
-                ),
-                keras.callbacks.TensorBoard(logs, write_graph=False),
-                _Progress(params.epochs, screen),
-            ],
-        ).history
-    return [
-        {"epoch": float(epoch + 1)}
-        | {name: float(values[epoch]) for name, values in history.items()}
-        for epoch in range(len(history["loss"]))
-    ]
+    model.optimizer.build(model.trainable_variables)
+    state = checkpoint.restore(model)
+    if not state.finished:
+        with terminal() as screen:
+            model.fit(
+                batches(train, plan, first_epoch=len(state.history)),
+                steps_per_epoch=steps,
+                initial_epoch=len(state.history),
+                epochs=plan.epochs,
+                validation_data=in_order(validation, plan.batch_size),
+                verbose=0,
+                shuffle=False,  # the data set shuffles itself
+                callbacks=[_Repeatable(plan.seed), _Keeper(state, plan, checkpoint, screen)],
+            )
+    model.set_weights(state.best)
+    return state.history
 
 
-def batches(
-    examples: Examples, params: TrainParams, augment: AugmentParams | None = None
-) -> tf.data.Dataset:
-    """Return (features, labels) in batches, reshuffled each epoch and varied if `augment`."""
-    with tf.device("CPU"):
-        data = tf.data.Dataset.from_tensor_slices((examples.features, examples.labels))
-    data = data.shuffle(len(examples.labels), seed=params.seed).batch(params.batch_size)
-    if augment:
-        seeds = tf.data.Dataset.random(seed=params.seed, rerandomize_each_iteration=True).batch(2)
-        data = tf.data.Dataset.zip(data, seeds).map(
-            lambda example, seed: (augmented(example[0], augment, seed), example[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-    return data.prefetch(tf.data.AUTOTUNE)
+def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dataset:
+    """Return (features, labels) in batches, epoch after epoch.
 
-
-def augmented(pixels: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Tensor:
-    """Return a varied batch, float32 (n, size, size, 3) with values 0 to 255.
-
-    Args:
-        pixels: (n, size, size, 3), any number type, values 0 to 255.
-        params: what may vary, and how far.
-        seed: integer (2,); the same seed varies a batch the same way.
+    The order and the variations of an epoch depend on the seed and its number alone.
     """
-    seeds = tf.random.split(tf.cast(seed, tf.int32), 5)
-    pixels = tf.cast(pixels, tf.float32)
-    shape = (tf.shape(pixels)[0], 1, 1, 1)
-    if params.flip:
-        pixels = tf.where(_coin(shape, seeds[0]), tf.reverse(pixels, [1]), pixels)
-        pixels = tf.where(_coin(shape, seeds[1]), tf.reverse(pixels, [2]), pixels)
-    if params.transpose:
-        # With both flips this gives all eight ways to lay a square on itself.
-        pixels = tf.where(_coin(shape, seeds[2]), tf.transpose(pixels, (0, 2, 1, 3)), pixels)
-    shift = tf.random.stateless_uniform(shape, seeds[3], -1, 1) * 255 * params.brightness
-    factor = 1 + tf.random.stateless_uniform(shape, seeds[4], -1, 1) * params.contrast
-    mean = tf.reduce_mean(pixels, axis=(1, 2, 3), keepdims=True)
-    return tf.clip_by_value((pixels - mean) * factor + mean + shift, 0, 255)
+    count = len(examples.labels)
+
+    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        seed = tf.stack([tf.constant(plan.seed, tf.int64), epoch])
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed)
+        numbered = tf.data.Dataset.from_tensor_slices(order).batch(plan.batch_size).enumerate()
+        return numbered.map(lambda number, positions: (epoch, number, positions))
+
+    def read(
+        epoch: tf.Tensor, number: tf.Tensor, positions: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        features, labels = _taken(examples, positions)
+        if plan.augment:
+            seed = tf.stack(
+                [plan.seed + 2**20 * tf.cast(epoch, tf.int32), tf.cast(number, tf.int32)]
+            )
+            features = augmented(features, plan.augment, seed)
+        return features, labels
+
+    epochs = tf.data.Dataset.range(first_epoch, plan.epochs).flat_map(of_epoch)
+    read_ahead = epochs.map(read, num_parallel_calls=2, deterministic=True)
+    return read_ahead.prefetch(tf.data.AUTOTUNE)
 
 
-def _coin(shape: tuple[Any, ...], seed: tf.Tensor) -> tf.Tensor:
-    return tf.random.stateless_uniform(shape, seed) < 0.5
+def in_order(examples: Examples, batch_size: int) -> tf.data.Dataset:
+    """Return (features, labels) in batches, once."""
+    positions = tf.data.Dataset.range(len(examples.labels)).batch(batch_size)
+    return positions.map(lambda some: _taken(examples, some)).prefetch(tf.data.AUTOTUNE)
 
 
-def score(model: keras.Model, features: Features, batch_size: int = 256) -> npt.NDArray[np.float64]:
-    """Return the scores, float64 (n,), of a model from features or pixels to scores."""
-    return np.asarray(model.predict(features, batch_size=batch_size, verbose=0), np.float64)[:, 0]
+def _taken(examples: Examples, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def take(some: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        return examples.features.take(some).astype(np.float32), examples.labels[some]
+
+    features, labels = tf.numpy_function(take, [positions], (tf.float32, tf.float32))
+    features.set_shape((None, *examples.features.shape))
+    labels.set_shape((None,))
+    return features, labels
 
 
-class _Progress(keras.callbacks.Callback):
-    """One line an epoch, overwritten on a terminal."""
+class _Repeatable(keras.callbacks.Callback):
+    """Let what dropout drops in an epoch depend on the seed and its number alone."""
 
-    def __init__(self, epochs: int, screen: TextIO | None) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self._epochs, self._screen = epochs, screen
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        for number, layer in enumerate(self.model._flatten_layers()):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
+                layer.seed_generator.state.assign([self._seed + number, epoch * 2**20])
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Keep the best weights and the state after each epoch, say how it goes, end in time."""
+
+    def __init__(
+        self, state: TrainingState, plan: Plan, checkpoint: Checkpoint, screen: TextIO | None
+    ) -> None:
+        super().__init__()
+        self._state, self._plan, self._checkpoint, self._screen = state, plan, checkpoint, screen
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self._screen and batch % 10 == 9:
+            loss = (logs or {}).get("loss", float("nan"))
+            self._say(f"batch {batch + 1:,} of {self.params['steps']:,}, loss {loss:.4f}", "\r")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        line = (
-            f"  epoch {epoch + 1:>3} of at most {self._epochs}: "
-            f"loss {logs['loss']:.4f}, validation loss {logs['val_loss']:.4f}, "
-            f"validation accuracy {logs['val_accuracy']:.4f}"
+        state, row = self._state, {name: float(value) for name, value in (logs or {}).items()}
+        state.history.append({"epoch": float(epoch + 1)} | row)
+        if row["val_loss"] < state.best_loss:
+            state.best_loss, state.worse = row["val_loss"], 0
+            state.best = self.model.get_weights()
+        else:
+            state.worse += 1
+        state.finished = epoch + 1 == self._plan.epochs or state.worse >= self._plan.patience
+        self.model.stop_training = state.finished
+        self._checkpoint.save(self.model, state)
+        self._say(
+            f"loss {row['loss']:.4f}, validation loss {row['val_loss']:.4f}, "
+            f"validation accuracy {row['val_accuracy']:.4f}",
+            "\r" if self._screen and not state.finished else "\n",
         )
-        end = "\r" if self._screen else "\n"
-        print(line, end=end, file=self._screen or sys.stderr, flush=True)
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        if self._screen:
-            print(file=self._screen)
+    def _say(self, text: str, end: str) -> None:
+        line = f"  {self._plan.name}, epoch {self._epoch:>3} of at most {self._plan.epochs}: {text}"
+        print(f"{line:<110}", end=end, file=self._screen or sys.stderr, flush=True)
+
+
+def score(
+    model: keras.Model, given: npt.NDArray[Any], batch_size: int = 64
+) -> npt.NDArray[np.float64]:
+    """Return the scores, float64 (n,), of a model from features or pixels to scores."""
+    return np.asarray(model.predict(given, batch_size=batch_size, verbose=0), np.float64)[:, 0]
+
+
+def write_tensorboard(history: list[dict[str, float]], folder: Path) -> None:
+    """Write the history for TensorBoard, with the names that Keras gives."""
+    for run, prefix in (("train", ""), ("validation", "val_")):
+        with tf.summary.create_file_writer(str(folder / run)).as_default():
+            for row in history:
+                for name in ("loss", "accuracy"):
+                    tf.summary.scalar(f"epoch_{name}", row[prefix + name], int(row["epoch"]))

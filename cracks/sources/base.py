@@ -52,9 +52,9 @@ class Source(ABC):
 def label_of(path: str) -> str | None:
     """Return the label of a file by its folder; None for what is no labelled photograph."""
     parts = PurePosixPath(path).parts
-    if not parts or parts[-1].startswith(".") or "__MACOSX" in parts:
+    if len(parts) < 2 or parts[-1].startswith(".") or "__MACOSX" in parts:
         return None  # what file managers leave behind is no photograph
-    return LABEL_OF_FOLDER.get(PurePosixPath(path).parent.name.lower())
+    return LABEL_OF_FOLDER.get(parts[-2].lower())
 
 
 def labelled(path: str) -> bool:

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from cracks.bundle import CONTENT, open_bundle
+from cracks.bundle import CONTENT, NOVELTY, open_bundle
+from cracks.calibration import Calibration
 from cracks.digests import digest_of_file
 from cracks.errors import BundleError
-from tests.unit.builders import sealed_bundle
+from tests.unit.builders import sealed_bundle, write_files
 
 
 def _rewrite(folder: Path, **changes: Any) -> None:
@@ -40,9 +42,39 @@ def test_equal_bundles_have_equal_digests_and_others_others(tmp_path: Path) -> N
     assert sealed_bundle(tmp_path / "4", threshold=0.6).digest != first.digest
 
 
-@pytest.mark.parametrize("name", ["model.xml", "model.bin"])
+def test_calibration_and_precision_travel_with_the_bundle(tmp_path: Path) -> None:
+    calibration = Calibration(method="temperature", temperature=2.0)
+    sealed_bundle(tmp_path, calibration=calibration, precision="int8")
+    content = open_bundle(tmp_path).content
+    assert (content.format, content.precision) == (2, "int8")
+    assert content.calibration == calibration
+    assert float(content.calibration.apply(np.array([0.9]))[0]) == pytest.approx(0.75, abs=1e-6)
+
+
+def test_a_bundle_knows_of_novelty_only_what_was_sealed_with_it(tmp_path: Path) -> None:
+    assert sealed_bundle(tmp_path / "without").novelty is None
+    write_files(tmp_path / "with", {NOVELTY: b"described"})
+    bundle = sealed_bundle(tmp_path / "with")
+    assert bundle.novelty == tmp_path / "with" / NOVELTY
+    assert bundle.novelty.is_file()
+
+
+def test_a_bundle_of_the_first_format_has_neither_calibration_nor_novelty(tmp_path: Path) -> None:
+    sealed_bundle(tmp_path)
+    content = json.loads((tmp_path / CONTENT).read_text())
+    del content["calibration"], content["precision"]
+    (tmp_path / CONTENT).write_text(json.dumps(content | {"format": 1}))
+    opened = open_bundle(tmp_path)
+    assert opened.novelty is None
+    assert opened.content.precision == "f32"
+    scores = np.array([0.0, 0.3, 1.0])
+    assert opened.content.calibration.apply(scores).tolist() == scores.tolist()
+
+
+@pytest.mark.parametrize("name", ["model.xml", "model.bin", NOVELTY])
 @pytest.mark.parametrize("place", [0, -1])
 def test_one_flipped_bit_is_refused_by_name(tmp_path: Path, name: str, place: int) -> None:
+    write_files(tmp_path, {NOVELTY: b"described"})
     sealed_bundle(tmp_path)
     content = bytearray((tmp_path / name).read_bytes())
     content[place] ^= 1
@@ -98,7 +130,10 @@ def test_a_bundle_without_a_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 3),
+        ("precision", "f16"),
+        ("calibration", {"method": "platt"}),
+        ("calibration", {"method": "temperature", "temperature": 0}),
         ("threshold", 1.5),
         ("threshold", None),
         ("patch_size", 0),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import sys
 import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cracks.errors import UnreadableImage
-from cracks.images import MAX_PIXELS, decode, decode_to_size
+from cracks.images import MAX_PIXELS, ORIENTATION, decode, decode_stored, decode_to_size
 from tests.unit.builders import encoded, picture
 
 SIZE = 32
@@ -140,3 +143,71 @@ def test_a_patch_of_the_right_size_keeps_its_pixels_and_another_is_resampled() -
         decode_to_size(encoded(Image.new("L", (50, 20), 77)), SIZE).tolist()
         == [[[77] * 3] * SIZE] * SIZE
     )
+
+
+def _variant(mode: str, format_: str, **options: Any) -> bytes:
+    noise = np.random.default_rng(1).integers(0, 256, (33, 47, 4), dtype=np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(noise, "RGBA" if mode == "RGBA" else "RGBX").convert(mode)
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def _held_sideways() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    return exif
+
+
+STORED = {
+    "JPEG 4:2:0": _variant("RGB", "JPEG", subsampling="4:2:0"),
+    "JPEG 4:2:2": _variant("RGB", "JPEG", subsampling="4:2:2"),
+    "JPEG 4:4:4": _variant("RGB", "JPEG", subsampling="4:4:4"),
+    "JPEG stored as RGB": _variant("RGB", "JPEG", keep_rgb=True),
+    "JPEG progressive": _variant("RGB", "JPEG", progressive=True),
+    "JPEG grey": _variant("L", "JPEG"),
+    "JPEG grey, progressive": _variant("L", "JPEG", progressive=True),
+    "JPEG CMYK": _variant("CMYK", "JPEG"),
+    "JPEG held sideways": _variant("RGB", "JPEG", exif=_held_sideways()),
+    "PNG": _variant("RGB", "PNG"),
+    "PNG grey": _variant("L", "PNG"),
+    "PNG palette": _variant("P", "PNG"),
+    "PNG palette, transparent": _variant("P", "PNG", transparency=0),
+    "PNG alpha": _variant("RGBA", "PNG"),
+    "PNG grey and alpha": _variant("LA", "PNG"),
+    "PNG 16 bit": _variant("I;16", "PNG"),
+    "PNG 1 bit": _variant("1", "PNG"),
+}
+
+
+@pytest.mark.parametrize("content", STORED.values(), ids=STORED.keys())
+def test_a_stored_patch_has_the_pixels_that_were_inspected(content: bytes) -> None:
+    pixels, _ = decode(content)
+    found = decode_stored(content)
+    assert found.dtype == pixels.dtype
+    assert found.tolist() == pixels.tolist()
+
+
+@pytest.mark.parametrize("content", STORED.values(), ids=STORED.keys())
+def test_a_stored_patch_is_decoded_without_opencv_too(
+    monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert decode_stored(content).tolist() == decode(content)[0].tolist()
+
+
+def test_a_stored_patch_of_another_size_is_resampled_like_any_other() -> None:
+    content = picture(size=SIZE)
+    assert (decode_stored(content, SIZE) == decode(content)[0]).all()
+    assert (decode_stored(content, 20) == decode_to_size(content, 20)).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"no image", picture()[:100]])
+def test_a_stored_patch_that_is_none_is_refused_with_the_reason(content: bytes) -> None:
+    with pytest.raises(UnreadableImage) as reason:
+        decode(content)
+    with pytest.raises(UnreadableImage, match=str(reason.value)):
+        decode_stored(content)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cracks.features import SplitFeatures
+from cracks.features import FeatureRows, SplitFeatures
 from cracks.figures import evaluation as figures
 from cracks.label_errors import (
     COLUMNS,
@@ -49,7 +49,13 @@ def _parts(features: Features, cracked: Cracked) -> dict[str, SplitFeatures]:
     """Deal patches to three splits in turn."""
     names = np.array(_names(len(cracked)))
     return {
-        split: SplitFeatures(names[i::3].tolist(), cracked[i::3], features[i::3])
+        split: SplitFeatures(
+            split=split,
+            ids=names[i::3].tolist(),
+            cracked=cracked[i::3],
+            groups=names[i::3].tolist(),
+            features=FeatureRows.of(features[i::3]),
+        )
         for i, split in enumerate(("train", "validation", "test"))
     }
 

@@ -56,10 +56,12 @@ def test_the_metrics_are_those_of_the_textbook() -> None:
         "accuracy": 0.5,
         "precision": 0.5,
         "recall": 0.5,
+        "specificity": 0.5,
         "f1": 0.5,
         "roc_auc": 0.75,
         "pr_auc": pytest.approx((1 + 2 / 3) / 2),
         "brier": pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4),
+        "ece": pytest.approx((0.1 + 0.6 + 0.6 + 0.1) / 4),
         "confusion": {"found_cracks": 1, "missed_cracks": 1, "false_alarms": 1, "clean_passed": 1},
     }
 
@@ -132,7 +134,7 @@ def test_of_equally_accurate_thresholds_the_one_nearest_to_a_half_wins() -> None
 
 
 def test_the_curves_run_from_corner_to_corner() -> None:
-    tables = curves(CRACKED, SCORES, 0.5)
+    tables = curves(CRACKED, SCORES, 0.5, SCORES)
     assert tables["roc"][0] == {"false_alarm_rate": 0, "crack_recall": 0}
     assert tables["roc"][-1] == {"false_alarm_rate": 1, "crack_recall": 1}
     assert tables["precision_recall"][0] == {"crack_recall": 1, "precision": 0.5}

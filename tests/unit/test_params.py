@@ -69,7 +69,7 @@ def test_a_mistyped_key_is_answered_with_the_right_one(file: Path) -> None:
         load_params(_edit(file, "train.epoch", 1))
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "export.formats"])
 def test_a_value_of_another_kind_is_refused_by_name(file: Path, key: str) -> None:
     with pytest.raises(ParamsError, match=rf"params.yaml: {key}: .*, not \[1\]"):
         load_params(_edit(file, key, [1]))
@@ -89,7 +89,14 @@ def test_a_value_of_another_kind_is_refused_by_name(file: Path, key: str) -> Non
         ("validate.max_quarantine_share", 1.01),
         ("validate.max_brightness", 256),
         ("featurize.architecture", "resnet"),
+        ("featurize.weights", ""),
         ("featurize.image_size", 31),
+        ("featurize.precision", "f16"),
+        ("featurize.precision", "fp32"),
+        ("featurize.batch_size", 0),
+        ("train.mode", "transfer"),
+        ("train.device", "tpu"),
+        ("train.device", 0),
         ("train.seed", 2**31),
         ("train.epochs", 0),
         ("train.epochs", 2.0),
@@ -97,11 +104,33 @@ def test_a_value_of_another_kind_is_refused_by_name(file: Path, key: str) -> Non
         ("train.epochs", "2"),
         ("train.learning_rate", 0),
         ("train.learning_rate", float("inf")),
+        ("train.learning_rate", 10.1),
+        ("train.patience", 0),
+        ("train.batch_size", 0),
+        ("train.finetune.from_layer", ""),
+        ("train.finetune.from_layer", 7),
+        ("train.finetune.epochs", 0),
+        ("train.finetune.learning_rate", 0),
+        ("train.finetune.learning_rate", 10.1),
         ("train.dropout", 1),
         ("train.dropout", float("nan")),
         ("train.augment.flip", 1),
         ("evaluate.min_crack_recall", -0.01),
+        ("evaluate.calibration", "platt"),
+        ("evaluate.novelty.max_flagged", 0),
+        ("evaluate.novelty.max_flagged", 0.5),
+        ("evaluate.resamples", 99),
+        ("evaluate.resamples", 100_001),
+        ("evaluate.behaviour_patches", 1),
+        ("evaluate.explained_patches", 1),
+        ("evaluate.explained_patches", 25),
+        ("evaluate.mistakes_shown", 0),
         ("evaluate.label_errors_shown", 0),
+        ("export.formats", "openvino"),
+        ("export.compared_patches", 0),
+        ("export.max_score_difference", -0.001),
+        ("export.max_score_difference", 1.01),
+        ("export.max_flipped_share", 1.01),
         ("register.model_name", "a/b"),
         ("register.min_recall", 1.01),
     ],
@@ -111,9 +140,95 @@ def test_an_impossible_value_is_refused_by_name(file: Path, key: str, value: Any
         load_params(_edit(file, key, value))
 
 
-@pytest.mark.parametrize(("key", "value"), [("train.dropout", 0), ("split.salt", "")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.dropout", 0),
+        ("train.learning_rate", 10),
+        ("split.salt", ""),
+        ("featurize.precision", "int8"),
+        ("train.device", "gpu"),
+        ("evaluate.calibration", "none"),
+        ("evaluate.resamples", 100),
+        ("evaluate.explained_patches", 24),
+        ("export.formats", ["litert", "openvino", "onnx"]),
+        ("export.max_flipped_share", 0),
+    ],
+)
 def test_the_edge_of_what_is_possible_is_accepted(file: Path, key: str, value: Any) -> None:
     load_params(_edit(file, key, value))
+
+
+def test_a_format_that_is_none_is_refused_by_name(file: Path) -> None:
+    with pytest.raises(ParamsError, match=r"export\.formats\.1: .*, not 'tensorrt'"):
+        load_params(_edit(file, "export.formats", ["openvino", "tensorrt"]))
+
+
+@pytest.mark.parametrize("formats", [[], ["onnx"], ["onnx", "litert"], ["openvino", "openvino"]])
+def test_a_bundle_without_the_network_that_serving_loads_is_refused(
+    file: Path, formats: list[str]
+) -> None:
+    with pytest.raises(ParamsError, match=r"export: formats must name openvino") as refusal:
+        load_params(_edit(file, "export.formats", formats))
+    assert "\n" not in str(refusal.value)
+
+
+# --- what is trained ------------------------------------------------------------------------------
+
+
+def _of_network(file: Path, mode: str, weights: str, architecture: str = "mobilenetv2") -> Params:
+    assignments = {
+        "train.mode": mode,
+        "featurize.weights": weights,
+        "featurize.architecture": architecture,
+    }
+    return set_params(file, [f"{key}={value}" for key, value in assignments.items()])
+
+
+@pytest.mark.parametrize(
+    ("mode", "weights", "architecture", "found"),
+    [
+        ("auto", "imagenet", "mobilenetv2", "probe"),
+        ("auto", "some/weights.h5", "efficientnetv2b0", "probe"),
+        ("auto", "none", "mobilenetv2", "scratch"),
+        ("auto", "none", "cnn", "scratch"),
+        ("probe", "imagenet", "mobilenetv3small", "probe"),
+        ("finetune", "imagenet", "mobilenetv2", "finetune"),
+        ("finetune", "some/weights.h5", "mobilenetv2", "finetune"),
+        ("scratch", "none", "efficientnetv2b0", "scratch"),
+        ("scratch", "none", "cnn", "scratch"),
+    ],
+)
+def test_what_is_trained_follows_from_the_weights_unless_it_is_named(
+    file: Path, mode: str, weights: str, architecture: str, found: str
+) -> None:
+    assert _of_network(file, mode, weights, architecture).mode == found
+
+
+@pytest.mark.parametrize(
+    ("mode", "weights", "architecture", "remedy"),
+    [
+        ("scratch", "imagenet", "mobilenetv2", "featurize.weights=none"),
+        ("scratch", "some/weights.h5", "mobilenetv2", "featurize.weights=none"),
+        ("scratch", "imagenet", "cnn", "featurize.weights=none"),
+        ("probe", "none", "mobilenetv2", "featurize.weights=imagenet"),
+        ("finetune", "none", "mobilenetv2", "featurize.weights=imagenet"),
+        ("auto", "imagenet", "cnn", "featurize.weights=none"),
+        ("probe", "imagenet", "cnn", "featurize.weights=none"),
+        ("finetune", "some/weights.h5", "cnn", "featurize.weights=none"),
+        ("probe", "none", "cnn", "train.mode="),
+        ("finetune", "none", "cnn", "train.mode="),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line_with_the_remedy(
+    file: Path, mode: str, weights: str, architecture: str, remedy: str
+) -> None:
+    before = file.read_bytes()
+    with pytest.raises(ParamsError, match=remedy) as refusal:
+        _of_network(file, mode, weights, architecture)
+    assert "\n" not in str(refusal.value)
+    assert "Nothing was changed" in str(refusal.value)
+    assert file.read_bytes() == before
 
 
 def test_shares_that_do_not_add_up_are_refused(file: Path) -> None:

@@ -25,6 +25,7 @@ NO_OUTPUTS = {
     "service",
     "local_tracking",
     "mirror",  # the bucket itself keeps what is in it
+    "checkpoints",  # of a training that was killed; gone when it is finished
     "relabels",  # written only where a stage refuses
 }
 
@@ -44,6 +45,9 @@ CARRIERS = {
         "terminal",
     )
 }
+
+#: Parameters that follow from others.
+DERIVED = {"mode": ("train.mode", "featurize.weights")}
 
 each_stage = pytest.mark.parametrize("stage", STAGES)
 
@@ -113,7 +117,8 @@ def _asked_for(stage: str) -> set[str]:
             keys.insert(0, node.attr.rstrip("_"))
             node = node.value
         if keys and isinstance(node, ast.Name) and node.id == "params":
-            asked.add(".".join(keys))
+            key = ".".join(keys)
+            asked.update(DERIVED.get(key, (key,)))
     return asked
 
 

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from cracks import sample
+from tests.unit.builders import surface
 
 PATCHES = 1000  # enough that chance alone keeps an area under the curve within 0.04 of one half
 
@@ -134,3 +135,41 @@ def test_a_linear_model_on_raw_pixels_cannot_separate_the_sample(
 def _thumbnail(patch: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.float32]:
     small = Image.fromarray(patch).convert(mode).resize((32, 32), Image.Resampling.BILINEAR)
     return np.asarray(small, np.float32).ravel()
+
+
+def _concrete(seed: int, size: int = sample.PATCH_SIZE) -> npt.NDArray[np.uint8]:
+    return np.repeat(surface(seed, size=size)[:, :, None], 3, axis=2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_crack_drawn_on_a_patch_is_a_dark_line_and_leaves_the_rest_as_it_is(seed: int) -> None:
+    clean = _concrete(seed)
+    change = sample.draw_crack_on(clean, np.random.default_rng(seed)).astype(int) - clean
+    assert change.min() < -40
+    assert 0.002 < (change < -20).any(axis=2).mean() < 0.25
+    assert (change == 0).mean() > 0.6
+
+
+def test_the_same_chance_draws_the_same_crack_and_the_patch_below_is_not_touched() -> None:
+    clean = _concrete(3)
+    before = clean.copy()
+    first, second = (sample.draw_crack_on(clean, np.random.default_rng(8)) for _ in range(2))
+    other = sample.draw_crack_on(clean, np.random.default_rng(9))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(clean, before)
+
+
+@pytest.mark.parametrize("size", [64, 300])
+def test_a_crack_is_drawn_on_a_patch_of_any_size(size: int) -> None:
+    clean = _concrete(1, size)
+    cracked = sample.draw_crack_on(clean, np.random.default_rng(1))
+    assert (cracked.shape, cracked.dtype) == (clean.shape, np.uint8)
+    assert (clean.astype(int) - cracked).max() > 40
+
+
+def test_black_and_white_stay_within_range_under_a_crack() -> None:
+    black, white = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+    assert sample.draw_crack_on(black, np.random.default_rng(1)).max() == 0
+    drawn = sample.draw_crack_on(white, np.random.default_rng(1))
+    assert (drawn == 255).mean() > 0.5

@@ -7,14 +7,21 @@ from typing import Any
 import pytest
 
 from cracks.gate import Decision
-from cracks.modelcard import SHOWN, describe_version, metrics_table
+from cracks.modelcard import SHOWN, describe_version, metrics_table, reliability
 from cracks.paths import STAGES
 from cracks.summaries import SUMMARIES, summarise
 
 EVALUATION: dict[str, Any] = {
     "threshold": 0.4321,
     "validation": {name: 0.5 + i / 100 for i, name in enumerate(SHOWN)},
-    "test": {name: 0.7 + i / 100 for i, name in enumerate(SHOWN)},
+    "test": {
+        **{name: 0.7 + i / 100 for i, name in enumerate(SHOWN)},
+        "intervals": {
+            name: {"low": 0.6 + i / 100, "high": 0.8 + i / 100} for i, name in enumerate(SHOWN)
+        },
+    },
+    "calibration": {"method": "isotonic", "before": {"ece": 0.1234}, "after": {"ece": 0.0123}},
+    "novelty": {"limit": 1.5, "flagged_on_test": {"rate": 0.0125}},
     "label_errors": {"examined": 600, "how": "held out", "found": 0},
 }
 
@@ -47,21 +54,34 @@ REPORTS: dict[str, tuple[dict[str, Any], str]] = {
         "1 of 3 expectations hold; warning: not blank, not saturated",
     ),
     "featurize": (
-        {"patches": 1000, "architecture": "cnn", "feature_shape": [112, 112, 3]},
-        "1,000 patches through cnn, 112×112×3 each",
+        {
+            "patches": 1000,
+            "architecture": "cnn",
+            "mode": "scratch",
+            "feature_shape": [112, 112, 3],
+        },
+        "1,000 patches through cnn for a scratch, 112×112×3 each",
     ),
     "train": (
         {"epochs": 14, "best_epoch": 9, "best": {"val_loss": 0.12345}},
         "best of 14 epochs is 9, validation loss 0.1235",
     ),
-    "evaluate": (EVALUATION, "test accuracy 0.7000, crack recall 0.7200, threshold 0.432"),
+    "evaluate": (
+        EVALUATION,
+        "test accuracy 0.7000 (0.6000–0.8000), crack recall 0.7200 (0.6200–0.8200), "
+        "threshold 0.432",
+    ),
     "export": (
         {
             "bundle_digest": "0123456789abcdef",
-            "size_bytes": 2.5e6,
-            "largest_score_difference": 2e-6,
+            "sizes": {"model.xml": 100_000, "model.bin": 2_400_000},
+            "single_image": {"openvino": {"median_ms": 7.04}, "keras": {"median_ms": 90.0}},
+            "parity": {
+                "openvino": {"largest_score_difference": 2e-6},
+                "evaluation": {"largest_score_difference": 0.0},
+            },
         },
-        "bundle 0123456789ab, 2.5 MB, scores within 2e-06 of the evaluated ones",
+        "bundle 0123456789ab, 2.5 MB, 7.0 ms an image, scores within 2e-06 of Keras",
     ),
 }
 
@@ -91,9 +111,16 @@ def test_likely_label_errors_are_warned_of(found: int, warning: str) -> None:
 
 def test_the_table_of_metrics_has_a_row_a_metric() -> None:
     rows = [line.strip("| ").split(" | ") for line in metrics_table(EVALUATION).splitlines()]
-    assert rows[0] == ["metric", "validation", "test"]
+    assert rows[0] == ["metric", "validation", "test", "95 % interval"]
     assert [row[0] for row in rows[2:]] == list(SHOWN)
-    assert rows[2] == ["accuracy", "0.5000", "0.7000"]
+    assert rows[2] == ["accuracy", "0.5000", "0.7000", "0.6000 to 0.8000"]
+
+
+def test_what_may_be_believed_is_said_in_words() -> None:
+    assert reliability(EVALUATION) == (
+        "Calibration (isotonic): expected calibration error 0.1234 before, 0.0123 after. "
+        "Of test patches 1.25% are flagged as unlike the training data."
+    )
 
 
 def test_a_version_says_why_it_was_accepted_and_what_it_was_trained_on() -> None:
@@ -103,4 +130,5 @@ def test_a_version_says_why_it_was_accepted_and_what_it_was_trained_on() -> None
     assert "38,402 distinct patches from `s.zip`" in text
     assert "threshold 0.4321" in text
     assert metrics_table(EVALUATION) in text
+    assert reliability(EVALUATION) in text
     assert "Limits:" in text
