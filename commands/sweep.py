@@ -16,7 +16,7 @@ import typer
 from cracks.errors import ParamsError
 from cracks.params import Params, load_params
 from cracks.paths import Paths, open_workspace
-from cracks.search_space import Space, options_of, space_of, written
+from cracks.search_space import Space, combinations_of, options_of, space_of, written
 from cracks.terminal import print_table
 
 if TYPE_CHECKING:
@@ -59,20 +59,23 @@ def sweep(
     """Train many combinations of parameters, and say which has the least validation loss.
 
     Nothing but `sweeps/` and MLflow is written: params.yaml, the model and the champion stay. The
-    split `test` is never looked at. Features are computed once for all trials that share them, and
-    `dvc repro featurize` must have computed those of params.yaml. A combination that params.yaml
-    could not have is refused and counts as a trial.
+    split `test` is never looked at. Features are computed once for all trials that share them;
+    those of params.yaml itself must be there (`dvc repro featurize`). A combination that
+    params.yaml could not have is refused, which counts as a trial. Where there are fewer
+    combinations than `--trials`, each is tried once.
 
     The same command goes on after Ctrl-C or a crash, and run several times at once it shares the
     trials between the processes. More `--trials` make a sweep longer; other data, other fixed
     parameters or other `--vary` need another `--name`.
 
     Examples: `cracks sweep`, `cracks sweep --trials 40 --vary train.learning_rate=0.0003..0.03
-    --vary train.dropout=0..0.5`, `cracks sweep --name sizes --vary featurize.image_size=96,112,160`.
+    --vary train.dropout=0..0.5`, `cracks sweep --name sizes --vary featurize.image_size=96,160`.
     """
     paths = open_workspace(context.obj)
     params = load_params(paths.params)
-    found = _searched(paths, params, name, space_of(vary or [], params), trials)
+    space = space_of(vary or [], params)
+    wanted = min(trials, combinations_of(space) or trials)
+    found = _searched(paths, params, name, space, wanted)
     _show(found, name, context.obj, as_json)
 
 
@@ -149,8 +152,10 @@ def _show(trials: list[Trial], name: str, workspace: Path, as_json: bool) -> Non
         best = {**rows[0], "command": command} if best_first else None
         print(json.dumps({"name": name, "best": best, "trials": rows}, indent=2))
     else:
-        print_table([_cells(one) for one in best_first], f"Sweep {name}", standard_output=True)
-        reasons = [{"trial": one.number, **_values(one), "reason": one.reason} for one in refused]
+        keys = _differing(trials)
+        rows = [_cells(trial, keys) for trial in best_first]
+        print_table(rows, f"Sweep {name}", standard_output=True)
+        reasons = [_numbered(trial, keys) | {"reason": trial.reason} for trial in refused]
         print_table(reasons, "Refused combinations", standard_output=True)
         if command:
             print(f"Train the best of them: {command}")
@@ -177,15 +182,21 @@ def _row(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _cells(trial: Trial) -> dict[str, Any]:
+def _differing(trials: list[Trial]) -> list[str]:
+    """Return the keys that tell the trials apart; all, where nothing does."""
+    keys = list(trials[0].values)
+    several = [key for key in keys if len({written(one.values[key]) for one in trials}) > 1]
+    return several or keys
+
+
+def _cells(trial: Trial, keys: list[str]) -> dict[str, Any]:
     return {
-        "trial": trial.number,
-        **_values(trial),
+        **_numbered(trial, keys),
         "validation loss": trial.best["val_loss"],
         "validation accuracy": trial.best["val_accuracy"],
         "epochs": len(trial.history),
     }
 
 
-def _values(trial: Trial) -> dict[str, str]:
-    return {key: written(value) for key, value in trial.values.items()}
+def _numbered(trial: Trial, keys: list[str]) -> dict[str, Any]:
+    return {"trial": trial.number, **{key: written(trial.values[key]) for key in keys}}

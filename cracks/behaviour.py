@@ -7,12 +7,13 @@ CheckList" (ACL 2020), section 2: invariance and directional expectation tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from cracks.ahead import computed_ahead
 from cracks.images import Pixels
 from cracks.intervals import rate_with_interval
 from cracks.metrics import Cracked, Scores
@@ -95,12 +96,12 @@ def scores_of_variants(
     always = (UNDISTURBED, *INVARIANCES, *CORRUPTIONS)
     wanted = [always if is_crack else (*always, DRAWN_CRACK) for is_crack in cracked]
 
-    def variants() -> Iterator[Pixels]:
-        for pixels, id_, names in zip(patches, ids, wanted, strict=True):
-            for name in names:
-                yield perturbed(pixels, name, id_)
+    def variants(one: tuple[Pixels, str, tuple[str, ...]]) -> list[Pixels]:
+        pixels, id_, names = one
+        return [perturbed(pixels, name, id_) for name in names]
 
-    given = iter(answer(batched(variants(), batch_size)).tolist())
+    made = computed_ahead(variants, zip(patches, ids, wanted, strict=True))
+    given = iter(answer(batched(chain.from_iterable(made), batch_size)).tolist())
     scores = {name: np.full(len(ids), np.nan) for name in (*always, DRAWN_CRACK)}
     for position, names in enumerate(wanted):
         for name in names:

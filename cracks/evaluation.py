@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cracks.ahead import computed_ahead
 from cracks.calibration import Calibration, calibration_report, fit_calibration
 from cracks.features import SplitFeatures, decoded_batches
 from cracks.images import Pixels, decode_stored
@@ -153,8 +153,7 @@ def sliced(
         contents: the encoded images, n.
         resamples: of the bootstrap.
     """
-    with ThreadPoolExecutor(2) as pool:
-        proxies = list(pool.map(lambda content: crack_proxies(decode_stored(content)), contents))
+    proxies = list(computed_ahead(lambda one: crack_proxies(decode_stored(one)), contents))
     part, facts = test.part, numbers_of(rows, *FACTS)
     for name, fact in CRACK_FACTS.items():
         # Of clean patches there is no crack to measure: the thirds are those of the cracks.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cracks.ahead import computed_ahead
 from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
 from cracks.images import Pixels, decode_stored, decode_to_size
 from cracks.labels import CRACK, LABELS
 from cracks.progress import Advance
 from cracks.runtime import Runs
 from cracks.shards import count_rows, read_contents
-
-#: Batches that are decoded ahead of the network, and threads that decode them.
-AHEAD, DECODERS = 8, 2
 
 
 class FeatureRows:
@@ -36,6 +32,7 @@ class FeatureRows:
         self._arrays = arrays
         self._array_of, self._row_of = np.asarray(array_of, np.intp), np.asarray(row_of, np.intp)
         self.shape: tuple[int, ...] = arrays[0].shape[1:]  # of one row
+        self.dtype = arrays[0].dtype
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> FeatureRows:
@@ -52,7 +49,7 @@ class FeatureRows:
             DataError: a row holds NaN or an infinite number.
         """
         positions = np.asarray(positions, np.intp)
-        rows = np.empty((len(positions), *self.shape), self._arrays[0].dtype)
+        rows = np.empty((len(positions), *self.shape), self.dtype)
         array_of = self._array_of[positions]
         for number in np.unique(array_of):
             wanted = array_of == number
@@ -107,7 +104,7 @@ def decoded_batches(
     names: Sequence[str] | None = None,
     decode: Callable[[bytes, int], Pixels] = decode_to_size,
 ) -> Iterator[Pixels]:
-    """Yield uint8 (at most batch_size, size, size, 3) batches, decoded ahead by several threads.
+    """Return uint8 (at most batch_size, size, size, 3) batches, decoded ahead by several threads.
 
     Raises:
         UnreadableImage: an image does not decode; the message begins with its name, if given.
@@ -124,18 +121,9 @@ def decoded_batches(
                 raise
             raise UnreadableImage(f"{names[position]}: {error}") from None
 
-    waiting: deque[Future[Pixels]] = deque()
-    with ThreadPoolExecutor(DECODERS) as pool:
-        try:
-            for start in range(0, len(contents), batch_size):
-                part = range(start, min(start + batch_size, len(contents)))
-                waiting.append(pool.submit(decoded, part))
-                if len(waiting) == AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    starts = range(0, len(contents), batch_size)
+    parts = (range(start, min(start + batch_size, len(contents))) for start in starts)
+    return computed_ahead(decoded, parts)
 
 
 def compute_features(
@@ -221,7 +209,7 @@ def _require_matching(rows: FeatureRows, shards: Sequence[str], folder: Path) ->
     for number, shard in enumerate(shards):
         array = rows._arrays[number]
         last = rows._row_of[rows._array_of == number].max()
-        if last >= len(array) or array.shape[1:] != rows.shape:
+        if last >= len(array) or (array.shape[1:], array.dtype) != (rows.shape, rows.dtype):
             raise WorkspaceError(
                 f"{features_file(folder, shard)} does not match its shard. "
                 "Run `dvc repro featurize`."

@@ -62,13 +62,14 @@ def store_features(params: Params, shards: Sequence[Path], featurizer: Path, fol
     missing = store.missing(shards)
     if len(missing) < len(shards):
         print(f"  {len(shards) - len(missing)} of {len(shards)} shards known", file=sys.stderr)
-    network = open_network(featurizer, section.precision)
-    total = sum(map(count_rows, missing))
-    with progress(total, "computing features", "images") as advance:
-        for shard, rows in compute_features(
-            network, missing, params.ingest.patch_size, section.batch_size, advance
-        ):
-            store.keep(shard, rows)
+    if missing:
+        network = open_network(featurizer, section.precision)
+        total = sum(map(count_rows, missing))
+        with progress(total, "computing features", "images") as advance:
+            for shard, rows in compute_features(
+                network, missing, params.ingest.patch_size, section.batch_size, advance
+            ):
+                store.keep(shard, rows)
     store.forget_all_but(shards)
 
 

@@ -55,10 +55,9 @@ class Network:
             self._compiled = openvino.Core().compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BundleError(f"{model} is no network that OpenVINO can load: {error}") from None
-        # A network without names for its outputs has only one, the score.
-        self._names = [
-            output.any_name if output.names else "score" for output in self._compiled.outputs
-        ]
+        names = [output.any_name if output.names else "" for output in self._compiled.outputs]
+        # The only output of a bundle of format 1 had a name of no meaning; it is the score.
+        self._names = names if names == ["features"] or len(names) > 1 else ["score"]
 
     @property
     def computes_in(self) -> str:

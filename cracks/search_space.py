@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +108,23 @@ def space_of(texts: Sequence[str], params: Params) -> Space:
         space[key] = _range(key, values, params) if ".." in values else _choice(key, values)
         _require_possible(key, space[key], params)
     return space
+
+
+def combinations_of(space: Space) -> int | None:
+    """Return how many combinations there are, or None where a number need not be whole."""
+    if any(isinstance(one, Range) and not one.whole for one in space.values()):
+        return None
+    return math.prod(len(_values_of(one)) for one in space.values())
+
+
+def all_combinations(space: Space) -> Iterator[dict[str, Any]]:
+    """Yield every combination of a space that has a number of them."""
+    for values in itertools.product(*map(_values_of, space.values())):
+        yield dict(zip(space, values, strict=True))
+
+
+def _values_of(one: Range | Choice) -> Sequence[Any]:
+    return one.values if isinstance(one, Choice) else range(int(one.low), int(one.high) + 1)
 
 
 def assigned(params: Params, values: Mapping[str, Any]) -> Params:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from cracks.errors import ParamsError, WeightsError, WorkspaceError
 from cracks.outputs import remove
-from cracks.search_space import Range, Space
+from cracks.search_space import Range, Space, all_combinations, combinations_of
 
 if TYPE_CHECKING:
     import optuna
@@ -85,7 +85,10 @@ class Sweep:
         return self._work / f"{trial.number}.checkpoints"
 
     def begin(self, wanted: int) -> Trial | None:
-        """Return the next trial, or None if `wanted` of them are done or being tried."""
+        """Return the next trial, or None if `wanted` of them are done or being tried.
+
+        Where there are only so many combinations, none is tried twice; `wanted` is not above them.
+        """
         with self.turn():
             self._give_up_killed()
             taken = {_number(one) for one in self._counted()}
@@ -94,7 +97,7 @@ class Sweep:
             number = next(n for n in range(1, wanted + 1) if n not in taken)
             lock = FileLock(self._work / f"{number}.lock")
             lock.acquire(timeout=0)
-            asked, values = self._asked(number)
+            asked, values = self._untried(number)
             self._running[number] = asked, lock
             return Trial(number, values)
 
@@ -112,6 +115,7 @@ class Sweep:
         with self._ending(trial) as asked:
             asked.set_user_attr("reason", reason)
             self._study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+        remove(self.checkpoints(trial))
 
     def give_back(self, trial: Trial) -> None:
         """Let a trial that did not end be tried again."""
@@ -129,11 +133,11 @@ class Sweep:
     @contextmanager
     def _ending(self, trial: Trial) -> Iterator[optuna.Trial]:
         asked, lock = self._running.pop(trial.number)
-        try:
-            with self.turn():
+        with self.turn():
+            try:
                 yield asked
-        finally:
-            lock.release()
+            finally:
+                lock.release()  # before the turn ends: the next process may take this number
 
     def _opened(self) -> optuna.Study:
         import optuna
@@ -191,6 +195,17 @@ class Sweep:
         with suppress(Timeout), FileLock(self._work / f"{number}.lock", timeout=0):
             return True
         return False
+
+    def _untried(self, number: int) -> tuple[optuna.Trial, dict[str, Any]]:
+        import optuna
+
+        tried = [one.user_attrs.get("values") for one in self._counted()]
+        asked, values = self._asked(number)
+        if combinations_of(self.space) is None or values not in tried:
+            return asked, values
+        self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        self._study.enqueue_trial(next(v for v in all_combinations(self.space) if v not in tried))
+        return self._asked(number)
 
     def _asked(self, number: int) -> tuple[optuna.Trial, dict[str, Any]]:
         import optuna

@@ -7,13 +7,14 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from cracks.bundle import open_bundle
 from cracks.errors import TrackingError, TrackingUnavailable
@@ -108,11 +109,13 @@ class Tracking:
 
         self.model_name = model_name
         self.uri = tracking_uri(paths)
-        self._artifacts = None
+        self._artifacts, alone = None, ExitStack()
         if self.uri.startswith("sqlite:"):
             paths.local_tracking.mkdir(parents=True, exist_ok=True)
             self._artifacts = (paths.local_tracking / "artifacts").as_uri()
-        with _explained(self.uri):
+            # Two processes that make the database at once spoil it.
+            alone.enter_context(FileLock(paths.local_tracking / "mlflow.lock"))
+        with alone, _explained(self.uri):
             self._client: MlflowClient = mlflow.MlflowClient(self.uri, self.uri)
             self._experiment = self._experiment_id()
 

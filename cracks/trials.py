@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import math
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from cracks.digests import digest_of_file, digest_of_value
-from cracks.errors import ParamsError, WorkspaceError
+from cracks.errors import WorkspaceError
 from cracks.feature_store import INDEX
 from cracks.features import split_features
 from cracks.featurizing import store_features, store_featurizer
@@ -23,7 +23,7 @@ from cracks.params import NAMED_WEIGHTS, Params
 from cracks.paths import Paths
 from cracks.search_space import SECTIONS, Choice, Space, assigned, flat
 from cracks.shards import shard_files
-from cracks.sweeping import OBJECTIVE, History
+from cracks.sweeping import History
 from cracks.tables import read_table
 from cracks.versioning import locked_workspace, stage_is_up_to_date
 
@@ -39,17 +39,19 @@ class Trainer:
             WorkspaceBusy: another run works in the workspace.
         """
         require_features(paths)
+        # It takes the many networks of a sweep for one that is built again by mistake.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         self._params, self._paths, self._cache = params, paths, cache
-        self._known = _digest_of_data(paths)
+        self._known, self._computed = _digest_of_data(paths), {paths.features}
         self._manifest, self._splits = read_table(paths.manifest), read_table(paths.splits)
 
     def identity(self, space: Space) -> dict[str, Any]:
         """Return what all trials of a sweep share, under the names that a refusal says."""
-        varied = {key: str(values) for key, values in space.items()}
+        varied = sorted(f"{key}={values}" for key, values in space.items())
         return {
             "data": digest_of_value([digest_of_file(file) for file in _tables(self._paths)]),
             "weights": digest_of_value(_weights(self._params, space)),
-            "varied keys": ", ".join(f"{key}={values}" for key, values in varied.items()),
+            "varied keys": varied,
             **_fixed(self._params, space),
         }
 
@@ -63,7 +65,7 @@ class Trainer:
             checkpoints: folder where an interrupted training is taken up again.
 
         Raises:
-            ParamsError: the values do not go together, or the loss is no number with them.
+            ParamsError: the values do not go together.
             WeightsError: the weights are not those of the architecture.
             WorkspaceError: the data has changed meanwhile.
         """
@@ -85,8 +87,6 @@ class Trainer:
         )
         _, history = learner.learn()
         gc.collect()  # networks refer to themselves, and a sweep makes many
-        if not any(math.isfinite(row[OBJECTIVE]) for row in history):
-            raise ParamsError("the validation loss is no number: the learning rate is too high")
         return history
 
     def _features(self, params: Params) -> Path:
@@ -100,13 +100,18 @@ class Trainer:
         if key == featurizer_key(self._params):
             return self._paths.features
         place = self._cache / key[:16]
+        if place not in self._computed:
+            self._compute(params, place)
+            self._computed.add(place)
+        return place / "features"
+
+    def _compute(self, params: Params, place: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         shards = shard_files(self._paths.images)
-        with FileLock(place / "lock"):
+        with FileLock(place / "lock"):  # another process computes the same: wait, then read it
             if not (place / "featurizer").is_dir():
                 store_featurizer(params, shards, place / "featurizer")
             store_features(params, shards, place / "featurizer", place / "features")
-        return place / "features"
 
 
 def featurizer_key(params: Params) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,18 @@ def evaluate(params: Params, paths: Paths) -> Report:
     )
     write_csv(slices, paths.slices)
     answer = answer_with(featurizer, trainable, decided.calibration)
-    with replacing(paths.figures("evaluate")) as figures:
+    parts = {"train": train, "validation": validation.part, "test": test.part}
+    with ThreadPoolExecutor(1) as pool, replacing(paths.figures("evaluate")) as figures:
+        # Learned while the network answers and figures are drawn: alone, each leaves a core idle.
+        questioned = pool.submit(_suspects, parts, scores, manifest, splits)
         tables = _draw_test(test, scores["test"], decided, params, paths, manifest, figures)
         draw_slices(slices, figures)
         behaviour = _behaviour(test, answer, decided.threshold, params, paths, manifest, figures)
         _explain(test, scores["test"], answer, params, paths, manifest, figures)
-        parts = {"train": train, "validation": validation.part, "test": test.part}
-        questioned = _question_labels(parts, scores, params, paths, manifest, splits, figures)
+        suspects, label_errors = questioned.result()
+        shown = section.label_errors_shown
+        draw_label_errors(suspects, manifest, paths.images, shown, figures)
+    write_csv(suspects, paths.label_errors, COLUMNS)
     with replacing(paths.curves) as folder:
         for name, table in tables.items():
             write_csv(table, folder / f"{name}.csv")
@@ -103,7 +109,7 @@ def evaluate(params: Params, paths: Paths) -> Report:
     return {
         **measured(decided, validation, test, section.resamples),
         "behaviour": rates_by_kind(behaviour),
-        "label_errors": questioned,
+        "label_errors": label_errors,
     }
 
 
@@ -189,23 +195,18 @@ def _explain(
     draw_occlusion(patches, maps, WINDOW, scores[shown], labels, figures)
 
 
-def _question_labels(
+def _suspects(
     parts: Mapping[str, SplitFeatures],
     scores: Mapping[str, Scores],
-    params: Params,
-    paths: Paths,
     manifest: pa.Table,
     splits: pa.Table,
-    figures: Path,
-) -> dict[str, Any]:
-    """List and draw the labels that are probably wrong."""
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the labels that are probably wrong, most suspicious first, and a report of them."""
     # Only features that are vectors are learned from in seconds, once for each fold.
     if len(parts["test"].features.shape) == 1:
         examined = examine_out_of_fold(parts, splits)
     else:
         examined = examine_held_out({split: parts[split] for split in scores}, scores)
     suspects = label_error_rows(examined, manifest)
-    write_csv(suspects, paths.label_errors, COLUMNS)
-    shown = params.evaluate.label_errors_shown
-    draw_label_errors(suspects, manifest, paths.images, shown, figures)
-    return {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}
+    report = {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}
+    return suspects, report

@@ -35,7 +35,7 @@ from cracks.scored import scored_patches
 WRITERS = {"onnx": write_onnx, "litert": write_litert}
 
 #: Images in a batch of the other runtimes, and repetitions that a latency is the median of.
-BATCH_SIZE, REPETITIONS = 4, 20
+BATCH_SIZE, REPETITIONS = 4, 10
 
 
 def export(params: Params, paths: Paths) -> Report:

@@ -71,7 +71,7 @@ def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         title = f"{name.replace('_', ' ')} with its 95 % interval"
         axis.set(ylim=(len(rows) - 0.5, -0.5), title=title)
         axis.set_yticks(places, [f"{row['slice']} (n = {row['patches']:,})" for row in rows])
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.1%}")
         axis.locator_params(axis="x", nbins=5)
         axis.grid(alpha=0.3)
     axes[1].set_yticklabels([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from cracks.errors import ParamsError
 from cracks.features import FeatureRows, SplitFeatures
 from cracks.model.augmentation import augmented
 from cracks.model.checkpoints import Checkpoint, TrainingState
 from cracks.params import AugmentParams
 from cracks.terminal import terminal
+
+#: Takes positions (k,) and returns features (k, …) and labels (k,), as tensors.
+Reader = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def fit(
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
         jit_compile=False,  # fifteen times slower on a CPU
+        # A step on vectors is shorter than the way to it: a whole epoch is done in one call.
+        steps_per_execution=steps if len(train.features.shape) == 1 else 1,
     )
     model.optimizer.build(model.trainable_variables)
     state = checkpoint.restore(model)
@@ -90,6 +97,11 @@ def fit(
                 shuffle=False,  # the data set shuffles itself
                 callbacks=[_Repeatable(plan.seed), _Keeper(state, plan, checkpoint, screen)],
             )
+    if not state.best:
+        raise ParamsError(
+            f"The validation loss was no number in any epoch: train.learning_rate "
+            f"{plan.learning_rate} is too high. Write a smaller one."
+        )
     model.set_weights(state.best)
     return state.history
 
@@ -99,7 +111,7 @@ def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dat
 
     The order and the variations of an epoch depend on the seed and its number alone.
     """
-    count = len(examples.labels)
+    count, taken = len(examples.labels), _reader(examples)
 
     def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         seed = tf.stack([tf.constant(plan.seed, tf.int64), epoch])
@@ -110,7 +122,7 @@ def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dat
     def read(
         epoch: tf.Tensor, number: tf.Tensor, positions: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        features, labels = _taken(examples, positions)
+        features, labels = taken(positions)
         if plan.augment:
             seed = tf.stack(
                 [plan.seed + 2**20 * tf.cast(epoch, tf.int32), tf.cast(number, tf.int32)]
@@ -126,17 +138,25 @@ def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dat
 def in_order(examples: Examples, batch_size: int) -> tf.data.Dataset:
     """Return (features, labels) in batches, once."""
     positions = tf.data.Dataset.range(len(examples.labels)).batch(batch_size)
-    return positions.map(lambda some: _taken(examples, some)).prefetch(tf.data.AUTOTUNE)
+    return positions.map(_reader(examples)).prefetch(tf.data.AUTOTUNE)
 
 
-def _taken(examples: Examples, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _reader(examples: Examples) -> Reader:
+    """Return what reads the examples at some positions: from memory, or pixels from the disk."""
+    if len(examples.features.shape) == 1:
+        table, labels = tf.constant(examples.features.all()), tf.constant(examples.labels)
+        return lambda positions: (tf.gather(table, positions), tf.gather(labels, positions))
+
     def take(some: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
         return examples.features.take(some).astype(np.float32), examples.labels[some]
 
-    features, labels = tf.numpy_function(take, [positions], (tf.float32, tf.float32))
-    features.set_shape((None, *examples.features.shape))
-    labels.set_shape((None,))
-    return features, labels
+    def read(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features, labels = tf.numpy_function(take, [positions], (tf.float32, tf.float32))
+        features.set_shape((None, *examples.features.shape))
+        labels.set_shape((None,))
+        return features, labels
+
+    return read
 
 
 class _Repeatable(keras.callbacks.Callback):
@@ -193,7 +213,7 @@ class _Keeper(keras.callbacks.Callback):
 
 
 def score(
-    model: keras.Model, given: npt.NDArray[Any], batch_size: int = 64
+    model: keras.Model, given: npt.NDArray[Any], batch_size: int = 32
 ) -> npt.NDArray[np.float64]:
     """Return the scores, float64 (n,), of a model from features or pixels to scores."""
     return np.asarray(model.predict(given, batch_size=batch_size, verbose=0), np.float64)[:, 0]

@@ -1,22 +1,28 @@
-"""Small bundles whose score is known beforehand: the brightness of the image, times a factor."""
+"""Small bundles whose answers are known beforehand: brightness is the score, colour is novel."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cracks.bundle import Bundle, seal_bundle
+from cracks.bundle import NOVELTY, Bundle, seal_bundle
 from cracks.handover import Champion, name_champion, stage_bundle
 from cracks.labels import LABELS
+from cracks.novelty import fit_novelty
 
 PATCH_SIZE = 227
 
 
 def write_network(model: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> None:
-    """Write a network, uint8 (n, size, size, 3) to (n, 1): mean grey value / 255 × `factor`."""
+    """Write a network from uint8 (n, size, size, 3) to `score` and `features`.
+
+    The score (n, 1) is the mean grey value / 255 × `factor`; the features (n, 3) are the means of
+    red, green and blue.
+    """
     import openvino
     from openvino import opset13
 
@@ -25,13 +31,50 @@ def write_network(model: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> N
     mean = opset13.reduce_mean(floats, opset13.constant([1, 2, 3]), keep_dims=False)
     scaled = opset13.multiply(mean, opset13.constant(np.float32(factor / 255)))
     score = opset13.unsqueeze(scaled, opset13.constant([1]))
-    openvino.save_model(openvino.Model([score], [pixels]), model, compress_to_fp16=False)
+    colours = opset13.reduce_mean(floats, opset13.constant([1, 2]), keep_dims=False)
+    network = openvino.Model([colours, score], [pixels])
+    for output, name in zip(network.outputs, ("features", "score"), strict=True):
+        output.get_tensor().set_names({name})
+    openvino.save_model(network, model, compress_to_fp16=False)
 
 
-def make_bundle(folder: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> Bundle:
+def write_network_of_format_1(model: Path, size: int = PATCH_SIZE) -> None:
+    """Write a network as it was before features were given: one output, which is the score."""
+    import openvino
+
+    write_network(model, size=size)
+    whole = openvino.Core().read_model(model)
+    score = whole.output("score").get_node().input_value(0)
+    score.get_tensor().set_names({"output"})
+    only = openvino.Model([score], whole.get_parameters())
+    # Over a file that is still mapped nothing can be written.
+    openvino.save_model(only, model.with_name("one.xml"), compress_to_fp16=False)
+    del whole, only, score
+    for suffix in (".xml", ".bin"):
+        model.with_name("one.xml").with_suffix(suffix).replace(model.with_suffix(suffix))
+
+
+def write_novelty(folder: Path) -> None:
+    """Write what tells colourful images from the grey ones that were trained on."""
+    rng = np.random.default_rng(5)
+    grey = rng.uniform(30, 225, (400, 1)) * (1 + rng.normal(0, 0.01, (400, 3)))
+    train, held_out = np.float32(grey[:300]), np.float32(grey[300:])
+    fit_novelty(train, held_out).save(folder / NOVELTY)
+
+
+def make_bundle(
+    folder: Path,
+    factor: float = 1.0,
+    size: int = PATCH_SIZE,
+    *,
+    novelty: bool = False,
+    **changes: Any,
+) -> Bundle:
     """Return a sealed bundle in the new folder `folder`, with a threshold of one half."""
     folder.mkdir(parents=True)
     write_network(folder / "model.xml", factor, size)
+    if novelty:
+        write_novelty(folder)
     content = {
         "labels": LABELS,
         "patch_size": size,
@@ -40,7 +83,7 @@ def make_bundle(folder: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> Bu
         "lineage": {"source": "sample", "source_digest": "0" * 64},
         "metrics": {"test.accuracy": 0.75, "test.recall": 0.5},
     }
-    return seal_bundle(folder, content)
+    return seal_bundle(folder, content | changes)
 
 
 def champion_of(bundle: Bundle, version: str, name: str) -> Champion:
@@ -64,6 +107,13 @@ def hand_over(service: Path, bundle: Bundle, version: str) -> Champion:
 
 def grey_image(value: int, image_format: str = "PNG", size: int = PATCH_SIZE) -> bytes:
     """Return an image of a single grey."""
+    return plain_image((value, value, value), image_format, size)
+
+
+def plain_image(
+    colour: tuple[int, int, int], image_format: str = "PNG", size: int = PATCH_SIZE
+) -> bytes:
+    """Return an image of a single colour."""
     stream = io.BytesIO()
-    Image.new("RGB", (size, size), (value, value, value)).save(stream, image_format)
+    Image.new("RGB", (size, size), colour).save(stream, image_format)
     return stream.getvalue()

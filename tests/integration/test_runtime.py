@@ -14,7 +14,7 @@ from cracks.errors import BundleError
 from cracks.images import Pixels
 from cracks.runtime import Network
 
-from .bundles import write_network
+from .bundles import write_network, write_network_of_format_1
 
 pytestmark = pytest.mark.integration
 
@@ -53,23 +53,64 @@ def batches() -> list[Pixels]:
 
 
 def test_results_come_in_the_order_of_the_batches(network: Network, batches: list[Pixels]) -> None:
-    results = network.run_all(batches)
-    assert [len(rows) for rows in results] == [len(batch) for batch in batches]
+    results = list(network.stream(batches))
+    assert [len(part["score"]) for part in results] == [len(batch) for batch in batches]
     expected = np.concatenate(batches).mean(axis=(1, 2, 3)) / 255
-    assert np.concatenate(results)[:, 0] == pytest.approx(expected, abs=1e-5)
+    scores = np.concatenate([part["score"] for part in results])
+    assert scores[:, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_output_has_its_name_and_its_own_numbers(
+    network: Network, batches: list[Pixels]
+) -> None:
+    outputs = network.run_all(batches)
+    pixels = np.concatenate(batches)
+    assert outputs.keys() == {"score", "features"}
+    assert outputs["features"] == pytest.approx(pixels.mean(axis=(1, 2)), abs=1e-3)
+    assert outputs["score"][:, 0] == pytest.approx(pixels.mean(axis=(1, 2, 3)) / 255, abs=1e-5)
+    assert {rows.dtype for rows in outputs.values()} == {np.dtype(np.float32)}
+
+
+def test_the_only_output_of_an_old_network_is_the_score_whatever_its_name(
+    tmp_path: Path, network: Network, batches: list[Pixels]
+) -> None:
+    write_network_of_format_1(tmp_path / "model.xml", size=SIZE)
+    old = Network(tmp_path / "model.xml").run_all(batches)
+    assert old.keys() == {"score"}
+    np.testing.assert_array_equal(old["score"], network.run_all(batches)["score"])
+
+
+def test_results_are_there_before_the_last_batch_is_read(
+    network: Network, batches: list[Pixels]
+) -> None:
+    read = 0
+
+    def counted() -> Iterator[Pixels]:
+        nonlocal read
+        for batch in batches:
+            read += 1
+            yield batch
+
+    next(network.stream(counted()))
+    assert read < len(batches)
+
+
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_where_the_cpu_could_round_more_f32_is_still_f32(model: Path, precision: str) -> None:
+    assert Network(model, precision).computes_in == "f32"
 
 
 def test_many_batches_at_a_time_give_what_one_by_one_gives(
     network: Network, batches: list[Pixels]
 ) -> None:
-    together = network.run_all(batches)
-    alone = [network.run_all([batch])[0] for batch in batches]
-    for rows, expected in zip(together, alone, strict=True):
-        np.testing.assert_array_equal(rows, expected)
+    together = network.stream(batches)
+    alone = [network.run_all([batch])["score"] for batch in batches]
+    for part, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(part["score"], expected)
 
 
 def test_no_batch_gives_no_result(network: Network) -> None:
-    assert network.run_all([]) == []
+    assert network.run_all([]) == {}
 
 
 def test_a_batch_whose_making_fails_leaves_the_network_usable(
@@ -81,7 +122,7 @@ def test_a_batch_whose_making_fails_leaves_the_network_usable(
 
     with pytest.raises(ValueError, match="no more"):
         network.run_all(broken())
-    assert len(network.run_all(batches[:1])) == 1
+    assert len(network.run_all(batches[:1])["score"]) == len(batches[0])
 
 
 def test_creating_and_freeing_networks_never_hangs(start: StartProcess, model: Path) -> None:

@@ -123,6 +123,8 @@ def test_one_image_gets_one_answer_with_all_that_explains_it(
             "label": label,
             "score": pytest.approx(expected, abs=1e-4),
             "threshold": 0.5,
+            "novelty": None,
+            "novel": None,
             "model_version": "1",
             "run_id": "run-1",
         }

@@ -116,18 +116,25 @@ class Store:
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecord:
     """A small training: a real network, and files as the stages leave them."""
-    from cracks.model.architectures import build_classifier, build_featurizer, build_trainable
+    from cracks.model.architectures import (
+        build_backbone,
+        build_classifier,
+        build_head,
+        build_resizing,
+        build_whole,
+    )
     from cracks.model.reproducibility import make_reproducible
     from cracks.model.storage import save_model
 
     settle_environment()
     make_reproducible(1)
-    params = FeaturizeParams(architecture="cnn", weights="none", image_size=SIZE, batch_size=4)
-    place = tmp_path_factory.mktemp("training")
-    save_model(
-        build_classifier(build_featurizer(params, SIZE), build_trainable(params, 0.2)),
-        place / "classifier.keras",
+    params = FeaturizeParams(
+        architecture="cnn", weights="none", image_size=SIZE, precision="f32", batch_size=4
     )
+    place = tmp_path_factory.mktemp("training")
+    backbone = build_backbone(params)
+    trainable = build_whole(backbone, build_head(backbone.output_shape[-1], 0.2), tuned=False)
+    save_model(build_classifier(build_resizing(SIZE, SIZE), trainable), place / "classifier.keras")
     bundle = make_bundle(place / "bundle", size=SIZE)
     (place / "params.yaml").write_text("train:\n  epochs: 2\n")
     (place / "figures/evaluate").mkdir(parents=True)
@@ -139,6 +146,12 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecord:
             {"epoch": 1.0, "loss": 0.7, "val_loss": 0.6},
             {"epoch": 2.0, "loss": 0.4, "val_loss": 0.5},
         ],
+        resources={
+            "train": [
+                {"seconds": 1.0, "cpu_percent": 180.0, "memory_mb": 512.5},
+                {"seconds": 2.0, "cpu_percent": 90.0, "memory_mb": 600.0},
+            ]
+        },
         metrics={"test.accuracy": 0.9, "test.recall": np.float64(0.8), "threshold": 0.5},
         tags={"architecture": "cnn", BUNDLE_TAG: bundle.digest, "git.commit": "abc"},
         files=[place / "params.yaml"],

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from processes import CHECKOUT, environment
 
+from cracks.paths import Paths
+from cracks.shards import ShardRow, ShardWriter
 from infra.bench import __main__ as command
 from infra.bench.measurements import (
     Measure,
@@ -29,7 +31,9 @@ from infra.bench.measurements import (
     spread,
     table_rows,
 )
+from infra.bench.model import ModelBench, extrapolated, labelled_folder, recipe_note
 from infra.bench.photographs import Photographs, open_photographs
+from infra.bench.pipeline import Reproduced, seconds_of_stages
 from infra.bench.scratch import MeasurementFailed, Scratch, scratch
 from tests.unit.builders import ROOT, picture, tree, write_files
 
@@ -375,3 +379,75 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert said.splitlines() == ["Interrupted. What it had started is ended and cleared away."]
     assert list(temporary.iterdir()) == []
+
+
+# --- the part `model` ------------------------------------------------------------------------
+
+RECIPE: dict[str, Any] = {
+    "batch_size": 32,
+    "start_seconds": 5.0,
+    "steps_of_epoch": {"training": 500, "validation": 100},
+    "seconds_a_step": {"training": [0.5, 1.5], "validation": [0.5]},
+    "seconds": 55.55,
+}
+
+
+def test_the_notebooks_recipe_is_extrapolated_to_ten_epochs_and_starts_once() -> None:
+    assert extrapolated(RECIPE) == 5 + 10 * (500 * 1.0 + 100 * 0.5)
+
+
+def test_the_note_tells_what_was_run_of_the_recipe_and_that_the_rest_is_extrapolated() -> None:
+    note = recipe_note([RECIPE])
+    assert "extrapolated linearly from 2 steps of training (32 images/s)" in note
+    assert "1 of validation (64 images/s)" in note
+    assert "1.0% of it really ran" in note
+
+
+def test_a_stage_took_the_time_from_the_report_before_to_its_own(tmp_path: Path) -> None:
+    ends = {"ingest": 130.0, "split": 100.0, "train": 170.0, "export": 175.0}
+    for stage, end in ends.items():
+        os.utime(write_files(tmp_path, {stage: b""}) / stage, (end, end))
+    reports = {stage: tmp_path / stage for stage in ends}
+    assert seconds_of_stages(reports, 120.0) == {"ingest": 10.0, "train": 40.0, "export": 5.0}
+    assert seconds_of_stages(reports, 200.0) == {}
+
+
+def test_what_no_stage_took_is_shown_too() -> None:
+    assert str(Reproduced(12.0, {"train": 7.0, "export": 3.0})) == "train 7, export 3, the rest 2"
+
+
+def test_the_recipe_reads_the_folder_that_holds_both_labels(tmp_path: Path) -> None:
+    folder = write_files(tmp_path, {"deep/Negative/1.jpg": b"", "deep/Positive/1.jpg": b""})
+    assert labelled_folder(folder) == tmp_path / "deep"
+
+
+def test_without_a_bundle_nothing_is_compared_with_it(
+    photographs: Photographs, place: Scratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bench = ModelBench(photographs, place)
+    workspace = SimpleNamespace(paths=Paths(tmp_path))
+    monkeypatch.setitem(vars(bench), "_pipeline", SimpleNamespace(workspace=workspace))
+    for measure in (bench.featurize, bench.answers, lambda: bench.precision("int8")):
+        with pytest.raises(MeasurementFailed, match="the pipeline did not make"):
+            next(measure())
+
+
+def test_the_bare_loop_computes_every_image_of_the_shards_that_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    ops = openvino.opset13
+    pixels = ops.parameter([-1, 32, 32, 3], dtype=openvino.Type.u8)
+    mean = ops.reduce_mean(ops.convert(pixels, "f32"), [1, 2])
+    openvino.save_model(openvino.Model([mean], [pixels]), tmp_path / "network.xml")
+    writer = ShardWriter(tmp_path / "shards", shard_rows=10)
+    for seed in range(25):
+        writer.add(ShardRow(f"{seed:064x}", "crack", f"{seed}.jpg", picture(seed)))
+    writer.flush()
+    command = [sys.executable, "-P", ROOT / "infra" / "bench" / "bare_loop.py"]
+    for shards, images in ((1, 10), (3, 25)):
+        given = [tmp_path / "shards", tmp_path / "network.xml", "f32", str(shards), "4"]
+        done = subprocess.run([*command, *given], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout)
+        assert found["images"] == images
+        assert found["images_per_s"] > 0

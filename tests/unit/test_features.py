@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cracks import features as module
+from cracks import ahead
 from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
 from cracks.features import (
     FeatureRows,
@@ -189,7 +189,7 @@ def test_images_come_in_batches_and_in_order(images: int, sizes: list[int]) -> N
 def test_images_keep_their_order_whichever_thread_is_done_first(
     monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    monkeypatch.setattr(module, "DECODERS", threads)
+    monkeypatch.setattr(ahead, "THREADS", threads)
     later = threading.Event()
 
     def decode(content: bytes, size: int) -> Pixels:
@@ -215,7 +215,7 @@ def test_only_so_many_batches_are_decoded_ahead() -> None:
     batches = decoded_batches([b"1"] * 100, 2, 2, decode=decode)
     next(batches)
     batches.close()  # type: ignore[attr-defined]
-    assert len(decoded) <= 2 * module.AHEAD
+    assert len(decoded) <= 2 * ahead.WAITING
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,9 @@ def test_features_of_a_shard_are_there_before_the_last_one_is_read(shards: list[
     assert network.sizes == [3]
 
 
-def test_pixels_are_kept_as_small_whole_numbers(shards: list[Path]) -> None:
-    computed = list(compute_features(Answering(lambda b: b), shards, 8, 2, lambda _: None))
+def test_pixels_are_kept_as_the_nearest_whole_numbers(shards: list[Path]) -> None:
+    resized = Answering(lambda batch: np.clip(batch + np.float32(0.4), 0, 255))
+    computed = list(compute_features(resized, shards, 8, 2, lambda _: None))
     assert {rows.dtype for _, rows in computed} == {np.dtype(np.uint8)}
     pixels = np.concatenate([rows for _, rows in computed])
     for number, patch in enumerate(pixels):
