@@ -19,7 +19,7 @@ from cracks.handover import POINTER, name_champion, stage_bundle
 from serving.app import LARGEST_UPLOAD, MOST_FILES
 from serving.champion import ChampionWatch
 
-from .bundles import champion_of, grey_image, hand_over, make_bundle
+from .bundles import champion_of, grey_image, hand_over, make_bundle, plain_image
 
 pytestmark = pytest.mark.integration
 
@@ -129,6 +129,17 @@ def test_one_image_gets_one_answer_with_all_that_explains_it(
             "run_id": "run-1",
         }
     ]
+
+
+def test_an_image_unlike_the_training_data_is_answered_and_flagged(
+    start: StartProcess, workspace: Path, tmp_path: Path
+) -> None:
+    hand_over(tmp_path / "service", make_bundle(tmp_path / "v1", novelty=True), "1")
+    with serving(start, workspace, tmp_path / "service") as service:
+        usual, strange = service.predict(grey=BRIGHT, red=plain_image((250, 160, 40)))
+    assert (usual["label"], strange["label"]) == ("crack", "crack")
+    assert (usual["novel"], strange["novel"]) == (False, True)
+    assert usual["novelty"] <= 1 < strange["novelty"]
 
 
 def test_several_images_jpeg_and_png_of_any_size_are_answered_in_their_order(

@@ -364,6 +364,14 @@ def test_training_stops_when_it_gets_worse_and_keeps_the_best_also_after_it_was_
     assert trained(learner_of("head", tmp_path / "killed", **HASTY)) == whole
 
 
+def test_a_loss_that_never_is_a_number_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    learner = learner_of("head", tmp_path)
+    nothing = replace(learner.validation, labels=np.full(20, np.nan, np.float32))
+    with pytest.raises(ParamsError, match=r"train\.learning_rate") as refusal:
+        replace(learner, validation=nothing).learn()
+    assert "\n" not in str(refusal.value)
+
+
 # --- batches --------------------------------------------------------------------------------------
 
 

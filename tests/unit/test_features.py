@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _rows(folder: Path, order: npt.NDArray[np.intp]) -> tuple[FeatureRows, npt.N
     whole = np.random.default_rng(0).integers(0, 255, (23, 4, 4, 3), np.uint8)
     bounds = [0, 9, 10, 23]
     arrays = []
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         np.save(folder / f"{number}.npy", whole[start:end])
         arrays.append(np.load(folder / f"{number}.npy", mmap_mode="r"))
     array_of = np.searchsorted(bounds, order, side="right") - 1
