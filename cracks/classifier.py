@@ -89,7 +89,5 @@ class Classifier:
 
     def _measured(self, outputs: Outputs) -> Measured:
         raw = outputs["score"][:, 0].astype(np.float64)
-        novelty = None
-        if self._novelty:
-            novelty = self._novelty.distance(outputs["features"]) / self._novelty.limit
+        novelty = self._novelty.share(outputs["features"]) if self._novelty else None
         return Measured(raw, self.bundle.content.calibration.apply(raw), novelty)

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from cracks.digests import digest_of_file
 from cracks.feature_store import FeatureStore
 from cracks.features import compute_features
-from cracks.images import Pixels, decode_to_size
+from cracks.images import Pixels, decode_stored
 from cracks.model.architectures import build_backbone, build_frozen, build_resizing
 from cracks.model.halves import store_half
 from cracks.networks import open_network
 from cracks.outputs import replacing
-from cracks.params import Params
+from cracks.params import NAMED_WEIGHTS, Params
 from cracks.progress import progress
 from cracks.shards import count_rows, read_contents
 
@@ -73,6 +74,13 @@ def store_features(params: Params, shards: Sequence[Path], featurizer: Path, fol
     store.forget_all_but(shards)
 
 
+def digest_of_weights(weights: str) -> str | None:
+    """Return the SHA-256 of the file that `featurize.weights` names, or None if it names none."""
+    if weights in NAMED_WEIGHTS:
+        return None
+    return digest_of_file(Path(weights).expanduser())
+
+
 def _examples(shards: Sequence[Path], size: int) -> Pixels:
     """Return patches from all over the data, uint8 (n, size, size, 3)."""
     picked = [
@@ -83,4 +91,4 @@ def _examples(shards: Sequence[Path], size: int) -> Pixels:
         for shard in picked
         for content in read_contents(shard, list(range(min(count_rows(shard), EXAMPLES_OF_SHARD))))
     ]
-    return np.stack([decode_to_size(content, size) for content in contents])
+    return np.stack([decode_stored(content, size) for content in contents])

@@ -76,9 +76,14 @@ class Novelty:
         squared = np.concatenate([np.zeros(0), *parts])
         return np.asarray(np.round(np.sqrt(np.maximum(squared, 0)), DECIMALS), np.float64)
 
+    def share(self, features: Features) -> npt.NDArray[np.float64]:
+        """Return the distance as a share of the limit, (n,); raises as `distance` does."""
+        # Features that are all the same, as of a network that learned nothing, have a limit of 0.
+        return np.asarray(self.distance(features) / max(self.limit, 10.0**-DECIMALS))
+
     def flagged(self, features: Features) -> npt.NDArray[np.bool_]:
         """Return which patches lie beyond the limit, bool (n,); raises as `distance` does."""
-        return np.asarray(self.distance(features) > self.limit)
+        return np.asarray(self.share(features) > 1)
 
     def save(self, path: Path) -> None:
         """Write this to `path` (.npz), whole or not at all; equal contents give equal bytes."""

@@ -211,6 +211,11 @@ class Params(Section):
     @model_validator(mode="after")
     def _mode_fits_the_weights(self) -> Params:
         weights, architecture = self.featurize.weights, self.featurize.architecture
+        if architecture == "cnn" and (self.mode != "scratch" or weights != NO_WEIGHTS):
+            raise ValueError(
+                "featurize.architecture cnn is trained from scratch and takes no weights: write "
+                "featurize.weights=none and train.mode=auto"
+            )
         if self.mode == "scratch" and weights != NO_WEIGHTS:
             raise ValueError(
                 "train.mode scratch begins with random weights: write featurize.weights=none, or "
@@ -220,11 +225,6 @@ class Params(Section):
             raise ValueError(
                 f"train.mode {self.mode} builds on a trained backbone: write "
                 "featurize.weights=imagenet or a file of weights, or train.mode=scratch"
-            )
-        if architecture == "cnn" and self.mode != "scratch":
-            raise ValueError(
-                "featurize.architecture cnn is trained from scratch and takes no weights: write "
-                "featurize.weights=none and train.mode=auto"
             )
         return self
 

@@ -69,7 +69,8 @@ def require_parity(name: str, found: dict[str, Any], limits: ExportParams, preci
         BundleError: a limit is exceeded, with the number.
     """
     difference, flipped = found["largest_score_difference"], found["flipped_labels"]
-    if precision == "f32" and difference > limits.max_score_difference:
+    # Not `>`: a difference that is no number is no agreement.
+    if precision == "f32" and not difference <= limits.max_score_difference:
         raise BundleError(
             f"export: {name} gives other scores than Keras or the evaluation, by up to "
             f"{difference:.2g}; export.max_score_difference allows "

@@ -36,8 +36,7 @@ def _split(report: dict[str, Any]) -> str:
 def _featurize(report: dict[str, Any]) -> str:
     shape = "×".join(str(size) for size in report["feature_shape"])
     return (
-        f"{report['patches']:,} patches through {report['architecture']} for a "
-        f"{report['mode']}, {shape} each"
+        f"{report['patches']:,} patches, {shape} each ({report['architecture']}, {report['mode']})"
     )
 
 

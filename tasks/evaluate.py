@@ -145,7 +145,7 @@ def _draw_test(
     draw_evaluation(tables, cracked, scores >= threshold, figures)
     draw_mistakes(manifest, paths.images, test.part.ids, answered, shown, figures)
     draw_least_certain(manifest, paths.images, test.part.ids, answered, shown, figures)
-    distances = decided.novelty.distance(test.features) / decided.novelty.limit
+    distances = decided.novelty.share(test.features)
     draw_novelty(manifest, paths.images, test.part.ids, distances, figures)
     return tables
 

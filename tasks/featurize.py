@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from cracks.digests import digest_of_file
-from cracks.featurizing import store_features, store_featurizer
-from cracks.params import NAMED_WEIGHTS, Params
+from cracks.featurizing import digest_of_weights, store_features, store_featurizer
+from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report
 from cracks.shards import count_rows, shard_files
@@ -26,9 +23,7 @@ def featurize(params: Params, paths: Paths) -> Report:
         "architecture": section.architecture,
         "mode": params.mode,
         "weights": section.weights,
-        "weights_sha256": None
-        if section.weights in NAMED_WEIGHTS
-        else digest_of_file(Path(section.weights).expanduser()),
+        "weights_sha256": digest_of_weights(section.weights),
         "precision": section.precision,
         "patches": count_rows(paths.images),
         "feature_shape": list(stored.feature_shape),

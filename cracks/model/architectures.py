@@ -83,19 +83,10 @@ def build_head(channels: int, dropout: float) -> keras.Model:
     return keras.Model(features, score, name="head")
 
 
-def build_whole(backbone: keras.Model, head: keras.Model, *, tuned: bool) -> keras.Model:
-    """Return backbone and head in a row, from pixels that `build_resizing` gave to scores.
-
-    Args:
-        backbone: its batch normalisation learns with it, unless `tuned`.
-        head: takes the backbone's features.
-        tuned: whether the backbone begins with weights. Its batch normalisation then keeps the
-            statistics it has: those of a few small batches would spoil them (Keras guide
-            "Transfer learning & fine-tuning").
-    """
+def build_whole(backbone: keras.Model, head: keras.Model) -> keras.Model:
+    """Return backbone and head in a row, from pixels that `build_resizing` gave to scores."""
     pixels = keras.Input(backbone.input_shape[1:], name="pixels")
-    features = backbone(pixels, training=False) if tuned else backbone(pixels)
-    return keras.Model(pixels, head(features), name="trainable")
+    return keras.Model(pixels, head(backbone(pixels)), name="trainable")
 
 
 def with_features(trainable: keras.Model) -> keras.Model:
@@ -116,7 +107,10 @@ def build_classifier(featurizer: keras.Model, trainable: keras.Model) -> keras.M
 
 
 def unfreeze(backbone: keras.Model, architecture: str, from_layer: str) -> int:
-    """Let `backbone` learn from a layer on, and return how many of its layers do.
+    """Let `backbone` learn from a layer on, and return how many layers that are.
+
+    Batch normalisation keeps the statistics it has, and its scale: those of a few small batches
+    would spoil what was learned (Keras guide "Transfer learning & fine-tuning").
 
     Args:
         backbone: of that architecture.
@@ -136,8 +130,10 @@ def unfreeze(backbone: keras.Model, architecture: str, from_layer: str) -> int:
         )
     first = names.index(name)
     backbone.trainable = True
-    for layer in network.layers[:first]:
-        layer.trainable = False
+    for number, layer in enumerate(network.layers):
+        # Its statistics stay only if it is frozen: Keras overrides `training` of an inner model.
+        if number < first or isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
     return len(names) - first
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cracks.digests import digest_of_file, digest_of_value
 from cracks.feature_store import INDEX
 from cracks.features import FeatureRows
+from cracks.featurizing import digest_of_weights
 from cracks.model.architectures import build_backbone, build_head, build_whole, unfreeze
 from cracks.model.checkpoints import Checkpoint
 from cracks.model.devices import Devices, building_for
@@ -56,7 +57,7 @@ class Learner:
     def _scratch(self) -> tuple[keras.Model, list[dict[str, float]]]:
         def build() -> keras.Model:
             backbone = build_backbone(self.params.featurize)
-            return build_whole(backbone, self._head(backbone.output_shape[-1]), tuned=False)
+            return build_whole(backbone, self._head(backbone.output_shape[-1]))
 
         return self._fit(build, self.train, self.validation, self._plan(augmented=True))
 
@@ -70,7 +71,7 @@ class Learner:
         def build() -> keras.Model:
             backbone = build_backbone(self.params.featurize)
             unfreeze(backbone, self.params.featurize.architecture, section.from_layer)
-            return build_whole(backbone, self._head(backbone.output_shape[-1]), tuned=True)
+            return build_whole(backbone, self._head(backbone.output_shape[-1]))
 
         build()  # refuses before anything is learned
         head, before = self._frozen_head()
@@ -141,7 +142,9 @@ def learning_key(params: Params, splits: Path, features: Path) -> str:
         features: folder of their features.
     """
     sections = [params.train.model_dump(), params.featurize.model_dump(), params.mode]
-    return digest_of_value([sections, digest_of_file(splits), digest_of_file(features / INDEX)])
+    # Features that are pixels know nothing of the weights that fine-tuning begins with.
+    read = [digest_of_file(splits), digest_of_file(features / INDEX)]
+    return digest_of_value([sections, digest_of_weights(params.featurize.weights), *read])
 
 
 def _features_of(pixels: FeatureRows, folder: Path) -> FeatureRows:

@@ -66,6 +66,8 @@ class Photographs:
     def thinned(self, step: int) -> Path:
         """Return a folder of every `step`-th photograph of each label."""
         place = self._scratch.place / f"every-{step}"
+        if place.is_dir():
+            return place
         files = sorted(file for file in self.loose().rglob("*") if file.is_file())
         for file in files[::step]:
             target = place / file.relative_to(self.loose())

@@ -92,7 +92,7 @@ def small_classifier() -> keras.Model:
     params = featurize_params("cnn", image_size=32)
     featurizer, backbone = featurizer_of(params), build_backbone(params)
     head = build_head(backbone.output_shape[-1], 0.2)
-    return build_classifier(featurizer, build_whole(backbone, head, tuned=False))
+    return build_classifier(featurizer, build_whole(backbone, head))
 
 
 # --- storage --------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def telling_halves(architecture: str, mode: str, pixels: Pixels) -> Halves:
     head.set_weights([kernel, np.array([-2 * logits.mean() / logits.std()])])
     if mode == "probe":
         return Halves(build_frozen(backbone, PATCH_SIZE, 64), head)
-    return Halves(resizing, build_whole(backbone, head, tuned=mode == "finetune"))
+    return Halves(resizing, build_whole(backbone, head))
 
 
 def alive(backbone: keras.Model, given: np.ndarray[Any, Any]) -> None:
@@ -350,7 +350,7 @@ def whole_network(architecture: str, *, tuned: bool) -> keras.Model:
     backbone = build_backbone(featurize_params(architecture, image_size=32))
     if tuned:
         unfreeze(backbone, architecture, "auto")
-    return build_whole(backbone, build_head(backbone.output_shape[-1], 0.0), tuned=tuned)
+    return build_whole(backbone, build_head(backbone.output_shape[-1], 0.0))
 
 
 @pytest.mark.parametrize("architecture", ["mobilenetv2", "mobilenetv3small"])
@@ -388,7 +388,7 @@ def test_tuning_begins_at_the_named_layer_and_everything_before_it_stays(
     first = [layer.name for layer in layers].index(ARCHITECTURES[architecture].from_layer)
     assert count == len(layers) - first
     assert 0.2 < first / len(layers) < 0.9
-    whole = build_whole(backbone, build_head(backbone.output_shape[-1], 0.0), tuned=True)
+    whole = build_whole(backbone, build_head(backbone.output_shape[-1], 0.0))
     learning = {id(weight) for weight in whole.trainable_weights}
     assert not [w.path for layer in layers[:first] for w in layer.weights if id(w) in learning]
     convolutions = [la for la in layers[first:] if isinstance(la, keras.layers.Conv2D)]

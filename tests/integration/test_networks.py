@@ -150,7 +150,7 @@ def whole_network(pixels: Pixels) -> keras.Model:
     logits = features @ direction
     head = build_head(features.shape[1], 0.0)
     head.set_weights([direction / logits.std(), np.array([-logits.mean() / logits.std()])])
-    return build_whole(backbone, head, tuned=False)
+    return build_whole(backbone, head)
 
 
 def rounded_operations(network: Path) -> int:

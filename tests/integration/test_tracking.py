@@ -133,7 +133,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecord:
     )
     place = tmp_path_factory.mktemp("training")
     backbone = build_backbone(params)
-    trainable = build_whole(backbone, build_head(backbone.output_shape[-1], 0.2), tuned=False)
+    trainable = build_whole(backbone, build_head(backbone.output_shape[-1], 0.2))
     save_model(build_classifier(build_resizing(SIZE, SIZE), trainable), place / "classifier.keras")
     bundle = make_bundle(place / "bundle", size=SIZE)
     (place / "params.yaml").write_text("train:\n  epochs: 2\n")

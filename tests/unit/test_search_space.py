@@ -134,7 +134,8 @@ def test_a_combination_changes_its_keys_and_nothing_else() -> None:
 
 def test_a_combination_that_params_would_refuse_says_why() -> None:
     with pytest.raises(ParamsError, match=r"^train.mode scratch begins with random weights"):
-        assigned(PARAMS, {"featurize.weights": "imagenet", "train.mode": "scratch"})
+        backbone = {"featurize.architecture": "mobilenetv2", "featurize.weights": "imagenet"}
+        assigned(PARAMS, {**backbone, "train.mode": "scratch"})
     with pytest.raises(ParamsError, match=r"train.epochs: .*, not 0; train.dropout: .*, not 2"):
         assigned(PARAMS, {"train.epochs": 0, "train.dropout": 2})
 

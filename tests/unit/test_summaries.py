@@ -60,7 +60,7 @@ REPORTS: dict[str, tuple[dict[str, Any], str]] = {
             "mode": "scratch",
             "feature_shape": [112, 112, 3],
         },
-        "1,000 patches through cnn for a scratch, 112×112×3 each",
+        "1,000 patches, 112×112×3 each (cnn, scratch)",
     ),
     "train": (
         {"epochs": 14, "best_epoch": 9, "best": {"val_loss": 0.12345}},
