@@ -14,19 +14,26 @@ Result = TypeVar("Result")
 THREADS, WAITING = 2, 8
 
 
-def computed_ahead(function: Callable[[Given], Result], items: Iterable[Given]) -> Iterator[Result]:
+def computed_ahead(
+    function: Callable[[Given], Result], items: Iterable[Given], waiting: int = WAITING
+) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order, while the next ones are being computed.
 
     Unlike `Executor.map` it takes items only as they are needed, so that memory stays small.
+
+    Args:
+        function: runs in another thread.
+        items: are taken in order.
+        waiting: results that exist at most, the one that is asked for among them.
     """
-    waiting: deque[Future[Result]] = deque()
+    results: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) == WAITING:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                results.append(pool.submit(function, item))
+                if len(results) == waiting:
+                    yield results.popleft().result()
+            while results:
+                yield results.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

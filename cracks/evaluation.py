@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cracks.ahead import computed_ahead
+from cracks.behaviour import batched
 from cracks.calibration import Calibration, calibration_report, fit_calibration
 from cracks.features import SplitFeatures, decoded_batches
-from cracks.images import Pixels, decode_stored
+from cracks.images import Pixels, decode_stored, resampled
 from cracks.intervals import measure_with_intervals, rate_with_interval
 from cracks.manifest import numbers_of
 from cracks.metrics import Scores, choose_threshold, measure
@@ -22,6 +23,7 @@ from cracks.novelty import Novelty, fit_novelty
 from cracks.params import EvaluateParams
 from cracks.runtime import Outputs, Runs, joined
 from cracks.slices import crack_proxies, slice_rows
+from cracks.surfaces import MATERIALS, draw_surface
 
 #: Vectors, and patches, that a network gets at once: small batches of these use every core best.
 VECTORS, PATCHES = 256, 4
@@ -133,6 +135,31 @@ def measured(
             test.part.cracked, scores, decided.threshold, groups, resamples, SEED
         ),
     }
+
+
+def flagged_surfaces(
+    featurizer: Runs, trainable: Runs, novelty: Novelty, size: int, each: int
+) -> dict[str, float]:
+    """Return the share of drawn pictures of each other material that is flagged as novel.
+
+    Args:
+        featurizer: the half that is computed once.
+        trainable: the half that is trained.
+        novelty: made from the training data.
+        size: pixels of the patches' width and height.
+        each: how many pictures of a material are drawn.
+    """
+    wanted = [(material, number) for material in MATERIALS for number in range(each)]
+
+    def drawn(one: tuple[str, int]) -> Pixels:
+        material, number = one
+        rng = np.random.default_rng([SEED, MATERIALS.index(material), number])
+        return resampled(draw_surface(material, rng), size)
+
+    patches = computed_ahead(drawn, wanted)
+    outputs = _both(featurizer, trainable, batched(patches, PATCHES))
+    flagged = novelty.flagged(outputs["features"]).reshape(len(MATERIALS), each)
+    return dict(zip(MATERIALS, flagged.mean(axis=1).tolist(), strict=True))
 
 
 def sliced(

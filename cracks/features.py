@@ -129,7 +129,7 @@ def decoded_batches(
 def compute_features(
     network: Runs, shards: Sequence[Path], size: int, batch_size: int, advance: Advance
 ) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
-    """Yield each shard with the features of its patches, in order; one shard is held at a time.
+    """Yield each shard with the features of its patches, in order; two shards are held at a time.
 
     Decoding, the network, and whatever is done with a shard's features overlap.
 
@@ -149,8 +149,8 @@ def compute_features(
     """
 
     def batches() -> Iterator[Pixels]:
-        for shard in shards:
-            yield from decoded_batches(read_contents(shard), size, batch_size, decode=decode_stored)
+        for contents in computed_ahead(read_contents, shards, waiting=2):
+            yield from decoded_batches(contents, size, batch_size, decode=decode_stored)
 
     stream = network.stream(batches())
     for shard in shards:

@@ -75,7 +75,7 @@ def decode_to_size(content: bytes, size: int) -> Pixels:
     Raises:
         UnreadableImage: it does not decode.
     """
-    return _resampled(decode(content)[0], size)
+    return resampled(decode(content)[0], size)
 
 
 def decode_stored(content: bytes, size: int = 0) -> Pixels:
@@ -94,7 +94,7 @@ def decode_stored(content: bytes, size: int = 0) -> Pixels:
     pixels = _by_opencv(content) if _is_plain_jpeg(content) else None
     if pixels is None:
         pixels, _ = decode(content)
-    return _resampled(pixels, size) if size else pixels
+    return resampled(pixels, size) if size else pixels
 
 
 def _is_plain_jpeg(content: bytes) -> bool:
@@ -115,7 +115,8 @@ def _by_opencv(content: bytes) -> Pixels | None:
     return pixels
 
 
-def _resampled(pixels: Pixels, size: int) -> Pixels:
+def resampled(pixels: Pixels, size: int) -> Pixels:
+    """Return uint8 RGB pixels as (size, size, 3)."""
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))

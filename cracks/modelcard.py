@@ -24,10 +24,12 @@ def reliability(evaluation: Report) -> str:
     """Return calibration and novelty in words, as Markdown."""
     calibration, flagged = evaluation["calibration"], evaluation["novelty"]["flagged_on_test"]
     before, after = (calibration[when]["ece"] for when in ("before", "after"))
+    surfaces = evaluation["drawn_surfaces_flagged"]
+    others = ", ".join(f"{name} {share:.0%}" for name, share in surfaces.items())
     return (
         f"Calibration ({calibration['method']}): expected calibration error {before:.4f} before, "
         f"{after:.4f} after. Of test patches {flagged['rate']:.2%} are flagged as unlike the "
-        "training data."
+        f"training data; of drawn pictures of other materials: {others}."
     )
 
 

@@ -149,6 +149,7 @@ class NoveltyParams(Section):
     """How unlike the training data a photograph must be to be flagged."""
 
     max_flagged: Annotated[float, Field(gt=0, lt=0.5)]
+    drawn_surfaces: Count
 
 
 class EvaluateParams(Section):

@@ -18,6 +18,7 @@ from cracks.evaluation import (
     HeldOut,
     answer_with,
     decide,
+    flagged_surfaces,
     held_out,
     measured,
     rates_by_kind,
@@ -106,8 +107,11 @@ def evaluate(params: Params, paths: Paths) -> Report:
     write_csv(behaviour, paths.behaviour)
     text = classification_table(test.part.cracked, scores["test"], decided.threshold)
     write_text(paths.classification_report, text)
+    size, each = params.ingest.patch_size, section.novelty.drawn_surfaces
+    surfaces = flagged_surfaces(featurizer, trainable, decided.novelty, size, each)
     return {
         **measured(decided, validation, test, section.resamples),
+        "drawn_surfaces_flagged": surfaces,
         "behaviour": rates_by_kind(behaviour),
         "label_errors": label_errors,
     }

@@ -18,6 +18,7 @@ from cracks.evaluation import (
     HeldOut,
     answer_with,
     decide,
+    flagged_surfaces,
     held_out,
     measured,
     rates_by_kind,
@@ -26,8 +27,10 @@ from cracks.evaluation import (
 from cracks.features import FeatureRows, SplitFeatures
 from cracks.images import decode_to_size
 from cracks.metrics import Scores
+from cracks.novelty import fit_novelty
 from cracks.params import EvaluateParams
 from cracks.runtime import Batch, Outputs
+from cracks.surfaces import MATERIALS
 from tests.unit.builders import params_with, picture
 
 SIZE = 16
@@ -193,3 +196,18 @@ def test_rates_of_behaviour_have_names_that_a_metric_may_have() -> None:
     names = [name for tests in rates.values() for name in tests] + list(rates)
     assert all(re.fullmatch(r"[a-z0-9._]+", name) for name in names), names
     assert [list(tests.values()) for tests in rates.values()] == [[0.9, 0.8, 0.7], [1.0]]
+
+
+def test_of_each_other_material_the_share_that_is_flagged_is_told() -> None:
+    # What is known is grey concrete, by its mean colour alone.
+    rng = np.random.default_rng(4)
+    grey = (rng.normal(140, 12, (600, 1)) + rng.normal(0, 3, (600, 3))).astype(np.float32)
+    colours = Answering(lambda batch: {"features": batch.mean(axis=(1, 2))})
+    passing_on = Answering(lambda rows: {"score": rows[:, :1], "features": rows})
+    known = fit_novelty(grey[:400], grey[400:], max_flagged=0.05)
+    shares = flagged_surfaces(colours, passing_on, known, SIZE, each=5)
+    assert list(shares) == list(MATERIALS)
+    assert shares["foliage"] == 1
+    assert all(share * 5 == round(share * 5) for share in shares.values())
+    nothing_is_new = replace(known, limit=1e9)
+    assert not any(flagged_surfaces(colours, passing_on, nothing_is_new, SIZE, each=2).values())

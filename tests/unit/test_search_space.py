@@ -133,8 +133,8 @@ def test_a_combination_changes_its_keys_and_nothing_else() -> None:
 
 
 def test_a_combination_that_params_would_refuse_says_why() -> None:
+    backbone = {"featurize.architecture": "mobilenetv2", "featurize.weights": "imagenet"}
     with pytest.raises(ParamsError, match=r"^train.mode scratch begins with random weights"):
-        backbone = {"featurize.architecture": "mobilenetv2", "featurize.weights": "imagenet"}
         assigned(PARAMS, {**backbone, "train.mode": "scratch"})
     with pytest.raises(ParamsError, match=r"train.epochs: .*, not 0; train.dropout: .*, not 2"):
         assigned(PARAMS, {"train.epochs": 0, "train.dropout": 2})

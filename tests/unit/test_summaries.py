@@ -22,6 +22,7 @@ EVALUATION: dict[str, Any] = {
     },
     "calibration": {"method": "isotonic", "before": {"ece": 0.1234}, "after": {"ece": 0.0123}},
     "novelty": {"limit": 1.5, "flagged_on_test": {"rate": 0.0125}},
+    "drawn_surfaces_flagged": {"brick": 1.0, "asphalt": 0.9},
     "label_errors": {"examined": 600, "how": "held out", "found": 0},
 }
 
@@ -119,7 +120,7 @@ def test_the_table_of_metrics_has_a_row_a_metric() -> None:
 def test_what_may_be_believed_is_said_in_words() -> None:
     assert reliability(EVALUATION) == (
         "Calibration (isotonic): expected calibration error 0.1234 before, 0.0123 after. "
-        "Of test patches 1.25% are flagged as unlike the training data."
+        "Of test patches 1.25% are flagged as unlike the training data; of drawn pictures of other materials: brick 100%, asphalt 90%."
     )
 
 
