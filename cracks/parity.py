@@ -5,30 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cracks.calibration import Calibration
 from cracks.errors import BundleError
 from cracks.metrics import Scores
 from cracks.params import ExportParams
-
-
-def compared_patches(scores: Scores, threshold: float, count: int) -> npt.NDArray[np.intp]:
-    """Return the positions of `count` patches, ascending: half of them the least certain ones.
-
-    Where scores are nearest to the threshold a small difference flips a label; the other half is
-    spread evenly over all scores.
-
-    Args:
-        scores: float (n,).
-        threshold: of these.
-        count: at most so many.
-    """
-    nearest = np.argsort(np.abs(scores - threshold), kind="stable")
-    doubtful, others = nearest[: count // 2], nearest[count // 2 :]
-    spread = np.linspace(0, len(others) - 1, min(count - len(doubtful), len(others)))
-    evenly = others[np.unique(spread.astype(np.intp))] if len(others) else others
-    return np.sort(np.concatenate([doubtful, evenly]))
 
 
 def parity(

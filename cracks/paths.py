@@ -132,6 +132,11 @@ class Paths:
         return self.root / "models/classifier.keras"
 
     @property
+    def keras_scores(self) -> Path:
+        """What Keras answers for some patches of test, to compare other runtimes with."""
+        return self.root / "models/keras_scores.parquet"
+
+    @property
     def history(self) -> Path:
         """Losses and accuracies per epoch."""
         return self.root / "models/history.csv"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,17 @@ from cracks.images import Pixels, decode_stored
 from cracks.labels import LABELS
 from cracks.latency import time_single
 from cracks.metrics import Scores
-from cracks.model.architectures import build_classifier
-from cracks.model.conversion import write_litert, write_onnx
-from cracks.model.storage import load_model
-from cracks.model.training import score
 from cracks.networks import KERAS, runtime_is_installed
 from cracks.networks import NETWORK as HALF
 from cracks.other_runtimes import RUNTIMES, run_apart
 from cracks.outputs import replacing
 from cracks.params import Params
-from cracks.parity import compared_patches, parity, require_parity
+from cracks.parity import parity, require_parity
 from cracks.paths import Paths
 from cracks.reports import Report, flatten, read_report
 from cracks.runtime import connected
-from cracks.scored import scored_patches
-
-WRITERS = {"onnx": write_onnx, "litert": write_litert}
+from cracks.shards import contents_of, rows_of
+from cracks.tables import read_table
 
 #: Images in a batch of the other runtimes, and repetitions that a latency is the median of.
 BATCH_SIZE, REPETITIONS = 4, 10
@@ -47,31 +43,29 @@ def export(params: Params, paths: Paths) -> Report:
     """
     if not runtime_is_installed():
         raise BundleError("export: a bundle holds an OpenVINO network. `pip install openvino`.")
-    evaluation, test = read_report(paths.report("evaluate")), scored_patches(paths, "test")
-    picked = compared_patches(test.scores, evaluation["threshold"], params.export.compared_patches)
-    contents = [test.contents[i] for i in picked]
-    pixels = np.stack([decode_stored(one, params.ingest.patch_size) for one in contents])
+    evaluation, answered = read_report(paths.report("evaluate")), read_table(paths.keras_scores)
+    ids = answered["id"].to_pylist()
+    contents = contents_of(rows_of(ids, read_table(paths.manifest)), paths.images)
     others = [name for name in params.export.formats if name != "openvino"]
     with replacing(paths.bundle) as folder:
         folder.mkdir()
         connected(paths.featurizer / HALF, paths.trainable / HALF, folder / NETWORK)
         shutil.copyfile(paths.novelty, folder / NOVELTY)
         if others:
-            halves = (load_model(half / KERAS) for half in (paths.featurizer, paths.trainable))
-            answering = build_classifier(*halves)
-            for name in others:
-                WRITERS[name](answering, folder / OTHER_NETWORKS[name])
+            _write_other_networks(others, paths, folder)
         bundle = seal_bundle(folder, _content(params, paths, evaluation))
-        classifier, model = Classifier(bundle), load_model(paths.classifier)
-        raw = {"openvino": classifier.measure(contents).raw, "keras": score(model, pixels)}
-        raw |= {name: _elsewhere(name, bundle, pixels) for name in others}
-        found = _parity(raw, test.raw[picked], bundle, params)
-    image = contents[:1]
-    latency = {
-        "openvino": time_single(lambda: classifier.measure(image), REPETITIONS),
-        "keras": time_single(lambda: score(model, pixels[:1]), REPETITIONS),
-    }
-    latency |= {name: _latency(name, paths, pixels) for name in others}
+        classifier = Classifier(bundle)
+        raw = {
+            "keras": answered["raw_score"].to_numpy(),
+            "evaluation": _evaluated(ids, paths),
+            "openvino": classifier.measure(contents).raw,
+        }
+        if others:
+            pixels = np.stack([decode_stored(one, params.ingest.patch_size) for one in contents])
+            raw |= {name: _elsewhere(name, bundle, pixels) for name in others}
+        found = _parity(raw, bundle, params)
+    latency = {"openvino": time_single(lambda: classifier.measure(contents[:1]), REPETITIONS)}
+    latency |= {name: _latency(name, paths, pixels[:1]) for name in others}
     return {
         "bundle_digest": bundle.digest,
         "precision": bundle.content.precision,
@@ -79,6 +73,25 @@ def export(params: Params, paths: Paths) -> Report:
         "parity": found,
         "single_image": latency,
     }
+
+
+def _write_other_networks(names: Sequence[str], paths: Paths, folder: Path) -> None:
+    # TensorFlow is loaded only where another format is asked for.
+    from cracks.model.architectures import build_classifier
+    from cracks.model.conversion import write_litert, write_onnx
+    from cracks.model.storage import load_model
+
+    halves = (load_model(half / KERAS) for half in (paths.featurizer, paths.trainable))
+    answering, writers = build_classifier(*halves), {"onnx": write_onnx, "litert": write_litert}
+    for name in names:
+        writers[name](answering, folder / OTHER_NETWORKS[name])
+
+
+def _evaluated(ids: Sequence[str], paths: Paths) -> Scores:
+    """Return what evaluate had from the network for some patches, (n,)."""
+    table = read_table(paths.scores)
+    raw = dict(zip(table["id"].to_pylist(), table["raw_score"].to_pylist(), strict=True))
+    return np.array([raw[id_] for id_ in ids])
 
 
 def _content(params: Params, paths: Paths, evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,13 +118,11 @@ def _lineage(paths: Paths) -> dict[str, str]:
     }
 
 
-def _parity(
-    raw: Mapping[str, Scores], evaluated: Scores, bundle: Bundle, params: Params
-) -> dict[str, Any]:
+def _parity(raw: Mapping[str, Scores], bundle: Bundle, params: Params) -> dict[str, Any]:
     """Return how far each runtime is from Keras, and the bundle from the evaluation, or refuse."""
     content, limits = bundle.content, params.export
     pairs = {name: (scores, raw["keras"]) for name, scores in raw.items() if name != "keras"}
-    pairs["evaluation"] = (evaluated, raw["openvino"])
+    pairs["evaluation"] = (raw["evaluation"], raw["openvino"])
     # Only the bundle's own network is quantised; what was evaluated is that very network.
     precision = dict.fromkeys(pairs, "f32") | {"openvino": content.precision}
     found = {}
@@ -126,7 +137,7 @@ def _elsewhere(name: str, bundle: Bundle, pixels: Pixels) -> Scores:
     return outputs["score"][:, 0].astype(np.float64)
 
 
-def _latency(name: str, paths: Paths, pixels: Pixels) -> dict[str, float]:
+def _latency(name: str, paths: Paths, image: Pixels) -> dict[str, float]:
     file = paths.bundle / OTHER_NETWORKS[name]
     network = RUNTIMES[file.suffix][1](file)
-    return time_single(lambda: network.run_all([pixels[:1]]), REPETITIONS)
+    return time_single(lambda: network.run_all([image]), REPETITIONS)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cracks.features import split_features
 from cracks.figures.training import draw_augmentation, draw_layers, draw_learning_curves
+from cracks.images import decode_stored
 from cracks.model.architectures import build_classifier, with_features
 from cracks.model.augmentation import augmented
 from cracks.model.devices import choose_devices
@@ -13,13 +18,14 @@ from cracks.model.halves import store_half
 from cracks.model.modes import Learner, learning_key
 from cracks.model.reproducibility import make_reproducible
 from cracks.model.storage import layers_of, load_model, save_model, summary_of
-from cracks.model.training import Examples, write_tensorboard
+from cracks.model.training import Examples, score, write_tensorboard
 from cracks.networks import KERAS
 from cracks.outputs import remove, replacing, write_text
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.reports import Report
-from cracks.tables import read_table, write_csv
+from cracks.shards import contents_of, rows_of
+from cracks.tables import read_table, write_csv, write_table
 
 #: Rows of features that show the runtime's quantisation how large numbers become.
 EXAMPLES = 300
@@ -55,6 +61,7 @@ def train(params: Params, paths: Paths) -> Report:
         agreement = store_half(with_features(trainable), folder, params.featurize.precision, shown)
     classifier = build_classifier(featurizer, trainable)
     save_model(classifier, paths.classifier)
+    _ask_keras(classifier, params, paths, manifest, splits)
     write_csv(history, paths.history)
     write_text(paths.summary, summary_of(classifier))
     with replacing(paths.training_logs) as logs:
@@ -62,8 +69,8 @@ def train(params: Params, paths: Paths) -> Report:
     with replacing(paths.figures("train")) as figures:
         draw_learning_curves(history, figures)
         draw_layers(layers_of(featurizer), layers_of(trainable), figures)
-        applied = params.mode != "probe"
-        draw_augmentation(manifest, paths.images, params, augmented, figures, applied=applied)
+        if params.mode != "probe":
+            draw_augmentation(manifest, paths.images, params, augmented, figures)
     remove(paths.checkpoints)
     best = min(history, key=lambda row: row["val_loss"])
     return {
@@ -78,6 +85,21 @@ def train(params: Params, paths: Paths) -> Report:
         "best": {name: value for name, value in best.items() if name != "epoch"},
         "agreement_with_keras": agreement,
     }
+
+
+def _ask_keras(
+    classifier: Any, params: Params, paths: Paths, manifest: pa.Table, splits: pa.Table
+) -> None:
+    """Write what Keras answers for some patches of test, which export compares the bundle with.
+
+    Here, where TensorFlow is loaded: they decide nothing.
+    """
+    ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()
+    picked = [ids[i] for i in _evenly(len(ids), params.export.compared_patches)]
+    contents = contents_of(rows_of(picked, manifest), paths.images)
+    pixels = np.stack([decode_stored(one, params.ingest.patch_size) for one in contents])
+    answers = {"id": picked, "raw_score": score(classifier, pixels)}
+    write_table(pa.table(answers), paths.keras_scores)
 
 
 def _evenly(count: int, at_most: int) -> list[int]:

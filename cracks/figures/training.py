@@ -22,16 +22,9 @@ def draw_augmentation(
     params: Params,
     augment: Callable[[Pixels, AugmentParams, npt.NDArray[np.int32]], Any],
     path: Path,
-    *,
-    applied: bool,
 ) -> None:
-    """Draw three patches, each as it is and five times varied, as `augmentation.png`.
-
-    The title says so if the training does not vary its patches (`applied` is false).
-    """
-    unused = " (declared, but frozen features are computed once)"
-    title = "Augmentation" + ("" if applied else unused)
-    figure, axes = new_grid(3, 6, title)
+    """Draw three patches, each as it is and five times varied, as `augmentation.png`."""
+    figure, axes = new_grid(3, 6, "Augmentation")
     picked = np.linspace(0, len(manifest) - 1, 3).astype(int)
     size = params.featurize.image_size
     contents = contents_of(manifest.take(pa.array(picked)), images)

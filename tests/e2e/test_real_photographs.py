@@ -81,6 +81,7 @@ def test_the_run_in_mlflow_says_what_was_trained_on_what(trained: Workspace) -> 
     assert {"dvc.lock", "bundle", "figures", "model_input_example.json"} <= files
     figures = {file.path for file in client.list_artifacts(version.run_id, "figures/evaluate")}
     names = {"confusion", "roc", "precision_recall", "calibration", "mistakes", "label_errors"}
+    names |= {"least_certain", "novelty", "slices", "behaviour", "perturbations", "occlusion"}
     assert {f"figures/evaluate/{name}.png" for name in names} == figures
 
 

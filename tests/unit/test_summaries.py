@@ -120,7 +120,8 @@ def test_the_table_of_metrics_has_a_row_a_metric() -> None:
 def test_what_may_be_believed_is_said_in_words() -> None:
     assert reliability(EVALUATION) == (
         "Calibration (isotonic): expected calibration error 0.1234 before, 0.0123 after. "
-        "Of test patches 1.25% are flagged as unlike the training data; of drawn pictures of other materials: brick 100%, asphalt 90%."
+        "Of test patches 1.25% are flagged as unlike the training data; "
+        "of drawn pictures of other materials: brick 100%, asphalt 90%."
     )
 
 
