@@ -63,6 +63,12 @@ def test_the_figures_that_people_look_at_are_drawn(
         "calibration",
         "mistakes",
         "label_errors",
+        "least_certain",
+        "novelty",
+        "slices",
+        "behaviour",
+        "perturbations",
+        "occlusion",
     }
 
 
