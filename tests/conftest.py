@@ -12,7 +12,18 @@ from processes import TOOLS, RunningProcess, StartProcess, free_port
 from s3 import S3Server, rclone
 from servers import PrefectServer, is_healthy
 
+from cracks.environment import settle_environment
+
 _running: list[RunningProcess] = []
+
+
+def pytest_configure() -> None:
+    """Settle the tools as every entry point does, before the first test file imports one.
+
+    TensorFlow reads once which kernels it is to use; two processes with others end with other
+    weights.
+    """
+    settle_environment()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from processes import StartProcess
 
-from cracks.environment import settle_environment
 from cracks.errors import BundleError
 from cracks.images import Pixels, decode
 from cracks.other_runtimes import RUNTIMES, LiteRTNetwork, Outputs, run_apart
@@ -70,11 +69,6 @@ def small_model() -> keras.Model:
     steep, middle = keras.initializers.RandomNormal(stddev=12, seed=2), 2.5
     score = layers.Dense(1, "sigmoid", True, steep, keras.initializers.Constant(middle))(kept)
     return keras.Model(pixels, [score, features])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled() -> None:
-    settle_environment()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from cracks.drift import WATCHED
-from cracks.environment import settle_environment
 from cracks.errors import ValidationFailed
 from cracks.expectations import (
     CRITICAL,
@@ -133,11 +132,6 @@ def sound_data() -> Data:
 def refused(count: int, reason: str) -> pd.DataFrame:
     rows = [("photos.zip", f"Positive/bad-{n}.jpg", CRACK, reason) for n in range(count)]
     return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled() -> None:
-    settle_environment()
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from processes import CHECKOUT, wait_until
 
-from cracks.environment import settle_environment
 from cracks.errors import BundleError, ParamsError, WeightsError, WorkspaceError
 from cracks.images import Pixels, decode
 from cracks.params import AugmentParams, FeaturizeParams
@@ -64,11 +63,6 @@ def featurizer_of(params: FeaturizeParams) -> keras.Model:
     if params.architecture == "cnn":
         return build_resizing(PATCH_SIZE, params.image_size)
     return build_frozen(build_backbone(params), PATCH_SIZE, params.image_size)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled() -> None:
-    settle_environment()
 
 
 @pytest.fixture(scope="module")

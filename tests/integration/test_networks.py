@@ -16,7 +16,6 @@ from cracks.bundle import CONTENT, NOVELTY, Bundle, open_bundle, seal_bundle
 from cracks.calibration import Calibration
 from cracks.classifier import Classifier
 from cracks.digests import digest_of_file
-from cracks.environment import settle_environment
 from cracks.errors import BundleError
 from cracks.images import Pixels, decode_to_size
 from cracks.labels import CRACK, LABELS, NO_CRACK
@@ -33,11 +32,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 SIZE = 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled() -> None:
-    settle_environment()
 
 
 # --- without OpenVINO -----------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from processes import CHECKOUT
 
-from cracks.environment import settle_environment
 from cracks.features import decoded_batches
 from cracks.images import Pixels
 from cracks.novelty import Features, Novelty, fit_novelty
@@ -40,7 +39,6 @@ EACH = 20  # drawn pictures of a material
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    settle_environment()
     from cracks.model.architectures import build_backbone, build_frozen
     from cracks.model.storage import convert_model
 

@@ -22,7 +22,6 @@ from processes import (
     free_port,
 )
 
-from cracks.environment import settle_environment
 from cracks.errors import WorkspaceError
 from cracks.params import load_params, set_params
 from cracks.paths import Paths
@@ -209,7 +208,6 @@ def test_ctrl_c_ends_a_longer_sweep_and_keeps_its_finished_trials(
 
 
 def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path) -> None:
-    settle_environment()
     from cracks.trials import Trainer
     from tasks.train import train
 

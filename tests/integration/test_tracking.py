@@ -20,7 +20,6 @@ from processes import TOOLS, StartProcess, free_port
 from servers import is_healthy
 
 from cracks.bundle import open_bundle
-from cracks.environment import settle_environment
 from cracks.errors import CracksError, TrackingError, TrackingUnavailable
 from cracks.params import FeaturizeParams
 from cracks.paths import Paths
@@ -75,7 +74,6 @@ def tracking_address(address: str | None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # Noted as absent or not before anything changes it, so that the end restores it.
         patch.setenv("MLFLOW_TRACKING_URI", address or "")
-        settle_environment()
         if address is None:
             os.environ.pop("MLFLOW_TRACKING_URI")
         yield
@@ -126,7 +124,6 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> TrainingRecord:
     from cracks.model.reproducibility import make_reproducible
     from cracks.model.storage import save_model
 
-    settle_environment()
     make_reproducible(1)
     params = FeaturizeParams(
         architecture="cnn", weights="none", image_size=SIZE, precision="f32", batch_size=4

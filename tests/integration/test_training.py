@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pytest
 from processes import CHECKOUT, StartProcess
 
-from cracks.environment import settle_environment
 from cracks.errors import ParamsError
 from cracks.features import FeatureRows
 from cracks.images import decode_to_size
@@ -35,11 +34,6 @@ KINDS: tuple[Kind, ...] = ("head", "cnn")
 
 History = list[dict[str, float]]
 Weights = list[npt.NDArray[np.float32]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _settled() -> None:
-    settle_environment()
 
 
 def params_of(kind: Kind, **train: Any) -> Params:
