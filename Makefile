@@ -10,7 +10,7 @@ WORKSPACE ?= .
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test check format mlflow-ui prefect-ui dvc-remote tensorboard clean
+.PHONY: help setup demo bench test check format mlflow-ui prefect-ui dvc-remote webhook tensorboard clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ prefect-ui: $(READY) ## Open Prefect, at http://127.0.0.1:4200 (set PREFECT_HOME
 
 dvc-remote: $(READY) ## Make REMOTE=s3://bucket/prefix the place that DVC pushes to and pulls from
 	$(BIN)/python infra/dvc_remote.py "$(REMOTE)"
+
+webhook: $(READY) ## Let MLflow tell URL of promotions, signed with CRACKS_WEBHOOK_SECRET; TEST=, REMOVE=, or list
+	$(BIN)/python infra/webhooks.py $(if $(TEST),--test "$(TEST)",$(if $(REMOVE),--remove "$(REMOVE)",$(if $(URL),"$(URL)")))
 
 tensorboard: $(READY) ## Open TensorBoard on the training logs of WORKSPACE
 	$(BIN)/tensorboard --logdir $(WORKSPACE)/logs

@@ -9,8 +9,12 @@ import typer
 
 from commands.models import models
 from commands.predict import predict
+from commands.promote import promote
+from commands.restore import restore
+from commands.rollback import rollback
 from commands.serve import serve
 from commands.sweep import sweep
+from commands.trace import trace
 from commands.train import train
 from cracks.environment import settle_environment
 
@@ -22,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, sweep, predict, serve, models):
+for command in (train, sweep, predict, serve, models, promote, rollback, trace, restore):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def predict(
     """
     from cracks.classifier import Classifier
     from cracks.handover import open_champion
+    from cracks.prediction_ids import prediction_id
 
     champion, bundle = open_champion(open_workspace(context.obj).service)
     contents = [_read(image) for image in images]
@@ -33,7 +35,16 @@ def predict(
         for image, answer in zip(images, answers, strict=True)
     ]
     if as_json:
-        print(json.dumps([row | {"run_id": champion.run_id} for row in rows], indent=2))
+        now = datetime.now(UTC)
+        traced = [
+            row
+            | {
+                "run_id": champion.run_id,
+                "prediction_id": str(prediction_id(champion, content, now)),
+            }
+            for row, content in zip(rows, contents, strict=True)
+        ]
+        print(json.dumps(traced, indent=2))
     else:
         print_table(rows, "Answers", standard_output=True)
 

@@ -80,6 +80,15 @@ def _in_words(result: dict[str, Any]) -> str:
     reasons = "; ".join(result["reasons"])
     if result["promoted"]:
         return f"Version {result['version']} is the champion ({numbers}): {reasons}."
+    if result["verdict"] == "unchanged":
+        return f"Version {result['version']} stays the champion ({numbers}): {reasons}."
+    if result["action"] == "ask":
+        return (
+            f"Version {result['version']} waits for your word ({numbers}): {reasons}. Look at it "
+            f"in MLflow, then `cracks promote {result['version']} --why \"…\"`."
+        )
+    if result["action"] == "register":
+        return f"Version {result['version']} is registered, not promoted ({numbers}): {reasons}."
     return (
         f"Refused ({numbers}): {reasons}. The champion stays; see run {result['run_id']} in MLflow."
     )

@@ -4,6 +4,7 @@ bundle.json   labels, patch size, calibration, threshold, lineage, metrics, dige
 model.xml     the network as OpenVINO IR: uint8 pixels to `score` and `features`
 model.bin     its weights
 novelty.npz   what photographs like the training data look like
+golden.parquet  a few patches with the scores that they must get
 model.onnx    the same network for ONNX Runtime, if export.formats names it
 model.tflite  the same network for LiteRT, if export.formats names it
 
@@ -27,6 +28,7 @@ from cracks.outputs import write_json
 CONTENT = "bundle.json"
 NETWORK = "model.xml"
 NOVELTY = "novelty.npz"
+GOLDEN = "golden.parquet"
 OTHER_NETWORKS = {"onnx": "model.onnx", "litert": "model.tflite"}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -67,7 +69,15 @@ class Bundle:
     @property
     def novelty(self) -> Path | None:
         """What tells photographs unlike the training data; None in a bundle that has none."""
-        return self.folder / NOVELTY if NOVELTY in self.content.files else None
+        return self._optional(NOVELTY)
+
+    @property
+    def golden(self) -> Path | None:
+        """Patches with the scores that they must get; None in a bundle that has none."""
+        return self._optional(GOLDEN)
+
+    def _optional(self, name: str) -> Path | None:
+        return self.folder / name if name in self.content.files else None
 
 
 def seal_bundle(folder: Path, content: dict[str, Any]) -> Bundle:

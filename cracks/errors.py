@@ -13,7 +13,9 @@ CracksError
 │   └── WorkspaceBusy        another process holds the workspace       (time can heal it)
 ├── BundleError              a bundle is damaged, incomplete or altered
 ├── TrackingError            the MLflow server refused a request
+│   ├── PromotionUnderway    another process promotes or rolls back now
 │   └── TrackingUnavailable  the MLflow server cannot be reached       (time can heal it)
+├── PromotionFailed          a promotion or rollback stopped half-way, and what became of it
 └── ServiceError             the service cannot start, or no champion is in service
 """
 
@@ -85,10 +87,18 @@ class TrackingError(CracksError):
     """The MLflow tracking store refused a request."""
 
 
+class PromotionUnderway(TrackingError):
+    """Another process has the turn to promote; the message says who, which version, since when."""
+
+
 class TrackingUnavailable(TrackingError):
     """The MLflow tracking store cannot be reached."""
 
     heals_with_time = True
+
+
+class PromotionFailed(CracksError):
+    """A promotion or rollback stopped at a step; the message says which, and what answers now."""
 
 
 class ServiceError(CracksError):

@@ -35,6 +35,8 @@ class Champion(BaseModel):
     bundle: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     bundle_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     promoted_at: str
+    #: The promotion that named it; empty in the time before promotions were transactions.
+    transaction: str = ""
 
     def folder(self, service: Path) -> Path:
         """Return where the bundle lies."""
@@ -47,7 +49,7 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
     Raises:
         BundleError: the copy is not the same.
     """
-    name = f"v{version}-{bundle.digest[:12]}"
+    name = _name(bundle.digest, version)
     place = service / "bundles" / name
     if not _is_whole(place):
         with replacing(place) as partial:
@@ -58,6 +60,20 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
             "Move it away, then promote again."
         )
     return name
+
+
+def staged_bundle(service: Path, digest: str, version: str) -> Bundle | None:
+    """Return the bundle of a version if an earlier promotion has left it here, whole."""
+    place = service / "bundles" / _name(digest, version)
+    try:
+        bundle = open_bundle(place)
+    except BundleError:
+        return None
+    return bundle if bundle.digest == digest else None
+
+
+def _name(digest: str, version: str) -> str:
+    return f"v{version}-{digest[:12]}"
 
 
 def _is_whole(place: Path) -> bool:
@@ -71,6 +87,11 @@ def _is_whole(place: Path) -> bool:
 def name_champion(service: Path, champion: Champion) -> None:
     """Let serving answer with `champion` from now on."""
     write_json(service / POINTER, champion.model_dump())
+
+
+def withdraw_champion(service: Path) -> None:
+    """Name no champion; a service that runs goes on with the one that it has."""
+    (service / POINTER).unlink(missing_ok=True)
 
 
 def read_champion(service: Path) -> Champion | None:

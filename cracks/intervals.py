@@ -114,7 +114,7 @@ def rate_with_interval(
     if not len(hits):
         return {"rate": None, "low": None, "high": None, "patches": 0}
     names, group = np.unique(np.asarray(groups), return_inverse=True)
-    sums = _sums_by_group(group, hits, np.ones(len(hits)))
+    sums = sums_by_group(group, hits, np.ones(len(hits)))
     totals = np.concatenate([w @ sums for w in _weights(len(names), resamples, seed, len(names))])
     rate = float(np.mean(hits))
     estimate = _Estimate(rate, totals[:, 0] / totals[:, 1], (len(names),))
@@ -134,7 +134,7 @@ def _estimates(
     called = scores >= threshold
     answers = [cracked & called, cracked & ~called, ~cracked & called, ~cracked & ~called]
     too_low = (cracked - scores)[:, None] * (bin_of(scores, BINS)[:, None] == np.arange(BINS))
-    sums = _sums_by_group(group, *answers, (cracked - scores) ** 2, *too_low.T)
+    sums = sums_by_group(group, *answers, (cracked - scores) ** 2, *too_low.T)
     ranked = _Ranked(cracked, scores, group)
     blocks = list(_resample(sums, ranked, len(names), resamples, seed))
     totals, areas = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
@@ -282,7 +282,13 @@ def _weights(groups: int, resamples: int, seed: int, width: int) -> Iterator[Flo
         yield counted.reshape(count, groups).astype(np.float64)
 
 
-def _sums_by_group(group: npt.NDArray[np.intp], *columns: npt.NDArray[Any]) -> Floats:
+def sums_by_group(group: npt.NDArray[np.intp], *columns: npt.NDArray[Any]) -> Floats:
+    """Return the sums of some columns (n,) over each group, float (groups, columns).
+
+    Args:
+        group: the number of each row's group, (n,).
+        columns: what is added up.
+    """
     return np.column_stack([np.bincount(group, column) for column in columns])
 
 

@@ -14,12 +14,26 @@ from ruamel.yaml.error import YAMLError
 
 from cracks.errors import ParamsError
 from cracks.outputs import write_text
+from cracks.paths import STAGES
 
 Share = Annotated[float, Field(ge=0, le=1)]
 GreyValue = Annotated[float, Field(ge=0, le=255)]
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 Rate = Annotated[float, Field(gt=0, le=10)]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Margin = Annotated[float, Field(gt=0, lt=1)]
+
+#: What a verdict leads to: put into service, register and wait for a person's approval, register
+#: only, or neither.
+Action = Literal["promote", "ask", "register", "refuse"]
+
+#: What `register.limits` can be set to: a number of a stage's report, of the bundle, of a slice.
+LIMITED = (*STAGES, "bundle", "slices")
+
+#: The keys above a limit, to which more may be added.
+LIMITS = ["register", "limits"]
 
 #: What is trained: the head on frozen features, then more of the backbone too, or everything.
 Mode = Literal["probe", "finetune", "scratch"]
@@ -180,14 +194,72 @@ class ExportParams(Section):
         return self
 
 
+class LimitParams(Section):
+    """Between what a number must lie."""
+
+    min: Finite | None = None
+    max: Finite | None = None
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> LimitParams:
+        if self.min is None and self.max is None:
+            raise ValueError("a limit must have a min, a max, or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min must not be above max")
+        return self
+
+
+class MarginsParams(Section):
+    """The losses against the champion from which on a challenger is no replacement."""
+
+    accuracy: Margin
+    recall: Margin
+
+    def of(self, metric: str) -> float:
+        """Return the margin of a metric."""
+        return float(getattr(self, metric))
+
+
+class VerdictsParams(Section):
+    """What each verdict leads to."""
+
+    first: Action
+    better: Action
+    not_worse: Annotated[Action, Field(alias="not worse")]
+    undecided: Action
+    worse: Action
+
+    def action(self, verdict: str) -> Action:
+        """Return what a verdict leads to."""
+        chosen: Action = getattr(self, verdict.replace(" ", "_"))
+        return chosen
+
+
 class RegisterParams(Section):
-    """What a challenger must reach to be registered."""
+    """What a challenger must reach, and what each verdict on it leads to."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    min_accuracy: Share
-    min_recall: Share
-    max_accuracy_drop: Share
-    max_recall_drop: Share
+    limits: dict[str, LimitParams]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    margins: MarginsParams
+    verdicts: VerdictsParams
+
+    @model_validator(mode="after")
+    def _limits_name_numbers(self) -> RegisterParams:
+        for name in self.limits:
+            if name.split(".")[0] not in LIMITED:
+                raise ValueError(
+                    f"limits: {name} is no number of a report: begin with {', '.join(LIMITED)}"
+                )
+        return self
+
+
+class PromoteParams(Section):
+    """What a bundle must keep to before it answers anybody, and how long serving may take."""
+
+    max_golden_difference: Share
+    max_latency_ms: Annotated[float, Field(gt=0)]
+    service_timeout: Annotated[float, Field(gt=0)]
 
 
 class Params(Section):
@@ -201,6 +273,7 @@ class Params(Section):
     evaluate: EvaluateParams
     export: ExportParams
     register_: Annotated[RegisterParams, Field(alias="register")]
+    promote: PromoteParams
 
     @property
     def mode(self) -> Mode:
@@ -282,15 +355,35 @@ def _assign(document: Any, assignment: str, path: Path) -> None:
         value = YAML(typ="safe").load(text) if text else ""
     except YAMLError:
         raise ParamsError(f"`-S {assignment}`: {text!r} is no YAML value.") from None
-    *parents, last = dotted.split(".")
-    place = document
-    for key in parents:
-        place = place.get(key) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or last not in place:
+    place, last = _place(document, dotted)
+    is_limit = _parts(dotted)[0][:2] == LIMITS
+    if not isinstance(place, dict) or (last not in place and not is_limit):
         raise ParamsError(f"{path.name}: unknown key {dotted}.{_suggestion(dotted)}")
-    old = place[last]
+    old = place.get(last)
     if value != old or isinstance(value, bool) != isinstance(old, bool):  # 0.3 is 0.30
         place[last] = value
+
+
+def _place(document: Any, dotted: str) -> tuple[Any, str]:
+    """Return what should hold a key, and the last part of the key; a new limit is begun."""
+    parents, last = _parts(dotted)
+    place = document
+    for key in parents:
+        if not isinstance(place, dict):
+            return None, last
+        is_limit = parents[:2] == LIMITS and key not in LIMITS
+        place = place.setdefault(key, {}) if is_limit else place.get(key)
+    return place, last
+
+
+def _parts(dotted: str) -> tuple[list[str], str]:
+    """Return the keys above the last one, and it; the names of limits have dots themselves."""
+    *parents, last = dotted.split(".")
+    if parents[:2] != LIMITS:
+        return parents, last
+    if last in LimitParams.model_fields:
+        return [*LIMITS, ".".join(parents[2:])], last
+    return LIMITS, ".".join([*parents[2:], last])
 
 
 def _checked(document: Any, path: Path, remedy: str) -> Params:

@@ -28,7 +28,7 @@ class SweepRun:
         }
         varied = {f"vary.{key}": str(values) for key, values in sweep.space.items()}
         with sweep.turn():
-            self._run = tracking.open_sweep(
+            self._run = tracking.sweeps.open(
                 sweep.name, digest_of_value(sweep.identity), self._tags | varied
             )
         self.catch_up()
@@ -37,7 +37,7 @@ class SweepRun:
         """Write a run for each finished trial, by whichever process, that has none."""
         with self._sweep.turn():
             finished = [trial for trial in self._sweep.trials() if trial.state == "finished"]
-            self._tracking.log_trials(self._run, [self._record(trial) for trial in finished])
+            self._tracking.sweeps.log_trials(self._run, [self._record(trial) for trial in finished])
 
     def close(self, wanted: int) -> None:
         """Name the best trial; the run is whole if `wanted` trials have ended."""
@@ -49,7 +49,7 @@ class SweepRun:
             for best in ranked(trials)[:1]:
                 metrics |= _best(best)
                 tags = {"best.trial": str(best.number), **_written(best.values, "best.")}
-            self._tracking.close_sweep(self._run, metrics, tags, whole=len(ended) >= wanted)
+            self._tracking.sweeps.close(self._run, metrics, tags, whole=len(ended) >= wanted)
 
     def _record(self, trial: Trial) -> TrialRecord:
         params = assigned(self._params, trial.values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +31,8 @@ CLEAR_UP_TIME = 10.0
 
 #: Tells `python -m tasks` to leave the message of a refusal in a file instead of printing it.
 MESSAGE_FILE = "CRACKS_MESSAGE_FILE"
+
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,132 @@ def code_version(root: Path) -> CodeVersion:
     """
     commit = _git(root, "rev-parse", "HEAD")
     return CodeVersion(commit, dirty=bool(_git(root, "status", "--porcelain", "-uno")))
+
+
+def has_commit(root: Path, commit: str) -> bool:
+    """Return whether the repository of the workspace has a commit, on whatever branch or on none.
+
+    Args:
+        root: of the workspace.
+        commit: its whole hexadecimal name.
+    """
+    if not COMMIT.fullmatch(commit):
+        return False
+    command = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
+
+
+def clone_at(paths: Paths, commit: str, target: Path) -> None:
+    """Clone the repository of a workspace to the new folder `target`, at one of its commits.
+
+    Raises:
+        WorkspaceError: git refused.
+    """
+    # A clone of a local folder brings commits too that no branch leads to any more.
+    options = ["--quiet", "--no-hardlinks", "--no-checkout"]
+    _git(paths.root, "clone", *options, "--", str(paths.root), str(target))
+    _git(target, "checkout", "--quiet", "--detach", commit)
+
+
+def share_storage(source: Paths, target: Paths) -> None:
+    """Let another workspace read and write the cache and the remotes of this one.
+
+    What is written to its .dvc/config.local, which git ignores, are whole paths.
+    """
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    with Repo(str(source.root)) as repo:
+        cache, remotes = repo.cache.local_cache_dir, repo.config["remote"]
+        default = repo.config["core"].get("remote")
+    with Config(str(target.root / ".dvc")).edit("local") as local:
+        local["cache"]["dir"] = str(cache)
+        for name, settings in remotes.items():
+            local["remote"][name] = {key: _plain(value) for key, value in settings.items()}
+        if default:
+            local["core"]["remote"] = default
+
+
+def _plain(value: Any) -> Any:
+    """Return a path that DVC would write relative to its own file as the whole path that it is."""
+    return str(value) if isinstance(value, str) else value
+
+
+def bring_data(paths: Paths) -> list[str]:
+    """Put the outputs that dvc.lock names into place; return those that could not be had.
+
+    They come from the cache, or else from the default remote. Outputs that DVC does not keep
+    (`cache: false`) are none of its business.
+    """
+    _dvc(paths, ["checkout", "--force"], {})
+    if _absent(paths):
+        logger.info("Fetching what the cache does not have from the remote")
+        _dvc(paths, ["fetch"], {})
+        _dvc(paths, ["checkout", "--force"], {})
+    return _absent(paths)
+
+
+def _absent(paths: Paths) -> list[str]:
+    kept = (path for path, _ in recorded_outputs(paths, kept=True))
+    return [path for path in kept if not (paths.root / path).exists()]
+
+
+def recorded_outputs(paths: Paths, *, kept: bool) -> list[tuple[str, str]]:
+    """Return path and digest of the outputs in dvc.lock that DVC keeps, or of those it does not.
+
+    Raises:
+        WorkspaceError: dvc.yaml or dvc.lock cannot be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(paths.root)) as repo:
+            outputs = [out for out in repo.index.outs if out.use_cache == kept and out.hash_info]
+            return [
+                (Path(out.fs_path).relative_to(paths.root).as_posix(), str(out.hash_info.value))
+                for out in outputs
+            ]
+    except DvcException as error:
+        raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
+
+
+def changes_since(paths: Paths) -> list[str]:
+    """Return in words what is not as dvc.lock says, as `evaluate: cracks/metrics.py modified`.
+
+    Raises:
+        WorkspaceError: DVC cannot read the workspace.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(paths.root)) as repo:
+            status: dict[str, list[Any]] = repo.status()
+    except DvcException as error:
+        raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
+    return sorted(
+        f"{stage.rpartition(':')[2]}: {change}"
+        for stage, entries in status.items()
+        for entry in entries
+        for change in _changes(entry, paths)
+    )
+
+
+def _changes(entry: Any, paths: Paths) -> Iterator[str]:
+    """Yield the changes in an entry of DVC's status: a sentence, or states by path."""
+    if isinstance(entry, str):
+        yield entry
+        return
+    for changed in entry.values():
+        for path, state in changed.items():
+            # DVC tells paths as they are seen from the current folder, if that is in the workspace.
+            base = Path.cwd() if Path.cwd().is_relative_to(paths.root) else paths.root
+            seen = Path(os.path.relpath(base / path, paths.root)).as_posix()
+            if isinstance(state, str):
+                yield f"{seen} {state}"
+            else:
+                yield from (f"{seen} {key} {how}" for key, how in state.items())
 
 
 def pipeline_digest(paths: Paths) -> str:

@@ -23,6 +23,7 @@ from cracks.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
 from cracks.reports import Report, read_report
 from cracks.summaries import summarise
 from cracks.versioning import locked_workspace, run_stage, stage_is_up_to_date
+from flows.approval import ask_for_approval
 from flows.artifacts import publish_promotion, publish_stage, publish_verdict
 
 logger = logging.getLogger("cracks.training")
@@ -69,12 +70,14 @@ def step(name: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 @flow(name="training", validate_parameters=True)
-def training(workspace: str = ".", accept_relabels: bool = False) -> Any:
+def training(workspace: str = ".", accept_relabels: bool = False, approval_hours: float = 0) -> Any:
     """Bring every stage up to date, register the model if it is good enough, and promote it.
 
     Args:
         workspace: a checkout of this project; each may run one training at a time.
         accept_relabels: whether stored photographs may get another label.
+        approval_hours: how long to wait for a person where the gate asks for one; after that, or
+            with 0, the version waits for `cracks promote`.
 
     Returns:
         What `cracks train --json` prints: verdict, reasons, run, version, metrics, stages. Where a
@@ -86,7 +89,11 @@ def training(workspace: str = ".", accept_relabels: bool = False) -> Any:
         paths = open_workspace(Path(workspace))
         params = load_params(paths.params)
         with locked_workspace(paths):
-            return _train(params, paths, accept_relabels)
+            result = _train(params, paths, accept_relabels)
+        # Others may train while a person thinks.
+        if result["action"] == "ask" and approval_hours > 0:
+            result |= _approved(params, paths, result, approval_hours)
+        return result
     except CracksError as error:
         return Failed(message=str(error), data=error)
 
@@ -98,14 +105,25 @@ def _train(params: Params, paths: Paths, accept_relabels: bool) -> Report:
         for stage in STAGES
     }
     verdict = _done(register_model, params, paths)
-    if verdict["version"]:
+    if verdict["action"] == "promote":
         _done(promote_version, params, paths, verdict["version"])
     return {
         **verdict,
-        "promoted": bool(verdict["version"]),
+        "promoted": verdict["action"] == "promote",
         "metrics": read_report(paths.report("evaluate"))["test"],
         "stages": stages,
     }
+
+
+def _approved(params: Params, paths: Paths, result: Report, hours: float) -> Report:
+    """Wait for a person's answer in the Prefect UI, and follow it."""
+    answer = ask_for_approval(result, hours)
+    if answer is None or not answer.approve:
+        said = "nobody answered" if answer is None else f"{answer.who} said no: {answer.why}"
+        _say("promote", f"version {result['version']} is not promoted: {said}")
+        return {"approval": said}
+    _done(promote_version, params, paths, result["version"], answer.who, answer.why)
+    return {"promoted": True, "approval": f"{answer.who} said yes: {answer.why}"}
 
 
 def _done(step_task: Any, *arguments: Any) -> Any:
@@ -144,11 +162,13 @@ def register_model(params: Params, paths: Paths) -> Report:
 
 
 @step("promote")
-def promote_version(params: Params, paths: Paths, version: str) -> Report:
+def promote_version(
+    params: Params, paths: Paths, version: str, who: str = "", why: str = ""
+) -> Report:
     """Put an accepted version into service."""
     from tasks.promote import promote
 
-    report = promote(params, paths, version)
+    report = promote(params, paths, version, who=who, why=why)
     publish_promotion(report)
     answers = "answers from now on" if report["changed"] else "is in service already"
     _say("promote", f"version {version} {answers}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from cracks.errors import UnreadableImage
+from cracks.prediction_ids import prediction_id
 from serving.champion import ChampionWatch, InService
 
 #: Bytes of one upload, and files of one request, that are read at all.
@@ -35,6 +37,13 @@ class Prediction(BaseModel):
     novel: Annotated[
         bool | None,
         Field(description="whether the image is unlike the training data: do not trust the label"),
+    ]
+    prediction_id: Annotated[
+        str,
+        Field(
+            description="what `cracks trace` follows from this answer back to the training data",
+            examples=["v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z"],
+        ),
     ]
     model_version: Annotated[str, Field(examples=["3"])]
     run_id: Annotated[str, Field(description="the MLflow run that trained the model")]
@@ -140,7 +149,7 @@ async def _read(files: list[UploadFile], names: list[str]) -> list[bytes]:
 
 
 def _predict(in_service: InService, names: list[str], contents: list[bytes]) -> Predictions:
-    answers = in_service.classifier.answers(contents, names)
+    answers, now = in_service.classifier.answers(contents, names), datetime.now(UTC)
     return Predictions(
         predictions=[
             Prediction(
@@ -150,10 +159,11 @@ def _predict(in_service: InService, names: list[str], contents: list[bytes]) -> 
                 threshold=answer.threshold,
                 novelty=answer.novelty,
                 novel=answer.novel,
+                prediction_id=str(prediction_id(in_service.champion, content, now)),
                 model_version=in_service.champion.version,
                 run_id=in_service.champion.run_id,
             )
-            for name, answer in zip(names, answers, strict=True)
+            for name, content, answer in zip(names, contents, answers, strict=True)
         ]
     )
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from cracks.classifier import Classifier
 from cracks.errors import CracksError
 from cracks.handover import Champion, open_champion, read_champion
+from cracks.service_reports import ServiceReporter
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at champion.json.
-LOOK_INTERVAL = 0.5
+#: Seconds between two looks at champion.json, and between two signs of life.
+LOOK_INTERVAL = 0.25
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class InService:
 
 
 class ChampionWatch:
-    """Follows the hand-over in the service folder."""
+    """Follows the hand-over in the service folder, and reports there what became of it."""
 
     def __init__(self, service: Path) -> None:
         self._service = service
+        self._reporter = ServiceReporter(service)
         self._refused: Champion | None = None
         self.current: InService | None = None
         self.problem: str | None = None
@@ -57,8 +59,26 @@ class ChampionWatch:
                 logger.error("%s", error)
             self._refused, self.problem = named, str(error)
 
+    def report(self) -> None:
+        """Tell in the service folder which champion answers here."""
+        champion = self.current.champion if self.current else None
+        try:
+            self._reporter.tell(champion, self._refused, self.problem)
+        except OSError as error:
+            logger.warning("cannot report to %s: %s", self._service, error)
+
     async def follow(self) -> None:
-        """Look again and again, until cancelled; loading never blocks an answer."""
+        """Look again and again, until cancelled; loading never blocks an answer or a report."""
+        reporting = asyncio.create_task(self._report_on())
+        try:
+            while True:
+                await asyncio.to_thread(self.look)
+                await asyncio.sleep(LOOK_INTERVAL)
+        finally:
+            reporting.cancel()
+            self._reporter.end()
+
+    async def _report_on(self) -> None:
         while True:
-            await asyncio.to_thread(self.look)
+            self.report()
             await asyncio.sleep(LOOK_INTERVAL)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cracks.bundle import NETWORK, NOVELTY, OTHER_NETWORKS, Bundle, seal_bundle
+from cracks.bundle import GOLDEN, NETWORK, NOVELTY, OTHER_NETWORKS, Bundle, seal_bundle
 from cracks.calibration import Calibration
 from cracks.classifier import Classifier
 from cracks.digests import digest_of_file
 from cracks.errors import BundleError
+from cracks.golden import choose_golden, write_golden
 from cracks.images import Pixels, decode_stored
 from cracks.labels import LABELS
 from cracks.latency import time_single
@@ -46,18 +47,20 @@ def export(params: Params, paths: Paths) -> Report:
     evaluation, answered = read_report(paths.report("evaluate")), read_table(paths.keras_scores)
     ids = answered["id"].to_pylist()
     contents = contents_of(rows_of(ids, read_table(paths.manifest)), paths.images)
+    evaluated, by_keras = _evaluated(ids, paths), answered["raw_score"].to_numpy()
     others = [name for name in params.export.formats if name != "openvino"]
     with replacing(paths.bundle) as folder:
         folder.mkdir()
         connected(paths.featurizer / HALF, paths.trainable / HALF, folder / NETWORK)
         shutil.copyfile(paths.novelty, folder / NOVELTY)
+        write_golden(choose_golden(contents, evaluated, by_keras), folder / GOLDEN)
         if others:
             _write_other_networks(others, paths, folder)
         bundle = seal_bundle(folder, _content(params, paths, evaluation))
         classifier = Classifier(bundle)
         raw = {
-            "keras": answered["raw_score"].to_numpy(),
-            "evaluation": _evaluated(ids, paths),
+            "keras": by_keras,
+            "evaluation": evaluated,
             "openvino": classifier.measure(contents).raw,
         }
         if others:

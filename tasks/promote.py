@@ -1,89 +1,57 @@
-"""promote: move the alias `champion` to a version and hand its bundle to serving."""
+"""promote: put a version into service, or the one before it back, as one transaction."""
 
 from __future__ import annotations
 
-import tempfile
-from datetime import UTC, datetime
-from pathlib import Path
+import getpass
 
-from cracks.bundle import Bundle, open_bundle
-from cracks.classifier import Classifier
-from cracks.errors import BundleError, ServiceError, TrackingError
-from cracks.handover import (
-    Champion,
-    name_champion,
-    open_champion,
-    read_champion,
-    stage_bundle,
-)
+from cracks.errors import TrackingError
 from cracks.params import Params
 from cracks.paths import Paths
+from cracks.promotion import Order, carry_out
 from cracks.reports import Report
-from cracks.tracking import BUNDLE_TAG, ModelVersion, Tracking
+from cracks.tracking import REASON_TAG, Tracking
 
 
-def promote(params: Params, paths: Paths, version: str) -> Report:
+def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: str = "") -> Report:
     """Put a version into service; doing it twice, or again after a crash, changes nothing more.
 
-    The bundle is complete and has been loaded once before anything points to it.
+    Args:
+        params: what it must show.
+        paths: of the workspace whose service is meant.
+        version: its number.
+        why: for the ledger; empty takes the reason of the gate.
+        who: for the ledger; empty takes the user of this process.
+
+    Returns:
+        What `cracks.promotion.carry_out` returns.
 
     Raises:
-        TrackingError: there is no such version.
-        BundleError: its bundle is damaged or not the registered one.
+        TrackingError, PromotionFailed: as `cracks.promotion.carry_out`.
     """
     tracking = Tracking(paths, params.register_.model_name)
-    chosen = next((one for one in tracking.versions() if one.version == version), None)
-    if chosen is None:
-        raise TrackingError(
-            f"{tracking.model_name} has no version {version}. `cracks models` lists them."
-        )
-    in_service = _in_service(paths)
-    if in_service and in_service.run_id == chosen.run_id and _is_sound(paths):
-        tracking.set_champion(version)
-        return {"version": version, "changed": False, "previous": in_service.version}
-    with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
-        bundle = _checked_bundle(tracking, chosen, Path(folder))
-        name = stage_bundle(paths.service, bundle, version)
-    tracking.set_champion(version)
-    name_champion(
-        paths.service,
-        Champion(
-            model_name=tracking.model_name,
-            version=version,
-            run_id=chosen.run_id,
-            bundle=name,
-            bundle_digest=bundle.digest,
-            promoted_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
-    )
-    return {
-        "version": version,
-        "changed": True,
-        "previous": in_service.version if in_service else None,
-    }
+    why = why or tracking.registry.version(version).tags.get(REASON_TAG, "no reason was given")
+    order = Order("promote", version, why, who or getpass.getuser())
+    return carry_out(order, tracking, paths.service, params.promote)
 
 
-def _in_service(paths: Paths) -> Champion | None:
-    try:
-        return read_champion(paths.service)
-    except ServiceError:
-        return None  # damaged: promoting writes it anew
+def rollback(params: Params, paths: Paths, version: str | None, *, why: str) -> Report:
+    """Put an earlier champion back into service, the last one before this if none is named.
 
+    Returns:
+        What `cracks.promotion.carry_out` returns.
 
-def _is_sound(paths: Paths) -> bool:
-    try:
-        open_champion(paths.service)
-    except BundleError:
-        return False
-    return True
-
-
-def _checked_bundle(tracking: Tracking, chosen: ModelVersion, folder: Path) -> Bundle:
-    bundle = open_bundle(tracking.download_bundle(chosen.run_id, folder))
-    if bundle.digest != chosen.tags.get(BUNDLE_TAG):
-        raise BundleError(
-            f"The bundle of version {chosen.version} is not the one that was registered: its "
-            f"digest is {bundle.digest[:12]}…. Nothing was promoted."
-        )
-    Classifier(bundle)
-    return bundle
+    Raises:
+        TrackingError: there is no champion before this, or no such version.
+        PromotionFailed: as `cracks.promotion.carry_out`.
+    """
+    tracking = Tracking(paths, params.register_.model_name)
+    if version is None:
+        previous = tracking.registry.previous()
+        if previous is None:
+            raise TrackingError(
+                "There is no champion before this one to go back to. `cracks models` lists the "
+                "versions; `cracks rollback --to VERSION` takes any of them."
+            )
+        version = previous.version
+    order = Order("rollback", version, why, getpass.getuser())
+    return carry_out(order, tracking, paths.service, params.promote)

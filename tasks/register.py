@@ -1,28 +1,39 @@
-"""register: record the training in MLflow, judge it, and make it a version if accepted."""
+"""register: record the training in MLflow, judge it, and make it a version if it may be one."""
 
 from __future__ import annotations
 
 import csv
+import getpass
+import json
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cracks.bundle import Bundle, open_bundle
 from cracks.classifier import Classifier
+from cracks.comparison import Difference, compare
 from cracks.digests import digest_of_value
-from cracks.gate import Decision, decide
+from cracks.gate import SEPARATOR, Decision, check_limits, decide, limit_rows, numbers_of
 from cracks.images import decode_to_size
-from cracks.metrics import measure
+from cracks.lineage import patches_table
 from cracks.modelcard import describe_version
 from cracks.params import Params
 from cracks.paths import STAGES, Paths
 from cracks.reports import Report, flatten, read_report
-from cracks.scored import ScoredPatches, scored_patches
+from cracks.scored import scored_patches
 from cracks.tables import read_table
 from cracks.tracking import (
     BUNDLE_TAG,
+    LEDGER_TAG,
+    PATCHES_ARTIFACT,
+    PATCHES_TAG,
     REASON_TAG,
     VERDICT_TAG,
     ModelVersion,
@@ -31,10 +42,20 @@ from cracks.tracking import (
 )
 from cracks.versioning import code_version, output_digest, pipeline_digest
 
-#: Tag of a run: a digest of what its verdict was reached from.
-JUDGED_TAG = "verdict.inputs"
+#: Tags of a run and of a version: what its verdict leads to.
+ACTION_TAG = "verdict.action"
 
-#: Patches in the input example that is kept beside the model.
+#: Tags of a run: a digest of what its verdict was reached from, and the comparison as JSON.
+JUDGED_TAG = "verdict.inputs"
+COMPARISON_TAG = "verdict.comparison"
+
+#: Tags of a version: the run that trained it, who registered it, and when.
+RUN_TAG, WHO_TAG, WHEN_TAG = "run.id", "registered.by", "registered.at"
+
+#: The splits that a model has learned or chosen something from.
+LEARNED_FROM = pa.array(["train", "validation"])
+
+#: Patches in the input example that is kept with the model.
 EXAMPLE_PATCHES = 2
 
 
@@ -44,32 +65,36 @@ def register(params: Params, paths: Paths) -> Report:
     Running it again with nothing new writes nothing and returns the same answer.
 
     Raises:
+        ParamsError: a limit is set to a number that the reports do not have.
         TrackingError: MLflow refused; TrackingUnavailable: it cannot be reached.
     """
     tracking = Tracking(paths, params.register_.model_name)
     bundle = open_bundle(paths.bundle)
-    run_id = tracking.run_of_bundle(bundle.digest)
+    numbers = numbers_of(_reports(paths), _slices(paths))
+    limits = limit_rows(check_limits(numbers, params.register_.limits))
+    run_id = tracking.runs.of_bundle(bundle.digest)
     if run_id is None:
-        run_id = tracking.log_training(_record(params, paths, bundle))
-    champion = tracking.champion()
+        run_id = tracking.runs.log(_record(params, paths, bundle))
+    champion = tracking.registry.champion()
     if champion and champion.run_id == run_id:
-        return _report("unchanged", ["this very model is the champion"], run_id, champion)
-    inputs = digest_of_value(
-        [champion and champion.version, params.register_.model_dump(), bundle.digest]
-    )
-    tags = tracking.run_tags(run_id)
-    if tags.get(JUDGED_TAG) == inputs and tags[VERDICT_TAG] == "refused":
-        return _report("refused", tags[REASON_TAG].split("; "), run_id, None)
-    decision = _judge(params, paths, tracking, champion)
-    reason = "; ".join(decision.reasons)
-    verdict = {VERDICT_TAG: decision.verdict, REASON_TAG: reason}
-    version = None
-    if decision.accepted:
-        metrics = read_report(paths.report("evaluate"))
-        description = describe_version(metrics, decision, read_report(paths.report("ingest")))
-        version = tracking.register(run_id, {**tags_of_code(paths, bundle), **verdict}, description)
-    tracking.tag_run(run_id, {**verdict, JUDGED_TAG: inputs})
-    return _report(decision.verdict, decision.reasons, run_id, version, decision.comparison)
+        # Promoting it again changes nothing, and finishes what was interrupted.
+        same = Decision("unchanged", "promote", ["this very model is the champion"], [], limits)
+        return _report(same, run_id, champion)
+    version = _version_of(run_id, tracking)
+    inputs = _inputs(params, bundle, champion, version, limits)
+    decision = _earlier(tracking.runs.tags(run_id), inputs)
+    if decision is None or (decision.action != "refuse" and version is None):
+        differences = _differences(params, paths, tracking, champion)
+        decision = _unless_replaced(decide(numbers, differences, params.register_), version)
+        if version is not None:  # judged again, by other limits or against another champion
+            tracking.registry.tag(version.version, _verdict_tags(decision))
+        elif decision.action != "refuse":
+            tags = _version_tags(decision, run_id, paths, bundle)
+            card = describe_version(_reports(paths), _slices(paths), decision, tags)
+            version = tracking.registry.register(run_id, tags, card)
+        tracking.runs.tag(run_id, _verdict_tags(decision) | _kept(decision, inputs))
+    decision = replace(decision, limits=limits)
+    return _report(decision, run_id, None if decision.action == "refuse" else version)
 
 
 def tags_of_code(paths: Paths, bundle: Bundle) -> dict[str, str]:
@@ -84,34 +109,117 @@ def tags_of_code(paths: Paths, bundle: Bundle) -> dict[str, str]:
     }
 
 
-def _judge(
+def _reports(paths: Paths) -> dict[str, Report]:
+    return {stage: read_report(paths.report(stage)) for stage in STAGES}
+
+
+def _slices(paths: Paths) -> list[dict[str, str]]:
+    with paths.slices.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _version_of(run_id: str, tracking: Tracking) -> ModelVersion | None:
+    found = (one for one in tracking.registry.versions() if one.run_id == run_id)
+    return next(found, None)
+
+
+def _inputs(
+    params: Params,
+    bundle: Bundle,
+    champion: ModelVersion | None,
+    version: ModelVersion | None,
+    limits: list[dict[str, Any]],
+) -> str:
+    """Return a digest of what a verdict is reached from; that of the bundle covers the data."""
+    section = params.register_.model_dump(by_alias=True)
+    replaced = version is not None and LEDGER_TAG in version.tags
+    holds = [row["holds"] for row in limits]
+    against = champion and champion.version
+    return digest_of_value(
+        [against, section, params.evaluate.resamples, bundle.digest, replaced, holds]
+    )
+
+
+def _earlier(tags: Mapping[str, str], inputs: str) -> Decision | None:
+    """Return the decision that was reached from the same inputs, or None."""
+    if tags.get(JUDGED_TAG) != inputs:
+        return None
+    verdict: Any = tags[VERDICT_TAG]
+    action: Any = tags[ACTION_TAG]
+    reasons = tags[REASON_TAG].split(SEPARATOR)
+    return Decision(verdict, action, reasons, json.loads(tags[COMPARISON_TAG]))
+
+
+def _differences(
     params: Params, paths: Paths, tracking: Tracking, champion: ModelVersion | None
-) -> Decision:
-    challenger = read_report(paths.report("evaluate"))["test"]
+) -> list[Difference] | None:
+    """Compare with the champion on today's test set: its own old numbers are of other data."""
     if champion is None:
-        return decide(challenger, None, params.register_)
+        return None
+    test = scored_patches(paths, "test")
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
-        bundle = open_bundle(tracking.download_bundle(champion.run_id, Path(folder)))
-        measured = _measured_today(bundle, scored_patches(paths, "test"))
-    return decide(challenger, measured, params.register_)
+        known = _learned_from(champion, tracking, Path(folder))
+        test = test.part([i for i, id_ in enumerate(test.ids) if id_ not in known])
+        bundle = open_bundle(tracking.runs.download_bundle(champion.run_id, Path(folder)))
+        answers = Classifier(bundle).scores(test.contents) >= bundle.content.threshold
+    if not test.cracked.any():
+        return []
+    own = test.scores >= read_report(paths.report("evaluate"))["threshold"]
+    section = params.register_
+    return compare(
+        test.cracked,
+        own,
+        answers,
+        test.groups,
+        confidence=section.confidence,
+        resamples=params.evaluate.resamples,
+    )
 
 
-def _measured_today(bundle: Bundle, test: ScoredPatches) -> dict[str, Any]:
-    """Score the champion on today's test patches: its own old numbers are of other data."""
-    scores = Classifier(bundle).scores(test.contents)
-    return measure(test.cracked, scores, bundle.content.threshold)
+def _learned_from(champion: ModelVersion, tracking: Tracking, folder: Path) -> set[str]:
+    """Return the patches that the champion knows: where the split was dealt anew, test has some."""
+    if PATCHES_TAG not in tracking.runs.tags(champion.run_id):
+        return set()
+    table = read_table(tracking.runs.download(champion.run_id, PATCHES_ARTIFACT, folder))
+    return set(table.filter(pc.is_in(table["split"], LEARNED_FROM))["id"].to_pylist())
+
+
+def _unless_replaced(decision: Decision, version: ModelVersion | None) -> Decision:
+    """Ask, rather than promote again what was in service before: somebody may have taken it out."""
+    if decision.action != "promote" or version is None or LEDGER_TAG not in version.tags:
+        return decision
+    reason = f"version {version.version} was in service before and another took its place"
+    return replace(decision, action="ask", reasons=[*decision.reasons, reason])
+
+
+def _version_tags(decision: Decision, run_id: str, paths: Paths, bundle: Bundle) -> dict[str, str]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    who = {RUN_TAG: run_id, WHO_TAG: getpass.getuser(), WHEN_TAG: now}
+    return {**tags_of_code(paths, bundle), **who, **_verdict_tags(decision)}
+
+
+def _verdict_tags(decision: Decision) -> dict[str, str]:
+    return {
+        VERDICT_TAG: decision.verdict,
+        ACTION_TAG: decision.action,
+        REASON_TAG: SEPARATOR.join(decision.reasons),
+    }
+
+
+def _kept(decision: Decision, inputs: str) -> dict[str, str]:
+    return {COMPARISON_TAG: json.dumps(decision.comparison), JUDGED_TAG: inputs}
 
 
 def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
-    reports = {stage: read_report(paths.report(stage)) for stage in STAGES}
+    reports = _reports(paths)
     metrics = flatten(reports["evaluate"]) | flatten(
         {stage: reports[stage] for stage in ("ingest", "split", "train", "export")}
     )
     test = scored_patches(paths, "test")
-    size = params.ingest.patch_size
+    size, manifest = params.ingest.patch_size, read_table(paths.manifest)
     return TrainingRecord(
         name=_name(params, bundle),
-        params=_flat(params.model_dump(by_alias=True)),
+        params=_flat(_parameters(params)),
         history=_numbers(paths.history),
         resources={stage: _numbers(paths.resources(stage)) for stage in STAGES},
         metrics=metrics,
@@ -141,10 +249,18 @@ def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
         bundle=bundle.folder,
         model=paths.classifier,
         example=np.stack([decode_to_size(c, size) for c in test.contents[:EXAMPLE_PATCHES]]),
-        manifest=read_table(paths.manifest).to_pandas(),
+        manifest=manifest.to_pandas(),
         data_digest=output_digest(paths, "ingest", "data/images"),
         data_source=str(reports["ingest"]["source"]),
+        patches=patches_table(manifest, read_table(paths.splits)),
     )
+
+
+def _parameters(params: Params) -> dict[str, Any]:
+    """Return the parameters; the limits are one: MLflow takes no `*` in a name."""
+    given = params.model_dump(by_alias=True, exclude_none=True)
+    given["register"]["limits"] = json.dumps(given["register"]["limits"], ensure_ascii=False)
+    return given
 
 
 def _numbers(file: Path) -> list[dict[str, float]]:
@@ -171,17 +287,13 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _report(
-    verdict: str,
-    reasons: list[str],
-    run_id: str,
-    version: ModelVersion | None,
-    comparison: list[dict[str, Any]] | None = None,
-) -> Report:
+def _report(decision: Decision, run_id: str, version: ModelVersion | None) -> Report:
     return {
-        "verdict": verdict,
-        "reasons": reasons,
+        "verdict": decision.verdict,
+        "action": decision.action,
+        "reasons": decision.reasons,
         "run_id": run_id,
         "version": version.version if version else None,
-        "comparison": comparison or [],
+        "comparison": decision.comparison,
+        "limits": decision.limits,
     }

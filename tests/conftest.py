@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import TOOLS, RunningProcess, StartProcess, free_port
 from s3 import S3Server, rclone
-from servers import PrefectServer, is_healthy
+from servers import MlflowServers, PrefectServer, is_healthy
 
 from cracks.environment import settle_environment
 
@@ -89,6 +89,22 @@ def prefect_server(
     )
     process.wait_until(lambda: is_healthy(server.url), "the Prefect server", timeout=90)
     return server
+
+
+@pytest.fixture(scope="session")
+def mlflow_servers(
+    start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServers]:
+    """Real tracking servers, `mlflow_servers("sqlite")` and `mlflow_servers("postgresql")`."""
+    servers = MlflowServers(start_for_session, tmp_path_factory.mktemp)
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_servers: MlflowServers) -> str:
+    """The address of a real tracking server."""
+    return mlflow_servers("sqlite")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,20 @@
-"""A real Prefect server, and what tests ask of it."""
+"""Real servers of Prefect, MLflow and PostgreSQL, and what tests ask of them."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from processes import TOOLS, StartProcess, free_port
 
 
 def is_healthy(url: str) -> bool:
@@ -50,3 +58,113 @@ class PrefectServer:
 
 def _of_run(run_id: str) -> dict[str, Any]:
     return {"flow_run_id": {"any_": [run_id]}}
+
+
+@dataclass(frozen=True)
+class MlflowServer:
+    url: str
+    database: str  # as SQLAlchemy names it
+
+    @classmethod
+    def start(cls, start: StartProcess, place: Path, database: str) -> MlflowServer:
+        """Serve a database, and keep the artifacts in the folder `place`."""
+        port = free_port()
+        options = (
+            f"--workers 1 --host 127.0.0.1 --port {port} --backend-store-uri {database} "
+            "--artifacts-destination artifacts"
+        )
+        process = start(
+            [TOOLS / "mlflow", "server", *options.split()],
+            variables={
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+            },
+            cwd=place,
+            name="mlflow server",
+        )
+        server = cls(f"http://127.0.0.1:{port}", database)
+        process.wait_until(lambda: is_healthy(server.url), "the MLflow server", timeout=120)
+        return server
+
+
+class MlflowServers:
+    """One MLflow server for each kind of database, started when a test first asks for it."""
+
+    def __init__(self, start: StartProcess, make_folder: Callable[[str], Path]) -> None:
+        self._start, self._make_folder = start, make_folder
+        self._running: dict[str, MlflowServer] = {}
+        self._stack = ExitStack()
+
+    def __call__(self, kind: str) -> str:
+        """Return the address of the server on `sqlite` or on `postgresql`."""
+        return self.server(kind).url
+
+    def server(self, kind: str) -> MlflowServer:
+        if kind not in self._running:
+            place = self._make_folder("mlflow")
+            database = f"sqlite:///{place / 'mlflow.db'}"
+            if kind == "postgresql":
+                database = self._stack.enter_context(postgresql(self._start))
+            self._running[kind] = MlflowServer.start(self._start, place, database)
+        return self._running[kind]
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def postgresql(start: StartProcess) -> Iterator[str]:
+    """Run a PostgreSQL of one's own; yield its database, or skip the test where it is absent."""
+    binaries = postgresql_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL: neither pg_config nor its initdb is there")
+    # Not below pytest's folder, which nobody but its user may enter.
+    place, port = Path(tempfile.mkdtemp(prefix="cracks-postgresql-")), free_port()
+    try:
+        if os.getuid() == 0:
+            shutil.chown(place, "postgres", "postgres")
+        data = place / "data"
+        made = [*_as_postgres(), binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
+        subprocess.run(made, cwd=place, capture_output=True, check=True)
+        options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
+        process = start(
+            [*_as_postgres(), binaries / "postgres", "-D", data, *options.split()],
+            cwd=place,
+            name="postgres",
+        )
+        process.wait_until(lambda: "ready to accept" in process.stderr, "PostgreSQL")
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        process.interrupt()  # the fast way to end it: it waits for no client
+        process.wait(20)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def postgresql_binaries() -> Path | None:
+    """Return the folder of initdb and postgres, or None."""
+    if shutil.which("pg_config") is None:
+        return None
+    asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)
+    folder = Path(asked.stdout.strip())
+    return folder if (folder / "initdb").is_file() else None
+
+
+def _as_postgres() -> list[str]:
+    """PostgreSQL refuses to be run by root."""
+    if os.getuid() != 0:
+        return []
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+@contextmanager
+def tracking_address(address: str | None) -> Iterator[None]:
+    """Set MLFLOW_TRACKING_URI, or none; MLflow itself writes the variable."""
+    import mlflow
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Noted as absent or not before anything changes it, so that the end restores it.
+        patch.setenv("MLFLOW_TRACKING_URI", address or "")
+        if address is None:
+            os.environ.pop("MLFLOW_TRACKING_URI")
+        yield
+        mlflow.set_tracking_uri(None)

@@ -20,7 +20,7 @@ from typing import Any
 from cracks.errors import CracksError
 from cracks.outputs import write_json
 from cracks.terminal import print_table
-from infra.bench import data, model
+from infra.bench import data, model, registry
 from infra.bench.measurements import Measure, Row, merged, run_measures, table_rows
 from infra.bench.photographs import CHECKOUT, Photographs, open_photographs
 from infra.bench.scratch import MeasurementFailed, Scratch, scratch
@@ -28,7 +28,11 @@ from infra.bench.scratch import MeasurementFailed, Scratch, scratch
 #: Returns what a part measures with some photographs in a scratch folder, by name.
 Part = Callable[[Photographs, Scratch], Mapping[str, Measure]]
 
-PARTS: dict[str, Part] = {"data": data.measures, "model": model.measures}
+PARTS: dict[str, Part] = {
+    "data": data.measures,
+    "model": model.measures,
+    "registry": registry.measures,
+}
 
 REPORT = CHECKOUT / "reports" / "bench.json"
 

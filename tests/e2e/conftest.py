@@ -15,6 +15,8 @@ import pytest
 from processes import CHECKOUT, TOOLS, clone_working_tree, environment
 from servers import PrefectServer
 
+from cracks.params import set_params
+
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
 
 
@@ -32,6 +34,9 @@ class Workspace:
 
     root: Path
     variables: Mapping[str, str]
+
+    def configure(self, *assignments: str) -> None:
+        set_params(self.root / "params.yaml", assignments)
 
     def cracks(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [str(TOOLS / "cracks"), "-C", str(self.root), *map(str, arguments)]

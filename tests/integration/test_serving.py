@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import httpx
 import pytest
 from processes import TOOLS, RunningProcess, StartProcess, wait_until
 
+from cracks.digests import digest_of_bytes
 from cracks.handover import POINTER, name_champion, stage_bundle
+from cracks.prediction_ids import parse_prediction_id
 from serving.app import LARGEST_UPLOAD, MOST_FILES
 from serving.champion import ChampionWatch
 
@@ -117,7 +120,8 @@ def test_one_image_gets_one_answer_with_all_that_explains_it(
     shared: Service, image: bytes, label: str
 ) -> None:
     expected = SCORE_OF_BRIGHT if label == "crack" else SCORE_OF_DARK
-    assert shared.predict(column=image) == [
+    (answer,) = shared.predict(column=image)
+    assert [answer] == [
         {
             "file": "column",
             "label": label,
@@ -125,10 +129,22 @@ def test_one_image_gets_one_answer_with_all_that_explains_it(
             "threshold": 0.5,
             "novelty": None,
             "novel": None,
+            "prediction_id": answer["prediction_id"],
             "model_version": "1",
             "run_id": "run-1",
         }
     ]
+
+
+def test_every_answer_has_an_id_that_says_model_image_and_time(shared: Service) -> None:
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    answers = shared.predict(bright=BRIGHT, dark=DARK)
+    digest = shared.client.get("/model").json()["bundle_digest"]
+    for answer, content in zip(answers, (BRIGHT, DARK), strict=True):
+        said = parse_prediction_id(answer["prediction_id"])
+        assert (said.version, said.bundle) == ("1", digest[:12])
+        assert said.image == digest_of_bytes(content)[:16]
+        assert before <= said.time <= datetime.now(UTC)
 
 
 def test_an_image_unlike_the_training_data_is_answered_and_flagged(
@@ -479,7 +495,14 @@ def test_the_command_line_gives_the_same_answers_as_the_service(
     done = predict(start, workspace, shared.folder, *images, "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     served = shared.predict(**{str(image): image.read_bytes() for image in images})
-    assert json.loads(done.stdout) == served
+    assert without_times(json.loads(done.stdout)) == without_times(served)
+
+
+def without_times(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return answers whose prediction ids say all but when they were given."""
+    return [
+        answer | {"prediction_id": answer["prediction_id"].rpartition("-")[0]} for answer in answers
+    ]
 
 
 def test_the_command_line_shows_a_person_a_table(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from processes import TOOLS, StartProcess, free_port
-from servers import is_healthy
+from processes import free_port
+from servers import tracking_address
 
 from cracks.bundle import open_bundle
 from cracks.errors import CracksError, TrackingError, TrackingUnavailable
@@ -28,6 +29,7 @@ from cracks.tracking import (
     LONGEST_PARAM,
     REASON_TAG,
     VERDICT_TAG,
+    Registry,
     Tracking,
     TrainingRecord,
 )
@@ -42,42 +44,6 @@ pytestmark = pytest.mark.integration
 
 SIZE = 32
 MODEL_NAME = "crack-classifier"
-
-
-@pytest.fixture(scope="session")
-def mlflow_server(start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a real tracking server."""
-    place, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    options = (
-        f"--workers 1 --host 127.0.0.1 --port {port} --backend-store-uri sqlite:///mlflow.db "
-        "--artifacts-destination artifacts"
-    )
-    process = start_for_session(
-        [TOOLS / "mlflow", "server", *options.split()],
-        variables={
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        },
-        cwd=place,
-        name="mlflow server",
-    )
-    url = f"http://127.0.0.1:{port}"
-    process.wait_until(lambda: is_healthy(url), "the MLflow server", timeout=90)
-    return url
-
-
-@contextmanager
-def tracking_address(address: str | None) -> Iterator[None]:
-    """Set MLFLOW_TRACKING_URI, or none; MLflow itself writes the variable."""
-    import mlflow
-
-    with pytest.MonkeyPatch.context() as patch:
-        # Noted as absent or not before anything changes it, so that the end restores it.
-        patch.setenv("MLFLOW_TRACKING_URI", address or "")
-        if address is None:
-            os.environ.pop("MLFLOW_TRACKING_URI")
-        yield
-        mlflow.set_tracking_uri(None)
 
 
 @dataclass(frozen=True)
@@ -108,7 +74,7 @@ class Store:
 
     def log_another(self, name: str, tags: Mapping[str, str] | None = None) -> str:
         """Write a second run of the same training under another name; return its id."""
-        return self.tracking.log_training(replace(self.record, name=name, tags=tags or {}))
+        return self.tracking.runs.log(replace(self.record, name=name, tags=tags or {}))
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +140,7 @@ def store(
         paths = Paths(tmp_path_factory.mktemp("workspace"))
         tracking = Tracking(paths, MODEL_NAME)
         start = time.monotonic()
-        run_id = tracking.log_training(record)
+        run_id = tracking.runs.log(record)
         yield Store(paths, tracking, record, run_id, time.monotonic() - start)
 
 
@@ -202,7 +168,7 @@ def test_a_run_says_its_parameters(store: Store) -> None:
 
 
 def test_a_run_says_its_final_metrics(store: Store) -> None:
-    metrics = store.tracking.run_metrics(store.run_id)
+    metrics = store.tracking.runs.metrics(store.run_id)
     assert metrics.items() >= {"test.accuracy": 0.9, "test.recall": 0.8, "threshold": 0.5}.items()
 
 
@@ -212,7 +178,7 @@ def test_a_run_says_its_losses_epoch_by_epoch(store: Store) -> None:
 
 
 def test_a_run_says_its_tags(store: Store) -> None:
-    assert store.tracking.run_tags(store.run_id).items() >= store.record.tags.items()
+    assert store.tracking.runs.tags(store.run_id).items() >= store.record.tags.items()
 
 
 def test_a_run_keeps_files_figures_bundle_and_example(store: Store) -> None:
@@ -267,13 +233,13 @@ def test_the_example_beside_the_model_is_what_the_model_takes(store: Store, tmp_
 
 
 def test_the_bundle_of_a_run_comes_back_unaltered(store: Store, tmp_path: Path) -> None:
-    bundle = open_bundle(store.tracking.download_bundle(store.run_id, tmp_path))
+    bundle = open_bundle(store.tracking.runs.download_bundle(store.run_id, tmp_path))
     assert bundle.digest == store.record.tags[BUNDLE_TAG]
 
 
 def test_the_run_of_a_bundle_is_found_by_its_digest(store: Store) -> None:
-    assert store.tracking.run_of_bundle(store.record.tags[BUNDLE_TAG]) == store.run_id
-    assert store.tracking.run_of_bundle("f" * 64) is None
+    assert store.tracking.runs.of_bundle(store.record.tags[BUNDLE_TAG]) == store.run_id
+    assert store.tracking.runs.of_bundle("f" * 64) is None
 
 
 @pytest.mark.parametrize("missing", ["model", "bundle", "figures"])
@@ -286,49 +252,49 @@ def test_a_run_that_fails_half_way_is_marked_and_not_found_by_its_bundle(
     spoilt: dict[str, Any] = {missing: [absent] if missing == "figures" else absent}
     half = replace(store.record, name=f"half {missing}", tags={BUNDLE_TAG: digest}, **spoilt)
     with pytest.raises((CracksError, OSError), match="absent"):
-        store.tracking.log_training(half)
+        store.tracking.runs.log(half)
     runs = store.client.search_runs(
         [store.run.info.experiment_id], f"attributes.run_name = 'half {missing}'"
     )
     assert {run.info.status for run in runs} == {"FAILED"} or (missing == "bundle" and not runs)
-    assert store.tracking.run_of_bundle(digest) is None
+    assert store.tracking.runs.of_bundle(digest) is None
     assert mlflow.active_run() is None
 
 
 def test_a_run_without_a_bundle_is_refused(store: Store, tmp_path: Path) -> None:
     bare = store.client.create_run(store.run.info.experiment_id).info.run_id
     with pytest.raises(TrackingError):
-        store.tracking.download_bundle(bare, tmp_path)
+        store.tracking.runs.download_bundle(bare, tmp_path)
 
 
 def test_a_run_that_does_not_exist_is_refused(store: Store) -> None:
     with pytest.raises(TrackingError, match="ffffffffffffffff"):
-        store.tracking.run_tags("f" * 32)
+        store.tracking.runs.tags("f" * 32)
 
 
 # --- versions -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def registry(store: Store, request: pytest.FixtureRequest) -> Tracking:
+def registry(store: Store, request: pytest.FixtureRequest) -> Registry:
     """The registry of the store, with a registered model for this test alone."""
     name = request.node.name.partition("[")[0][-60:]
-    return Tracking(store.paths, name)
+    return Tracking(store.paths, name).registry
 
 
-def test_there_is_no_version_and_no_champion_at_first(registry: Tracking) -> None:
+def test_there_is_no_version_and_no_champion_at_first(registry: Registry) -> None:
     assert registry.versions() == []
     assert registry.champion() is None
 
 
-def test_registering_a_run_twice_makes_one_version(store: Store, registry: Tracking) -> None:
+def test_registering_a_run_twice_makes_one_version(store: Store, registry: Registry) -> None:
     first = registry.register(store.run_id, {VERDICT_TAG: "accepted"}, "words")
     again = registry.register(store.run_id, {VERDICT_TAG: "accepted"}, "words")
     assert (first.version, first.run_id) == (again.version, again.run_id) == ("1", store.run_id)
     assert [one.version for one in registry.versions()] == ["1"]
 
 
-def test_a_version_says_its_tags_and_when_it_was_made(store: Store, registry: Tracking) -> None:
+def test_a_version_says_its_tags_and_when_it_was_made(store: Store, registry: Registry) -> None:
     registry.register(store.run_id, {VERDICT_TAG: "accepted", REASON_TAG: "y" * 9000}, "words")
     (version,) = registry.versions()
     assert version.tags[VERDICT_TAG] == "accepted"
@@ -338,14 +304,14 @@ def test_a_version_says_its_tags_and_when_it_was_made(store: Store, registry: Tr
     assert described.description == "words"
 
 
-def test_the_alias_champion_moves(store: Store, registry: Tracking) -> None:
+def test_the_alias_champion_moves(store: Store, registry: Registry) -> None:
     runs = [store.run_id, store.log_another("a second one")]
     for run_id in runs:
         registry.register(run_id, {}, "")
     assert registry.champion() is None
 
     for version, run_id in (("1", runs[0]), ("2", runs[1]), ("2", runs[1]), ("1", runs[0])):
-        registry.set_champion(version)
+        registry.move_aliases(champion=version, previous=None)
         champion = registry.champion()
         assert champion is not None
         assert (champion.version, champion.run_id) == (version, run_id)
@@ -357,31 +323,80 @@ def test_the_alias_champion_moves(store: Store, registry: Tracking) -> None:
 
 
 def test_the_model_of_the_champion_can_be_loaded_by_its_alias(
-    store: Store, registry: Tracking
+    store: Store, registry: Registry
 ) -> None:
     import mlflow
 
     registry.register(store.run_id, {}, "")
-    registry.set_champion("1")
+    registry.move_aliases(champion="1", previous=None)
     loaded = mlflow.pyfunc.load_model(f"models:/{registry.model_name}@champion")
     assert loaded.predict(store.record.example).shape == (2, 1)
 
 
-def test_a_version_that_does_not_exist_cannot_be_champion(store: Store, registry: Tracking) -> None:
+def test_a_version_that_does_not_exist_cannot_be_champion(store: Store, registry: Registry) -> None:
     registry.register(store.run_id, {}, "")
     with pytest.raises(TrackingError, match="7"):
-        registry.set_champion("7")
+        registry.move_aliases(champion="7", previous=None)
     assert registry.champion() is None
+
+
+@pytest.mark.parametrize("number", ["7", "0", "one", "", "champion", "1.0"])
+def test_a_version_that_there_is_not_is_refused_with_a_remedy(
+    store: Store, registry: Registry, number: str
+) -> None:
+    registry.register(store.run_id, {}, "")
+    assert registry.version("1").run_id == store.run_id
+    with pytest.raises(TrackingError, match=r"has no version .*`cracks models`") as refusal:
+        registry.version(number)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_version_of_another_model_is_none_of_this_one(store: Store, registry: Registry) -> None:
+    other = Tracking(store.paths, f"other-{registry.model_name}"[:60]).registry
+    other.register(store.run_id, {}, "")
+    with pytest.raises(TrackingError, match=f"{registry.model_name} has no version 1"):
+        registry.version("1")
+
+
+def test_the_champion_before_is_kept_by_name_and_both_names_can_be_taken_away(
+    store: Store, registry: Registry
+) -> None:
+    for run_id in (store.run_id, store.log_another("a second one")):
+        registry.register(run_id, {}, "")
+    registry.move_aliases(champion="2", previous="1")
+    champion, previous = registry.champion(), registry.previous()
+    assert champion
+    assert previous
+    assert (champion.version, previous.version) == ("2", "1")
+    for _ in range(2):
+        registry.move_aliases(champion=None, previous=None)
+        assert (registry.champion(), registry.previous()) == (None, None)
+
+
+def test_the_bundle_of_a_run_that_was_deleted_is_refused_with_a_remedy(
+    store: Store, tmp_path: Path
+) -> None:
+    deleted = store.client.create_run(store.run.info.experiment_id).info.run_id
+    store.client.log_artifacts(deleted, str(store.record.bundle), "bundle")
+    store.client.delete_run(deleted)
+    with pytest.raises(TrackingError, match=f"mlflow runs restore --run-id {deleted}") as refusal:
+        store.tracking.runs.download_bundle(deleted, tmp_path)
+    assert "\n" not in str(refusal.value)
+    assert not any(tmp_path.iterdir())
+    store.client.restore_run(deleted)
+    open_bundle(store.tracking.runs.download_bundle(deleted, tmp_path))
 
 
 def test_refused_runs_are_listed_with_reason_and_metrics(store: Store) -> None:
     accepted = store.log_another("accepted")
-    store.tracking.tag_run(accepted, {VERDICT_TAG: "accepted", REASON_TAG: "good"})
-    assert store.tracking.refused_runs() == []
+    store.tracking.runs.tag(accepted, {VERDICT_TAG: "accepted", REASON_TAG: "good"})
+    before = store.tracking.runs.refused()
+    assert accepted not in {one["run_id"] for one in before}
 
     refused = store.log_another("refused")
-    store.tracking.tag_run(refused, {VERDICT_TAG: "refused", REASON_TAG: "recall 0.8 is too low"})
-    (listed,) = store.tracking.refused_runs()
+    store.tracking.runs.tag(refused, {VERDICT_TAG: "refused", REASON_TAG: "recall 0.8 is too low"})
+    listed = store.tracking.runs.refused()[0]
+    assert len(store.tracking.runs.refused()) == len(before) + 1
     assert (listed["run_id"], listed["name"]) == (refused, "refused")
     assert listed["reason"] == "recall 0.8 is too low"
     assert listed["metrics"]["test.recall"] == 0.8
@@ -437,13 +452,49 @@ def answering(status: int, content: bytes = b"", pause: float = 0) -> Iterator[s
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    try:
+        with running(Handler) as url:
+            yield url
+    finally:
+        released.set()
+
+
+@contextmanager
+def spoilt(address: str, path: str, status: int) -> Iterator[str]:
+    """Run a server that hands everything on to `address`, but refuses what has `path` in it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if path in self.path:
+                answer = httpx.Response(status, content=b"no entry")
+            else:
+                given = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+                answer = httpx.request(
+                    self.command, address + self.path, content=content, headers=given
+                )
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with running(Handler) as url:
+        yield url
+
+
+@contextmanager
+def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     serving.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        released.set()
         server.shutdown()
         server.server_close()
         serving.join(10)
@@ -491,6 +542,37 @@ def test_a_server_that_forbids_is_told_of_and_not_asked_again(tmp_path: Path, st
         connect(address, tmp_path)
     assert not refusal.value.heals_with_time
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("status", "remedy"), [(401, "MLFLOW_TRACKING_USERNAME"), (403, "whoever runs the server")]
+)
+def test_a_server_that_forbids_is_told_of_with_a_remedy(
+    tmp_path: Path, status: int, remedy: str
+) -> None:
+    with answering(status) as address, pytest.raises(TrackingError, match=remedy):
+        connect(address, tmp_path)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+@pytest.mark.parametrize("path", ["mlflow-artifacts/artifacts", "registered-models", "runs/get"])
+def test_a_server_that_refuses_later_is_told_of_in_one_line(
+    mlflow_server: str, tmp_path: Path, path: str, status: int
+) -> None:
+    with spoilt(mlflow_server, path, status) as address, tracking_address(address):
+        tracking = Tracking(Paths(tmp_path), MODEL_NAME)
+        run_id = tracking.runs._experiment.create_run("bare", "a test", {})
+        ask = (
+            partial(tracking.registry.move_aliases, champion="1", previous=None)
+            if path == "registered-models"
+            else partial(tracking.runs.download_bundle, run_id, tmp_path)
+        )
+        with pytest.raises(TrackingError, match=address) as refusal:
+            ask()
+    assert "\n" not in str(refusal.value)
+    assert str(status) in str(refusal.value) or isinstance(refusal.value, TrackingUnavailable)
 
 
 @pytest.mark.usefixtures("impatient")

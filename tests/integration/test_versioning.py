@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +19,17 @@ from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
 from cracks.paths import Paths
 from cracks.versioning import (
     CodeVersion,
+    bring_data,
+    changes_since,
+    clone_at,
     code_version,
+    has_commit,
     locked_workspace,
     output_digest,
     pipeline_digest,
+    recorded_outputs,
     run_stage,
+    share_storage,
     stage_is_up_to_date,
 )
 
@@ -420,3 +427,91 @@ def test_the_pipeline_has_a_digest_once_a_stage_has_run(workspace: Workspace) ->
     run_stage(workspace.paths, "copy")
     lock = (workspace.root / "dvc.lock").read_bytes()
     assert pipeline_digest(workspace.paths) == hashlib.sha256(lock).hexdigest()
+
+
+# --- the workspace of another time ----------------------------------------------------------------
+
+
+@pytest.fixture
+def clone(done: Workspace, tmp_path: Path) -> Workspace:
+    """A clone of the workspace at its only commit, with what dvc.lock said then."""
+    run_stage(done.paths, "count")
+    clone = Workspace(tmp_path / "clone")
+    clone_at(done.paths, done.git("rev-parse", "HEAD"), clone.root)
+    (clone.root / "dvc.lock").write_bytes((done.root / "dvc.lock").read_bytes())
+    share_storage(done.paths, clone.paths)
+    return clone
+
+
+def test_a_commit_is_known_on_whatever_branch(workspace: Workspace) -> None:
+    first = workspace.git("rev-parse", "HEAD")
+    workspace.write("brick")
+    workspace.git("commit", "--quiet", "--all", "-m", "Go on")
+    second = workspace.git("rev-parse", "HEAD")
+    workspace.git("reset", "--quiet", "--hard", first)
+    assert has_commit(workspace.root, first)
+    assert has_commit(workspace.root, second)
+
+
+@pytest.mark.parametrize("commit", ["", "HEAD", "--help", "0" * 40, "abc", "f" * 64, "main\n"])
+def test_what_is_no_commit_here_is_not_known(workspace: Workspace, commit: str) -> None:
+    assert not has_commit(workspace.root, commit)
+
+
+def test_a_commit_that_no_branch_leads_to_is_cloned(workspace: Workspace, tmp_path: Path) -> None:
+    first = workspace.git("rev-parse", "HEAD")
+    workspace.write("brick")
+    workspace.git("commit", "--quiet", "--all", "-m", "Go on")
+    second = workspace.git("rev-parse", "HEAD")
+    workspace.git("reset", "--quiet", "--hard", first)
+    clone_at(workspace.paths, second, tmp_path / "clone")
+    assert (tmp_path / "clone/input.txt").read_text() == "brick"
+    assert code_version(tmp_path / "clone") == CodeVersion(second, dirty=False)
+
+
+def test_data_of_then_comes_from_the_cache_of_the_workspace(
+    done: Workspace, clone: Workspace
+) -> None:
+    done.write("brick")
+    run_stage(done.paths, "copy")
+    assert bring_data(clone.paths) == []
+    assert (clone.root / "copied.txt").read_text() == "concrete"
+    assert (clone.root / "folder/one").read_text() == "concrete"
+    # It is a copy: what is written to it is not written to the cache.
+    (clone.root / "copied.txt").write_text("meddled with")
+    assert (done.root / "copied.txt").read_text() == "brick"
+
+
+def test_data_that_the_cache_lost_comes_from_the_remote(done: Workspace, clone: Workspace) -> None:
+    done._run(sys.executable, "-m", "dvc", "push", "--quiet")
+    shutil.rmtree(done.root / ".dvc/cache")
+    assert bring_data(clone.paths) == []
+    assert (clone.root / "folder/one").read_text() == "concrete"
+
+
+def test_data_that_nobody_has_is_named(done: Workspace, clone: Workspace) -> None:
+    shutil.rmtree(done.root / ".dvc/cache")
+    assert bring_data(clone.paths) == ["copied.txt", "folder"]
+
+
+def test_outputs_that_dvc_does_not_keep_are_told_from_those_it_does(clone: Workspace) -> None:
+    digest = hashlib.md5(b"8", usedforsecurity=False).hexdigest()
+    assert recorded_outputs(clone.paths, kept=False) == [("counted.txt", digest)]
+    assert [path for path, _ in recorded_outputs(clone.paths, kept=True)] == [
+        "copied.txt",
+        "folder",
+    ]
+
+
+def test_what_is_not_as_dvc_lock_says_is_named(clone: Workspace) -> None:
+    bring_data(clone.paths)
+    (clone.root / "counted.txt").write_text("8")
+    assert changes_since(clone.paths) == []
+    clone.write("brick")
+    (clone.root / "params.yaml").write_text("greeting: bye\n")
+    (clone.root / "counted.txt").unlink()
+    assert sorted(changes_since(clone.paths)) == [
+        "copy: input.txt modified",
+        "copy: params.yaml greeting modified",
+        "count: counted.txt deleted",
+    ]

@@ -15,6 +15,9 @@ from tests.unit.builders import ROOT
 
 KEYS = known_keys()
 
+#: Keys below which there may be any.
+OPEN = {"register.limits"}
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -45,7 +48,7 @@ def test_the_projects_own_params_are_sound_and_complete(file: Path) -> None:
 def _leaves(section: dict[str, Any], prefix: str = "") -> list[str]:
     leaves = []
     for key, value in section.items():
-        is_section = isinstance(value, dict)
+        is_section = isinstance(value, dict) and f"{prefix}{key}" not in OPEN
         leaves += _leaves(value, f"{prefix}{key}.") if is_section else [f"{prefix}{key}"]
     return leaves
 
@@ -132,17 +135,28 @@ def test_a_value_of_another_kind_is_refused_by_name(file: Path, key: str) -> Non
         ("export.max_score_difference", 1.01),
         ("export.max_flipped_share", 1.01),
         ("register.model_name", "a/b"),
-        ("register.min_recall", 1.01),
+        ("register.limits", {"evaluate.test.recall": {}}),
+        ("register.limits", {"evaluate.test.recall": {"min": 0.9, "max": 0.8}}),
+        ("register.limits", {"evaluate.test.recall": {"least": 0.9}}),
+        ("register.limits", {"evaluate.test.recall": {"min": float("nan")}}),
+        ("register.confidence", 0.5),
+        ("register.confidence", 1),
+        ("register.margins.recall", 0),
+        ("register.verdicts.worse", "ignore"),
     ],
 )
 def test_an_impossible_value_is_refused_by_name(file: Path, key: str, value: Any) -> None:
-    with pytest.raises(ParamsError, match=rf"params.yaml: {key}: "):
+    with pytest.raises(
+        ParamsError, match=rf"params.yaml: {key}(\.evaluate\S*)?: |unknown key {key}"
+    ):
         load_params(_edit(file, key, value))
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("register.limits", {}),
+        ("register.limits", {"slices.*.crack_recall_low": {"min": 0, "max": 1}}),
         ("train.dropout", 0),
         ("train.learning_rate", 10),
         ("split.salt", ""),
@@ -305,3 +319,38 @@ def test_one_refused_assignment_changes_nothing(file: Path, assignment: str, rea
 def test_a_number_may_be_written_as_a_power_of_ten(file: Path) -> None:
     assert set_params(file, ["train.learning_rate=1e-4"]).train.learning_rate == 1e-4
     assert load_params(file).train.learning_rate == 1e-4
+
+
+# --- limits of the gate, whose names have dots themselves -----------------------------------------
+
+
+def test_a_limit_is_changed_by_its_name(file: Path) -> None:
+    limits = set_params(file, ["register.limits.evaluate.test.accuracy.min=0.99"]).register_.limits
+    assert limits["evaluate.test.accuracy"].min == 0.99
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "register.limits.slices.crack contrast.lowest.crack_recall.min=0.8",
+        "register.limits.slices.crack contrast.lowest.crack_recall={min: 0.8}",
+    ],
+)
+def test_a_limit_is_added_by_its_name(file: Path, assignment: str) -> None:
+    before = load_params(file).register_.limits
+    limits = set_params(file, [assignment]).register_.limits
+    name = "slices.crack contrast.lowest.crack_recall"
+    assert limits[name].min == 0.8
+    assert {key: limit for key, limit in limits.items() if key != name} == before
+
+
+def test_all_limits_are_replaced_at_once(file: Path) -> None:
+    limits = set_params(file, ["register.limits={bundle.megabytes: {max: 9}}"]).register_.limits
+    assert list(limits) == ["bundle.megabytes"]
+
+
+def test_a_limit_of_no_report_is_refused(file: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(ParamsError, match=r"evalute\.test\.f1 is no number of a report"):
+        set_params(file, ["register.limits.evalute.test.f1.min=0.9"])
+    assert file.read_bytes() == before

@@ -1,4 +1,4 @@
-"""What people read: one line a stage, and the description of a model version."""
+"""What people read: one line a stage, the metrics as a table, and what may be believed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from cracks.gate import Decision
-from cracks.modelcard import SHOWN, describe_version, metrics_table, reliability
+from cracks.modelcard import SHOWN, metrics_table, reliability
 from cracks.paths import STAGES
 from cracks.summaries import SUMMARIES, summarise
 
@@ -123,14 +122,3 @@ def test_what_may_be_believed_is_said_in_words() -> None:
         "Of test patches 1.25% are flagged as unlike the training data; "
         "of drawn pictures of other materials: brick 100%, asphalt 90%."
     )
-
-
-def test_a_version_says_why_it_was_accepted_and_what_it_was_trained_on() -> None:
-    decision = Decision(True, ["it is the first model", "and within every limit"])
-    text = describe_version(EVALUATION, decision, {"distinct_patches": 38402, "source": "s.zip"})
-    assert "Accepted: it is the first model; and within every limit." in text
-    assert "38,402 distinct patches from `s.zip`" in text
-    assert "threshold 0.4321" in text
-    assert metrics_table(EVALUATION) in text
-    assert reliability(EVALUATION) in text
-    assert "Limits:" in text
