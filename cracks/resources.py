@@ -21,6 +21,8 @@ Sample = dict[str, float]
 def watched(file: Path) -> Iterator[None]:
     """Look at this process every second while the block runs; write what was seen to `file`.
 
+    A block that fails writes nothing: what is known is of the last one that ended well.
+
     A row a look: seconds since the start, cpu_percent (of one core; more with several), memory_mb.
     """
     import psutil
@@ -49,7 +51,7 @@ def watched(file: Path) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
-        look()
-        # What a stage found, or why it failed, must not be lost for this.
-        with suppress(OSError):
-            write_csv(samples, file)
+    look()
+    # What a stage found must not be lost for this.
+    with suppress(OSError):
+        write_csv(samples, file)

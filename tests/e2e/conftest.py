@@ -20,6 +20,15 @@ from cracks.params import set_params
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
 
 
+#: Makes evaluate short where something else is tested.
+LITTLE_EVALUATION = [
+    "evaluate.behaviour_patches=8",
+    "evaluate.explained_patches=2",
+    "evaluate.novelty.drawn_surfaces=1",
+    "evaluate.resamples=200",
+]
+
+
 def shared_file(name: str) -> Path:
     """Return a file of the shared folder, or skip the test where it is absent."""
     path = SHARED / name

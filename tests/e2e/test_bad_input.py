@@ -99,7 +99,7 @@ def test_a_source_that_cannot_be_used_is_refused_in_one_line(
     [
         ("train.epoch=3", "unknown key train.epoch. Did you mean train.epochs?"),
         ("train.epochs=0", "train.epochs: input should be greater than or equal to 1, not 0"),
-        ("featurize.architecture=resnet", "'cnn' or 'mobilenetv2', not 'resnet'"),
+        ("featurize.architecture=resnet", "'mobilenetv3small' or 'efficientnetv2b0', not 'resnet'"),
         ("split.train=0.9", "train, validation and test must add up to 1"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2e.conftest import SHARED, Workspace
+from e2e.conftest import LITTLE_EVALUATION, SHARED, Workspace
 
 from cracks.params import set_params
 
@@ -22,8 +22,7 @@ SMALL = [
     "ingest.shard_rows=100",
     "featurize.image_size=32",
     "train.epochs=1",
-    "evaluate.behaviour_patches=8",
-    "evaluate.explained_patches=2",
+    *LITTLE_EVALUATION,
 ]
 
 

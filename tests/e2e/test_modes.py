@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from e2e.conftest import shared_file
+from e2e.conftest import LITTLE_EVALUATION, shared_file
 from processes import RunningProcess, clone_working_tree, wait_until
 
 from cracks.digests import digest_of_file
@@ -87,7 +87,7 @@ def divided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone with real photographs that are taken in, divided and found good."""
     folder = tmp_path_factory.mktemp("divided")
     site = Site(clone_working_tree(folder / "workspace"), folder / "logs")
-    few = ["evaluate.behaviour_patches=8", "evaluate.explained_patches=2"]
+    few = ["split.train=0.3", "split.validation=0.3", "split.test=0.4", *LITTLE_EVALUATION]
     site.configure(f"ingest.source={shared_file('data/metu-2k.zip')}", *few)
     site.run(*STAGES[:3])
     return site.root

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from e2e.conftest import Workspace, shared_file
+from e2e.conftest import LITTLE_EVALUATION, Workspace, shared_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -27,6 +27,7 @@ def trained(make_workspace: Callable[[], Workspace]) -> Workspace:
         f"featurize.weights={weights}",
         "featurize.image_size=160",
         "train.learning_rate=0.01",
+        *LITTLE_EVALUATION,
     )
     assert (result["verdict"], result["version"], result["promoted"]) == ("accepted", "1", True)
     assert set(result["stages"].values()) == {"ran"}
