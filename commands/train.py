@@ -85,7 +85,7 @@ def _in_words(result: dict[str, Any]) -> str:
     if result["action"] == "ask":
         return (
             f"Version {result['version']} waits for your word ({numbers}): {reasons}. Look at it "
-            f"in MLflow, then `cracks promote {result['version']} --why \"…\"`."
+            f'in MLflow, then `cracks promote {result["version"]} --why "…"`.'
         )
     if result["action"] == "register":
         return f"Version {result['version']} is registered, not promoted ({numbers}): {reasons}."

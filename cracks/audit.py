@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cracks.errors import ServiceError
-from cracks.handover import read_champion
+from cracks.errors import BundleError, ServiceError
+from cracks.handover import open_champion, read_champion
 from cracks.ledger import (
     Entry,
     RegistryState,
@@ -77,7 +77,9 @@ def _service_problems(entries: list[Entry], service: Path) -> list[str]:
         return []
     try:
         named = read_champion(service)
-    except ServiceError as error:
+        if named is not None:
+            open_champion(service)
+    except (BundleError, ServiceError) as error:
         return [str(error)]
     return service_problems(entries, named)
 
@@ -89,4 +91,4 @@ def _interrupted(intent: Intent | None) -> list[str]:
         ended = "was interrupted; the next `cracks promote` or `cracks rollback` settles it."
     else:
         ended = "has not ended yet; verify again when it has."
-    return [f"The {intent.kind} of version {intent.version} by {intent.who} at {intent.at} {ended}"]
+    return [f"The {intent.noun} of version {intent.version} by {intent.who} at {intent.at} {ended}"]

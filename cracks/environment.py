@@ -21,6 +21,8 @@ DEFAULTS = {
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # Seven, MLflow's own number, wait for minutes before anybody hears that a server is down.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     # The flow's own lines belong to its run in the Prefect UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cracks",
 }

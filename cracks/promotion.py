@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from cracks.bundle import Bundle, open_bundle
+from cracks.bundle import Bundle
+from cracks.digests import digest_of_file
 from cracks.errors import BundleError, CracksError, PromotionFailed, ServiceError
 from cracks.handover import (
     Champion,
@@ -28,11 +29,21 @@ from cracks.handover import (
     withdraw_champion,
 )
 from cracks.ledger import Entry, following
+from cracks.lineage import COMMIT_TAG, DATA_TAG, LOCK_TAG
 from cracks.params import PromoteParams
+from cracks.registered import fetch_bundle, registered_digest
 from cracks.reports import Report
 from cracks.service_reports import wait_for_service
 from cracks.smoke import SmokeTest, smoke_test
-from cracks.tracking import BUNDLE_TAG, LEDGER_TAG, VERDICT_TAG, Intent, ModelVersion, Tracking
+from cracks.tracking import (
+    BUNDLE_TAG,
+    KERAS_TAG,
+    LEDGER_TAG,
+    VERDICT_TAG,
+    Intent,
+    ModelVersion,
+    Tracking,
+)
 
 logger = logging.getLogger("cracks.promotion")
 
@@ -63,14 +74,11 @@ def carry_out(order: Order, tracking: Tracking, service: Path, limits: PromotePa
     settled = settle(tracking, service, limits)
     chosen = tracking.registry.version(order.version)
     last = _last(tracking.ledger.entries())
-    if _answers(chosen, last, service):
-        tracking.registry.move_aliases(champion=chosen.version, previous=last.from_version if last else None)
-        return {
-            "version": chosen.version,
-            "previous": last.from_version if last else None,
-            "changed": False,
-            "settled": settled,
-        }
+    if last and _answers(chosen, last, service):
+        previous = last.from_version
+        tracking.registry.move_aliases(champion=chosen.version, previous=previous)
+        done = {"version": chosen.version, "previous": previous}
+        return {**done, "changed": False, "settled": settled}
     intent = _intent(order, tracking, service, last)
     tracking.turn.take(intent)
     report = _Transaction(intent, tracking, service, limits).carry_out()
@@ -91,7 +99,7 @@ def settle(tracking: Tracking, service: Path, limits: PromoteParams) -> str | No
         return None
     mine = tracking.turn.take_over(left)
     transaction = _Transaction(mine, tracking, service, limits)
-    said = f"The {mine.kind} of version {mine.version} by {mine.who}, which was interrupted,"
+    said = f"The {mine.noun} of version {mine.version} by {mine.who}, which was interrupted,"
     if transaction.is_handed_over() or transaction.is_in_ledger():
         transaction.finish()
         settled = f"{said} was finished."
@@ -117,9 +125,9 @@ def _intent(order: Order, tracking: Tracking, service: Path, last: Entry | None)
     )
 
 
-def _answers(chosen: ModelVersion, last: Entry | None, service: Path) -> bool:
+def _answers(chosen: ModelVersion, last: Entry, service: Path) -> bool:
     """Return whether a version is in service, whole, and the ledger knows."""
-    if last is None or last.to_version != chosen.version:
+    if last.to_version != chosen.version:
         return False
     try:
         champion, _ = open_champion(service)
@@ -226,29 +234,26 @@ class _Transaction:
 
     def _checked(self, chosen: ModelVersion, folder: Path) -> Bundle:
         """Return the registered bundle: of an earlier promotion, or fetched now."""
-        digest = chosen.tags.get(BUNDLE_TAG)
-        if digest is None:
-            raise BundleError(
-                f"Version {chosen.version} was registered without a bundle, so it is never served. "
-                "`cracks train` registers models with theirs."
-            )
+        digest = registered_digest(chosen)
+        self._tracking.runs.require(chosen.run_id)
         staged = staged_bundle(self._service, digest, chosen.version)
-        if staged is not None:
-            return staged
-        bundle = open_bundle(self._tracking.runs.download_bundle(chosen.run_id, folder))
-        if bundle.digest != digest:
-            raise BundleError(
-                f"The bundle of version {chosen.version} is not the one that was registered: its "
-                f"digest is {bundle.digest[:12]}…, not {digest[:12]}…."
-            )
-        return bundle
+        return staged or fetch_bundle(chosen, self._tracking, folder)
 
     def _tried(self, chosen: ModelVersion, bundle: Bundle, folder: Path) -> SmokeTest:
         keras = None
         # A version that was promoted before has shown that both agree, and a rollback is urgent.
         if bundle.golden and LEDGER_TAG not in chosen.tags:
             keras = self._tracking.registry.download_keras_model(chosen.version, folder)
+            self._require_unaltered(chosen, keras)
         return smoke_test(bundle, self._limits, keras)
+
+    def _require_unaltered(self, chosen: ModelVersion, keras: Path) -> None:
+        """Compare the Keras model with its digest before it is loaded."""
+        if digest_of_file(keras) != self._tracking.runs.tags(chosen.run_id).get(KERAS_TAG):
+            raise BundleError(
+                f"The Keras model of version {chosen.version} was altered: it has not the SHA-256 "
+                f"that its run has as {KERAS_TAG}."
+            )
 
     def _move_aliases(self) -> None:
         self._tracking.registry.move_aliases(
@@ -283,9 +288,9 @@ class _Transaction:
                 why=self._intent.why,
                 verdict=tags.get(VERDICT_TAG, ""),
                 run_id=chosen.run_id,
-                git_commit=tags.get("git.commit", ""),
-                dvc_lock_digest=tags.get("dvc.lock.sha256", ""),
-                data_digest=tags.get("data.digest", ""),
+                git_commit=tags.get(COMMIT_TAG, ""),
+                dvc_lock_digest=tags.get(LOCK_TAG, ""),
+                data_digest=tags.get(DATA_TAG, ""),
                 bundle_digest=tags[BUNDLE_TAG],
             )
         )
@@ -305,7 +310,7 @@ class _Transaction:
         """
         reason = str(error) if isinstance(error, CracksError) else type(error).__name__
         stopped = (
-            f"The {self._intent.kind} of version {self._intent.version} stopped at {self._step}: "
+            f"The {self._intent.noun} of version {self._intent.version} stopped at {self._step}: "
             f"{reason.rstrip('.')}."
         )
         try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cracks.digests import digest_of_value
+from cracks.lineage import COMMIT_TAG, DATA_TAG, DIRTY_TAG
 from cracks.params import Params
 from cracks.paths import Paths
 from cracks.search_space import assigned, written
@@ -22,9 +23,9 @@ class SweepRun:
         self._tracking, self._sweep, self._params = tracking, sweep, params
         code = code_version(paths.root)
         self._tags = {
-            "git.commit": code.commit,
-            "git.dirty": str(code.dirty).lower(),
-            "data.digest": output_digest(paths, "ingest", "data/images"),
+            COMMIT_TAG: code.commit,
+            DIRTY_TAG: str(code.dirty).lower(),
+            DATA_TAG: output_digest(paths, "ingest", "data/images"),
         }
         varied = {f"vary.{key}": str(values) for key, values in sweep.space.items()}
         with sweep.turn():

@@ -22,14 +22,16 @@ from cracks.comparison import Difference, compare
 from cracks.digests import digest_of_value
 from cracks.gate import SEPARATOR, Decision, check_limits, decide, limit_rows, numbers_of
 from cracks.images import decode_to_size
-from cracks.lineage import patches_table
+from cracks.lineage import COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, patches_table
 from cracks.modelcard import describe_version
 from cracks.params import Params
 from cracks.paths import STAGES, Paths
+from cracks.registered import fetch_bundle
 from cracks.reports import Report, flatten, read_report
 from cracks.scored import scored_patches
 from cracks.tables import read_table
 from cracks.tracking import (
+    ACTION_TAG,
     BUNDLE_TAG,
     LEDGER_TAG,
     PATCHES_ARTIFACT,
@@ -41,9 +43,6 @@ from cracks.tracking import (
     TrainingRecord,
 )
 from cracks.versioning import code_version, output_digest, pipeline_digest
-
-#: Tags of a run and of a version: what its verdict leads to.
-ACTION_TAG = "verdict.action"
 
 #: Tags of a run: a digest of what its verdict was reached from, and the comparison as JSON.
 JUDGED_TAG = "verdict.inputs"
@@ -101,10 +100,10 @@ def tags_of_code(paths: Paths, bundle: Bundle) -> dict[str, str]:
     """Return the tags that lead from a run or version back to its code, data and bundle."""
     code = code_version(paths.root)
     return {
-        "git.commit": code.commit,
-        "git.dirty": str(code.dirty).lower(),
-        "dvc.lock.sha256": pipeline_digest(paths),
-        "data.digest": output_digest(paths, "ingest", "data/images"),
+        COMMIT_TAG: code.commit,
+        DIRTY_TAG: str(code.dirty).lower(),
+        LOCK_TAG: pipeline_digest(paths),
+        DATA_TAG: output_digest(paths, "ingest", "data/images"),
         BUNDLE_TAG: bundle.digest,
     }
 
@@ -160,7 +159,7 @@ def _differences(
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
         known = _learned_from(champion, tracking, Path(folder))
         test = test.part([i for i, id_ in enumerate(test.ids) if id_ not in known])
-        bundle = open_bundle(tracking.runs.download_bundle(champion.run_id, Path(folder)))
+        bundle = fetch_bundle(champion, tracking, Path(folder))
         answers = Classifier(bundle).scores(test.contents) >= bundle.content.threshold
     if not test.cracked.any():
         return []
@@ -236,6 +235,8 @@ def _record(params: Params, paths: Paths, bundle: Bundle) -> TrainingRecord:
             paths.summary,
             paths.classification_report,
             paths.data_card,
+            paths.quarantine,
+            paths.profile,
             paths.label_errors,
             paths.slices,
             paths.behaviour,

@@ -9,8 +9,10 @@ from cracks.tracking.ledger import LEDGER_TAG, LedgerStore
 from cracks.tracking.records import ModelVersion, TrainingRecord, TrialRecord
 from cracks.tracking.registry import CHAMPION, PREVIOUS, Registry
 from cracks.tracking.runs import (
+    ACTION_TAG,
     BUNDLE_ARTIFACT,
     BUNDLE_TAG,
+    KERAS_TAG,
     PATCHES_ARTIFACT,
     PATCHES_TAG,
     REASON_TAG,
@@ -21,9 +23,11 @@ from cracks.tracking.sweeps import Sweeps
 from cracks.tracking.turn import Intent, Turn
 
 __all__ = [
+    "ACTION_TAG",
     "BUNDLE_ARTIFACT",
     "BUNDLE_TAG",
     "CHAMPION",
+    "KERAS_TAG",
     "LEDGER_TAG",
     "LONGEST_PARAM",
     "LONGEST_TAG",

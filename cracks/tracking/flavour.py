@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ class KerasFlavour:
     """
 
     @staticmethod
-    def save_model(path: str, **given: Any) -> None:
-        """Write a model into the new folder `path`.
+    def save_model(path: str, file: Path, **given: Any) -> None:
+        """Write the model that a .keras file holds into the new folder `path`.
 
         Args:
             path: where to.
+            file: kept byte for byte, so that its digest is known.
             given: what `mlflow.keras.save_model` takes, and what `Model.log` keeps for itself.
         """
         import mlflow
 
+        from cracks.model.storage import load_model
+
         given.pop("validate_serving_input", None)
         Path(path).mkdir(parents=True)
-        mlflow.keras.save_model(path=path, **given)
+        mlflow.keras.save_model(load_model(file), path=path, **given)
+        (written,) = Path(path).rglob("*.keras")
+        shutil.copyfile(file, written)

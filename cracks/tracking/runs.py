@@ -27,6 +27,11 @@ BUNDLE_ARTIFACT = "bundle"
 BUNDLE_TAG = "bundle.digest"
 VERDICT_TAG = "verdict"
 REASON_TAG = "verdict.reason"
+#: What the verdict leads to.
+ACTION_TAG = "verdict.action"
+
+#: The SHA-256 of the Keras model's file.
+KERAS_TAG = "keras.sha256"
 
 #: Where a run keeps the list of its patches, and the tag that says the SHA-256 of that file.
 PATCHES_ARTIFACT = "lineage/patches.parquet"
@@ -107,8 +112,6 @@ class Runs:
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
-        from cracks.model.storage import load_model
-
         signature = ModelSignature(
             Schema([TensorSpec(np.dtype(np.uint8), (-1, *record.example.shape[1:]), "image")]),
             Schema([TensorSpec(np.dtype(np.float32), (-1, 1), "score")]),
@@ -119,15 +122,13 @@ class Runs:
                 None,
                 KerasFlavour,
                 name="model",
-                model=load_model(record.model),
+                file=record.model,
                 signature=signature,
                 input_example=record.example,
                 pip_requirements=_requirements(),
                 validate_serving_input=False,  # a test does; here it would load the model again
             )
-            self._client.log_dict(
-                run_id, {"inputs": record.example.tolist()}, "model_input_example.json"
-            )
+            self._client.set_tag(run_id, KERAS_TAG, digest_of_file(record.model))
             _log_dataset(record)
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -164,7 +165,7 @@ class Runs:
         """Return run id, name, reason and metrics of the refused challengers, the newest first."""
         with self._connection.explained():
             runs = self._client.search_runs(
-                [self._experiment.id], f"tags.`{VERDICT_TAG}` = 'refused'", max_results=100
+                [self._experiment.id], f"tags.`{ACTION_TAG}` = 'refuse'", max_results=100
             )
         return [
             {
@@ -192,6 +193,13 @@ class Runs:
         """
         self.require(run_id)
         with self._connection.explained():
+            # Asked first, for the download never says what a server answered (MLflow 3.17).
+            listed = self._client.list_artifacts(run_id, artifact.rpartition("/")[0] or None)
+            if artifact not in {one.path for one in listed}:
+                raise TrackingError(
+                    f"Run {run_id} keeps no {artifact} in MLflow. Choose another version: "
+                    "`cracks models` lists them."
+                )
             return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
 
 

@@ -72,6 +72,11 @@ class Intent(BaseModel):
             **_this_process(),
         )
 
+    @property
+    def noun(self) -> str:
+        """What the change is called in a sentence."""
+        return {"promote": "promotion"}.get(self.kind, self.kind)
+
     def taken_over(self) -> Intent:
         """Return the same transaction, done by this process from now on."""
         return self.model_copy(update=_this_process())
@@ -92,7 +97,7 @@ class Intent(BaseModel):
     def in_words(self) -> str:
         """One line for whoever must wait."""
         return (
-            f"{self.who} began the {self.kind} of version {self.version} on {self.host} (process "
+            f"{self.who} began the {self.noun} of version {self.version} on {self.host} (process "
             f"{self.pid}) at {self.at}"
         )
 

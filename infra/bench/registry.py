@@ -1,10 +1,11 @@
-"""The part `registry`: how often the gate is wrong."""
+"""The part `registry`: how often the gate is wrong, and how soon an earlier champion answers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,19 @@ import numpy.typing as npt
 from cracks.comparison import compare
 from cracks.gate import judge
 from cracks.params import MarginsParams, load_params
-from infra.bench.measurements import Measure, Row, compared
+from infra.bench.measurements import Measure, Row, compared, measured
 from infra.bench.photographs import CHECKOUT, Photographs
-from infra.bench.scratch import Scratch
+from infra.bench.scratch import TOOLS, Run, Scratch
+from infra.bench.workspaces import Workspace
 
 #: Simulated pairs of models, and the draw of the first one.
 SIMULATIONS, SEED = 500, 0
 
 #: Of the bounds, as in params.yaml.
 RESAMPLES = 1000
+
+#: Drawn photographs of the two versions between which is rolled back, how often, and how soon.
+PATCHES, ROLLBACKS, ROLLBACK_LIMIT = 300, 5, 10
 
 Answers = npt.NDArray[np.bool_]
 
@@ -70,9 +75,35 @@ class Simulated:
         return np.asarray(random.random(len(group)) < own[group])
 
 
-def measures(_: Photographs, __: Scratch) -> dict[str, Measure]:
-    """Return what this part measures, by name; the gate is tried on drawn numbers only."""
-    return {"registry.gate": gate}
+def measures(_: Photographs, scratch: Scratch) -> dict[str, Measure]:
+    """Return what this part measures, by name; all of it on what is drawn."""
+    return {"registry.gate": gate, "registry.rollback": lambda: rollback(scratch)}
+
+
+def rollback(scratch: Scratch) -> Iterator[Row]:
+    """Time `cracks rollback`, from its start to the answer of the running service."""
+    assignments = [f"ingest.sample.patches={PATCHES}", "train.epochs=1", "register.limits={}"]
+    workspace = Workspace(scratch, "registry", Path("sample"), assignments).paths.root
+    scratch.run(["git", "init", "--quiet"], workspace)
+    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    scratch.run(["git", "add", "."], workspace)
+    scratch.run(["git", *identity, "commit", "--quiet", "-m", "as it stands"], workspace)
+
+    def cracks(*arguments: str) -> Run:
+        scratch.tell(f"cracks {' '.join(arguments)}")
+        return scratch.run([TOOLS / "cracks", "-C", workspace, *arguments], workspace)
+
+    cracks("train")
+    cracks("train", "-S", "train.seed=8", "-S", "register.verdicts.worse=ask")
+    served = [TOOLS / "cracks", "-C", workspace, "serve", "--port", "0"]
+    with scratch.started(served, scratch.temporary / "service", workspace):
+        cracks("promote", "2", "--why", "for the benchmark")
+        runs = [cracks("rollback", "--why", "for the benchmark") for _ in range(ROLLBACKS)]
+    note = (
+        f"the whole command, each time to the other of two versions, until the service answers "
+        f"with it; limit {ROLLBACK_LIMIT} s; local sqlite store"
+    )
+    yield measured("registry.rollback_s", [run.seconds for run in runs], "s", note)
 
 
 def gate() -> Iterator[Row]:

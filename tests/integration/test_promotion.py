@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-MODEL = "brightness"
 IMAGE = grey_image(200)
+
+#: Moments at which a promotion is killed; each takes some three seconds.
+KILLS = int(os.environ.get("CRACKS_TEST_KILLS", "12"))
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +48,16 @@ def limits() -> PromoteParams:
 
 @dataclass(frozen=True)
 class Place:
-    """A registry with three versions, and the folder of a service."""
+    """A registered model with three versions, and the folder of a service."""
 
     paths: Paths
     tracking: Tracking
     limits: PromoteParams
+    service: Path
 
     @property
-    def service(self) -> Path:
-        return self.paths.root / "service"
+    def model(self) -> str:
+        return self.tracking.model_name
 
     @property
     def client(self) -> MlflowClient:
@@ -70,10 +74,10 @@ class Place:
             made = make_bundle(self.paths.root / "made" / run.run_id, factor)
             client.log_artifacts(run.run_id, str(made.folder), "bundle")
             tags[BUNDLE_TAG] = made.digest
-        if not client.search_registered_models(f"name = '{MODEL}'"):
-            client.create_registered_model(MODEL)
+        if not client.search_registered_models(f"name = '{self.model}'"):
+            client.create_registered_model(self.model)
         version = client.create_model_version(
-            MODEL, f"{run.artifact_uri}/model", run.run_id, tags=tags
+            self.model, f"{run.artifact_uri}/model", run.run_id, tags=tags
         )
         return str(version.version)
 
@@ -96,12 +100,19 @@ class Place:
         )
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """A workspace with a tracking store, which takes seconds to make."""
+    root = tmp_path_factory.mktemp("workspace")
+    (root / ".dvc").mkdir()
+    (root / "dvc.yaml").touch()
+    return Paths(root)
+
+
 @pytest.fixture
-def place(tmp_path: Path, limits: PromoteParams) -> Place:
-    paths = Paths(tmp_path)
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / "dvc.yaml").touch()
-    made = Place(paths, Tracking(paths, MODEL), limits)
+def place(store: Paths, limits: PromoteParams, tmp_path: Path) -> Place:
+    name = f"brightness-{tmp_path.name}"
+    made = Place(store, Tracking(store, name), limits, tmp_path / "service")
     for factor in (1.0, 0.9, 0.8):
         made.register(factor)
     return made
@@ -143,7 +154,7 @@ def test_an_alias_that_was_moved_by_hand_is_put_back_by_promoting_the_champion(
 ) -> None:
     place.promote("1")
     place.promote("2")
-    place.client.set_registered_model_alias(MODEL, "champion", "3")
+    place.client.set_registered_model_alias(place.model, "champion", "3")
     assert place.promote("2")["changed"] is False
     assert place.state() == ("2", "1", "2", ["1", "2"])
 
@@ -234,12 +245,13 @@ from cracks.paths import Paths
 from cracks.promotion import Order, carry_out
 from cracks.tracking import Tracking
 
-root, model, limits = Path(sys.argv[1]), sys.argv[2], load_params(Path(sys.argv[3])).promote
+root, service, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+limits = load_params(Path(sys.argv[4])).promote
 
-def promote(version):
+def promote(kind, version):
     try:
-        order = Order("promote", version, "a test", "somebody")
-        carry_out(order, Tracking(Paths(root), model), root / "service", limits)
+        order = Order(kind, version, "a test", "somebody")
+        carry_out(order, Tracking(Paths(root), model), service, limits)
     except CracksError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
@@ -249,10 +261,14 @@ print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        os._exit(promote(line.strip()))
+        os._exit(promote(*line.split()))
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+
+
+def promoter_arguments(place: Place) -> list[str]:
+    return [str(place.paths.root), str(place.service), place.model, str(CHECKOUT / "params.yaml")]
 
 
 @dataclass
@@ -264,7 +280,7 @@ class Promoter:
     @classmethod
     def started(cls, place: Place) -> Promoter:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROMOTER, place.paths.root, MODEL, CHECKOUT / "params.yaml"],
+            [sys.executable, "-c", PROMOTER, *promoter_arguments(place)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -274,14 +290,15 @@ class Promoter:
         assert process.stdout.readline() == "ready\n"
         return cls(process)
 
-    def promote(self, version: str, kill_after: float | None = None) -> int:
-        """Promote, or kill the promotion after some seconds; return the exit code."""
-        self.process.stdin.write(f"{version}\n")
+    def do(self, kind: str, version: str, kill_after: float | None = None) -> int:
+        """Promote or roll back, or be killed at it after some seconds; return the exit code."""
+        self.process.stdin.write(f"{kind} {version}\n")
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
         if kill_after is not None:
             time.sleep(kill_after)
-            os.kill(child, signal.SIGKILL)  # a zombie until the parent has read its end
+            with suppress(ProcessLookupError):  # it was done before
+                os.kill(child, signal.SIGKILL)
         return int(self.process.stdout.readline())
 
     def end(self) -> None:
@@ -319,6 +336,7 @@ def service(start: StartProcess, place: Place) -> str:
     place.promote("1")
     process = start(
         [TOOLS / "cracks", "-C", place.paths.root, "serve", "--port", "0", "--json"],
+        variables={"CRACKS_SERVICE_DIR": str(place.service)},
         name="cracks serve",
     )
     url: str = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
@@ -337,29 +355,30 @@ def agreeing(place: Place, url: str) -> str | None:
     return versions.pop() if len(versions) == 1 else None
 
 
-def test_a_promotion_that_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
+def test_a_promotion_or_rollback_that_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
     place: Place, service: str
 ) -> None:
     promoter, chance = Promoter.started(place), random.Random(5)
     try:
         begin = time.monotonic()
-        assert promoter.promote("2") == 0
+        assert promoter.do("promote", "2") == 0
         whole, killed, settled = time.monotonic() - begin, 0, 0
         with Asking(service) as asking:
-            for _ in range(30):
+            for _ in range(KILLS):
+                kind = chance.choice(["promote", "rollback"])
                 wanted = chance.choice([v for v in "123" if v != answering(service)])
-                code = promoter.promote(wanted, kill_after=chance.uniform(0, whole))
+                code = promoter.do(kind, wanted, kill_after=chance.uniform(0, whole))
                 killed += code == -signal.SIGKILL
                 if agreeing(place, service) is None or place.tracking.turn.underway():
                     settled += 1
                     assert settle(place.tracking, place.service, place.limits)
                     wait_for(lambda: agreeing(place, service) is not None)
                 assert place.tracking.turn.underway() is None
-                assert promoter.promote(wanted) == 0
+                assert promoter.do(kind, wanted) == 0
                 wait_for(lambda wanted=wanted: agreeing(place, service) == wanted)
         assert set(asking.statuses) == {200}
-        assert killed > 15, "most promotions were over before they could be killed"
-        assert settled > 3, "no kill came in the middle of a promotion"
+        assert killed > KILLS / 2, "most promotions were over before they could be killed"
+        assert settled > KILLS / 10, "no kill came in the middle of a promotion"
         numbers = [entry.number for entry in place.tracking.ledger.entries()]
         assert numbers == list(range(1, len(numbers) + 1))
     finally:
@@ -378,13 +397,13 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
 ) -> None:
     def begun(version: str) -> RunningProcess:
         program = PROMOTER.replace("for line in sys.stdin:", f"for line in [{version!r}]:")
-        program = program.replace("child = os.fork()", "sys.exit(promote(line))")
-        arguments = [place.paths.root, MODEL, CHECKOUT / "params.yaml"]
-        return start(["python", "-c", program, *map(str, arguments)], name=f"version {version}")
+        program = program.replace("child = os.fork()", "sys.exit(promote('promote', line))")
+        command = [sys.executable, "-c", program, *promoter_arguments(place)]
+        return start(command, name=f"version {version}")
 
     both = [begun("2"), begun("3")]
     codes = [process.wait(60) for process in both]
     if codes != [0, 0]:  # both may have gone, one after the other
         assert sorted(codes) == [0, 1]
-        assert "is underway" in both[codes.index(1)].log
+        assert "Wait until it has ended" in both[codes.index(1)].log
     wait_for(lambda: agreeing(place, service) is not None)

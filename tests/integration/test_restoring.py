@@ -313,7 +313,7 @@ def test_code_that_was_never_committed_is_named(site: Site, tmp_path: Path) -> N
     lock = site.kept("dvc.lock")
     metric = site.paths.root / "metric.py"
     now = hashlib.md5(metric.read_bytes(), usedforsecurity=False).hexdigest()
-    lock.write_text(lock.read_text().replace(now, "0" * 32))
+    lock.write_text(lock.read_text().replace(now, "f" * 32))
     site.client.set_model_version_tag("small", "1", LOCK_TAG, digest_of_file(lock))
     try:
         done = restore("1", tmp_path / "then", site.tracking, site.paths)

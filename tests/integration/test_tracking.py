@@ -188,7 +188,6 @@ def test_a_run_keeps_files_figures_bundle_and_example(store: Store) -> None:
         "bundle/bundle.json",
         "bundle/model.xml",
         "bundle/model.bin",
-        "model_input_example.json",
     }
 
 
@@ -226,12 +225,6 @@ def test_the_logged_model_says_what_it_takes_gives_and_needs(store: Store) -> No
     assert names == ["mlflow", "tensorflow", "keras", "numpy"]
 
 
-def test_the_example_beside_the_model_is_what_the_model_takes(store: Store, tmp_path: Path) -> None:
-    file = store.client.download_artifacts(store.run_id, "model_input_example.json", str(tmp_path))
-    example = np.array(json.loads(Path(file).read_text())["inputs"], np.uint8)
-    np.testing.assert_array_equal(example, store.record.example)
-
-
 def test_the_bundle_of_a_run_comes_back_unaltered(store: Store, tmp_path: Path) -> None:
     bundle = open_bundle(store.tracking.runs.download_bundle(store.run_id, tmp_path))
     assert bundle.digest == store.record.tags[BUNDLE_TAG]
@@ -263,8 +256,16 @@ def test_a_run_that_fails_half_way_is_marked_and_not_found_by_its_bundle(
 
 def test_a_run_without_a_bundle_is_refused(store: Store, tmp_path: Path) -> None:
     bare = store.client.create_run(store.run.info.experiment_id).info.run_id
-    with pytest.raises(TrackingError):
+    with pytest.raises(TrackingError, match=f"Run {bare} keeps no bundle"):
         store.tracking.runs.download_bundle(bare, tmp_path)
+
+
+def test_a_single_file_of_a_run_comes_back(store: Store, tmp_path: Path) -> None:
+    download = partial(store.tracking.runs.download, store.run_id, folder=tmp_path)
+    assert download("params.yaml").read_text() == "train:\n  epochs: 2\n"
+    assert download("figures/evaluate/roc.png").read_bytes() == b"a picture"
+    with pytest.raises(TrackingError, match=r"keeps no figures/evaluate/absent\.png"):
+        download("figures/evaluate/absent.png")
 
 
 def test_a_run_that_does_not_exist_is_refused(store: Store) -> None:
