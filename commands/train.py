@@ -80,8 +80,6 @@ def _in_words(result: dict[str, Any]) -> str:
     reasons = "; ".join(result["reasons"])
     if result["promoted"]:
         return f"Version {result['version']} is the champion ({numbers}): {reasons}."
-    if result["verdict"] == "unchanged":
-        return f"Version {result['version']} stays the champion ({numbers}): {reasons}."
     if result["action"] == "ask":
         return (
             f"Version {result['version']} waits for your word ({numbers}): {reasons}. Look at it "

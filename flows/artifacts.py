@@ -56,9 +56,16 @@ def publish_verdict(report: Report) -> None:
     reasons = "\n".join(f"- {reason}" for reason in report["reasons"])
     create_markdown_artifact(
         key="register",
-        markdown=f"## {report['verdict']}\n\n{reasons}\n\nMLflow run `{report['run_id']}`",
+        markdown=(
+            f"## {report['verdict']}: {report['action']}\n\n{reasons}\n\n"
+            f"MLflow run `{report['run_id']}`"
+        ),
         description=f"Verdict: {report['verdict']}",
     )
+    if report["limits"]:
+        create_table_artifact(
+            key="limits", table=report["limits"], description="What holds whatever the verdict"
+        )
     if report["comparison"]:
         create_table_artifact(
             key="comparison",

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from e2e.conftest import Workspace
+from e2e.conftest import LITTLE_EVALUATION, Workspace
 from processes import TOOLS, RunningProcess, StartProcess
 
 from cracks.digests import digest_of_bytes
@@ -33,8 +33,7 @@ SMALL = [
     "ingest.shard_rows=100",
     "featurize.image_size=32",
     "train.epochs=1",
-    "evaluate.behaviour_patches=8",
-    "evaluate.explained_patches=2",
+    *LITTLE_EVALUATION,
     "register.limits={}",  # how good it is does not matter here
 ]
 

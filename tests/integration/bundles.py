@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cracks.bundle import NOVELTY, Bundle, seal_bundle
+from cracks.bundle import GOLDEN, NOVELTY, Bundle, seal_bundle
+from cracks.golden import GoldenPatches, write_golden
 from cracks.handover import Champion, name_champion, stage_bundle
 from cracks.labels import LABELS
 from cracks.novelty import fit_novelty
@@ -68,6 +69,7 @@ def make_bundle(
     size: int = PATCH_SIZE,
     *,
     novelty: bool = False,
+    golden: GoldenPatches | None = None,
     **changes: Any,
 ) -> Bundle:
     """Return a sealed bundle in the new folder `folder`, with a threshold of one half."""
@@ -75,6 +77,8 @@ def make_bundle(
     write_network(folder / "model.xml", factor, size)
     if novelty:
         write_novelty(folder)
+    if golden:
+        write_golden(golden, folder / GOLDEN)
     content = {
         "labels": LABELS,
         "patch_size": size,

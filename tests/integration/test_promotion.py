@@ -355,7 +355,7 @@ def agreeing(place: Place, url: str) -> str | None:
     return versions.pop() if len(versions) == 1 else None
 
 
-def test_a_promotion_or_rollback_that_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
+def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
     place: Place, service: str
 ) -> None:
     promoter, chance = Promoter.started(place), random.Random(5)
