@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -58,11 +59,11 @@ def test_a_worker_runs_the_flow_and_reports_its_refusal_in_one_line(
     _prefect(prefect_server, checkout, *run)
     _prefect(prefect_server, checkout, "worker", "start", "--pool", "cracks", "--run-once")
 
-    def ended() -> list[dict[str, object]]:
+    def ended() -> list[dict[str, Any]]:
         runs = prefect_server.find("flow_runs", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
-        return [run for run in runs if run["parameters"] == {"workspace": str(tmp_path)}]
+        return [run for run in runs if run["parameters"]["workspace"] == str(tmp_path)]
 
     (failed,) = wait_until(ended, "the end of the flow run", timeout=60)
-    message = str(failed["state"]["message"])  # type: ignore[index]
+    message = str(failed["state"]["message"])
     assert message.startswith(f"{tmp_path} is no workspace")
     assert "\n" not in message

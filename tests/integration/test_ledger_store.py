@@ -17,12 +17,14 @@ from servers import MlflowServers, tracking_address
 from typer.testing import CliRunner, Result
 
 from cracks.audit import audit
+from cracks.bundle import Bundle, open_bundle
 from cracks.errors import TrackingError
-from cracks.handover import Champion, name_champion
+from cracks.handover import Champion, name_champion, open_champion, stage_bundle
 from cracks.ledger import Entry, following
 from cracks.params import set_params
 from cracks.paths import Paths
 from cracks.tracking import BUNDLE_TAG, LEDGER_TAG, Tracking
+from tests.unit.builders import sealed_bundle
 
 pytestmark = pytest.mark.integration
 
@@ -50,8 +52,13 @@ class Place:
             self.tracking.model_name,
             f"{self.client.get_run(run_id).info.artifact_uri}/model",
             run_id,
-            tags={BUNDLE_TAG: version * 64},
+            tags={BUNDLE_TAG: self.bundle(version).digest},
         )
+
+    def bundle(self, version: str) -> Bundle:
+        """Return the bundle of a version, made when it is first asked for."""
+        folder = self.paths.root / "bundles" / version
+        return open_bundle(folder) if folder.is_dir() else sealed_bundle(folder, version.encode())
 
     def put_into_service(self, version: str, why: str = "") -> Entry:
         """Do what a promotion does to the registry, the ledger and the service."""
@@ -64,8 +71,8 @@ class Place:
                 model_name=chosen.name,
                 version=version,
                 run_id=chosen.run_id,
-                bundle=f"v{version}",
-                bundle_digest=version * 64,
+                bundle=stage_bundle(self.paths.service, self.bundle(version), version),
+                bundle_digest=self.bundle(version).digest,
                 promoted_at=entry.at,
                 transaction=entry.transaction,
             ),
@@ -91,7 +98,7 @@ class Place:
             git_commit="0" * 40,
             dvc_lock_digest="d" * 64,
             data_digest="e" * 32,
-            bundle_digest=version * 64,
+            bundle_digest=self.bundle(version).digest,
         )
 
     def problems(self) -> list[str]:
@@ -307,6 +314,20 @@ def test_a_service_that_was_told_something_else_is_named(place: Place) -> None:
     pointer.write_text(pointer.read_text().replace('"version": "2"', '"version": "1"'))
     (problem,) = place.problems()
     assert problem.startswith("champion.json names version 1")
+
+
+def test_one_byte_of_the_bundle_in_service_altered_is_named(place: Place) -> None:
+    _, bundle = open_champion(place.paths.service)
+    chance = random.Random(3)
+    for _ in range(TRIES):
+        file = chance.choice(sorted(bundle.folder.iterdir()))
+        before = file.read_bytes()
+        at = chance.randrange(len(before))
+        file.write_bytes(before[:at] + bytes([before[at] ^ 1]) + before[at + 1 :])
+        (problem,) = place.problems()
+        assert str(bundle.folder) in problem
+        file.write_bytes(before)
+    assert place.problems() == []
 
 
 def test_a_damaged_champion_json_is_named(place: Place) -> None:

@@ -104,9 +104,9 @@ class Site:
         truth = (cracked[test], scores[test], threshold, groups, 100, 0)
         write_csv(slice_rows({"brightness": GREYS[test] / 1.0}, kinds, *truth), paths.slices)
         self._write_reports(bundle.digest, threshold, cracked[test] == (scores[test] >= threshold))
-        for file in (paths.summary, paths.classification_report, paths.data_card):
+        for file in (paths.summary, paths.classification_report, paths.data_card, paths.profile):
             file.write_text("text")
-        for file in (paths.label_errors, paths.behaviour):
+        for file in (paths.label_errors, paths.behaviour, paths.quarantine):
             file.write_text("id\n")
 
     def _write_reports(self, digest: str, threshold: float, right: Any) -> None:

@@ -25,6 +25,7 @@ from cracks.errors import CracksError, TrackingError, TrackingUnavailable
 from cracks.params import FeaturizeParams
 from cracks.paths import Paths
 from cracks.tracking import (
+    ACTION_TAG,
     BUNDLE_TAG,
     LONGEST_PARAM,
     REASON_TAG,
@@ -289,16 +290,16 @@ def test_there_is_no_version_and_no_champion_at_first(registry: Registry) -> Non
 
 
 def test_registering_a_run_twice_makes_one_version(store: Store, registry: Registry) -> None:
-    first = registry.register(store.run_id, {VERDICT_TAG: "accepted"}, "words")
-    again = registry.register(store.run_id, {VERDICT_TAG: "accepted"}, "words")
+    first = registry.register(store.run_id, {VERDICT_TAG: "better"}, "words")
+    again = registry.register(store.run_id, {VERDICT_TAG: "better"}, "words")
     assert (first.version, first.run_id) == (again.version, again.run_id) == ("1", store.run_id)
     assert [one.version for one in registry.versions()] == ["1"]
 
 
 def test_a_version_says_its_tags_and_when_it_was_made(store: Store, registry: Registry) -> None:
-    registry.register(store.run_id, {VERDICT_TAG: "accepted", REASON_TAG: "y" * 9000}, "words")
+    registry.register(store.run_id, {VERDICT_TAG: "better", REASON_TAG: "y" * 9000}, "words")
     (version,) = registry.versions()
-    assert version.tags[VERDICT_TAG] == "accepted"
+    assert version.tags[VERDICT_TAG] == "better"
     assert version.tags[REASON_TAG] == "y" * 5000
     assert time.time() - 600 < version.created <= time.time()
     described = store.client.get_model_version(registry.model_name, "1")
@@ -390,12 +391,12 @@ def test_the_bundle_of_a_run_that_was_deleted_is_refused_with_a_remedy(
 
 def test_refused_runs_are_listed_with_reason_and_metrics(store: Store) -> None:
     accepted = store.log_another("accepted")
-    store.tracking.runs.tag(accepted, {VERDICT_TAG: "accepted", REASON_TAG: "good"})
+    store.tracking.runs.tag(accepted, {ACTION_TAG: "promote", REASON_TAG: "good"})
     before = store.tracking.runs.refused()
     assert accepted not in {one["run_id"] for one in before}
 
     refused = store.log_another("refused")
-    store.tracking.runs.tag(refused, {VERDICT_TAG: "refused", REASON_TAG: "recall 0.8 is too low"})
+    store.tracking.runs.tag(refused, {ACTION_TAG: "refuse", REASON_TAG: "recall 0.8 is too low"})
     listed = store.tracking.runs.refused()[0]
     assert len(store.tracking.runs.refused()) == len(before) + 1
     assert (listed["run_id"], listed["name"]) == (refused, "refused")

@@ -90,7 +90,7 @@ def test_whoever_comes_second_is_told_who_promotes_what_since_when(tracking: Tra
     with pytest.raises(PromotionUnderway) as refusal:
         tracking.turn.take(intent(who="Bob", version="4"))
     said = str(refusal.value)
-    assert "Ann began the promote of version 3" in said
+    assert "Ann began the promotion of version 3" in said
     assert all(part in said for part in (first.host, str(first.pid), first.at, "try again"))
     assert "\n" not in said
     assert not refusal.value.heals_with_time
