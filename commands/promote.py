@@ -13,7 +13,7 @@ from cracks.paths import open_workspace
 
 def promote(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(help="Its number, from `cracks models`.")],
+    version: Annotated[str, typer.Argument(help="As `3` or `v3`; `cracks models` lists them.")],
     why: Annotated[
         str, typer.Option("--why", help="For the ledger; else the reason that the gate gave.")
     ] = "",
@@ -30,7 +30,7 @@ def promote(
     from tasks.promote import promote as carry_out
 
     paths = open_workspace(context.obj)
-    result = carry_out(load_params(paths.params), paths, version, why=why)
+    result = carry_out(load_params(paths.params), paths, version.removeprefix("v"), why=why)
     show(result, as_json)
 
 
@@ -38,13 +38,11 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     """Print what a promotion or a rollback has done."""
     if as_json:
         print(json.dumps(result, indent=2))
-        return
-    if result["settled"]:
-        print(result["settled"])
-    print(in_words(result))
+    else:
+        print(_in_words(result))
 
 
-def in_words(result: dict[str, Any]) -> str:
+def _in_words(result: dict[str, Any]) -> str:
     """Return in one line which version answers now."""
     if not result["changed"]:
         return f"Version {result['version']} is the champion already."

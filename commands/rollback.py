@@ -31,4 +31,5 @@ def rollback(
     from tasks.promote import rollback as carry_out
 
     paths = open_workspace(context.obj)
-    show(carry_out(load_params(paths.params), paths, version, why=why), as_json)
+    number = version.removeprefix("v") if version else None
+    show(carry_out(load_params(paths.params), paths, number, why=why), as_json)

@@ -18,7 +18,14 @@ from typing import Literal
 
 from cracks.bundle import Bundle
 from cracks.digests import digest_of_file
-from cracks.errors import BundleError, CracksError, PromotionFailed, ServiceError
+from cracks.errors import (
+    BundleError,
+    CracksError,
+    PromotionFailed,
+    PromotionUnderway,
+    ServiceError,
+    TrackingError,
+)
 from cracks.handover import (
     Champion,
     name_champion,
@@ -81,6 +88,11 @@ def carry_out(order: Order, tracking: Tracking, service: Path, limits: PromotePa
         return {**done, "changed": False, "settled": settled}
     intent = _intent(order, tracking, service, last)
     tracking.turn.take(intent)
+    if _last(tracking.ledger.entries()) != last:
+        tracking.turn.release(intent)
+        raise PromotionUnderway(
+            "Somebody else changed the champion just now. See `cracks models`, then try again."
+        )
     report = _Transaction(intent, tracking, service, limits).carry_out()
     return {**report, "changed": True, "settled": settled}
 
@@ -193,8 +205,8 @@ class _Transaction:
 
     def finish(self) -> None:
         """Do again whatever may be missing after the hand-over."""
-        chosen = self._tracking.registry.version(self._intent.version)
         try:
+            chosen = self._tracking.registry.version(self._intent.version)
             champion = read_champion(self._service)
             if champion and not self.is_in_ledger():
                 self._step = "moving the aliases"
@@ -277,23 +289,26 @@ class _Transaction:
 
     def _write_entry(self, chosen: ModelVersion) -> None:
         self._step, tags = "writing the ledger", chosen.tags
-        self._tracking.ledger.append(
-            following(
-                _last(self._tracking.ledger.entries()),
-                kind=self._intent.kind,
-                transaction=self._intent.transaction,
-                who=self._intent.who,
-                from_version=self._intent.from_version,
-                to_version=chosen.version,
-                why=self._intent.why,
-                verdict=tags.get(VERDICT_TAG, ""),
-                run_id=chosen.run_id,
-                git_commit=tags.get(COMMIT_TAG, ""),
-                dvc_lock_digest=tags.get(LOCK_TAG, ""),
-                data_digest=tags.get(DATA_TAG, ""),
-                bundle_digest=tags[BUNDLE_TAG],
-            )
+        entry = following(
+            _last(self._tracking.ledger.entries()),
+            kind=self._intent.kind,
+            transaction=self._intent.transaction,
+            who=self._intent.who,
+            from_version=self._intent.from_version,
+            to_version=chosen.version,
+            why=self._intent.why,
+            verdict=tags.get(VERDICT_TAG, ""),
+            run_id=chosen.run_id,
+            git_commit=tags.get(COMMIT_TAG, ""),
+            dvc_lock_digest=tags.get(LOCK_TAG, ""),
+            data_digest=tags.get(DATA_TAG, ""),
+            bundle_digest=tags[BUNDLE_TAG],
         )
+        try:
+            self._tracking.ledger.append(entry)
+        except TrackingError:
+            if not self.is_in_ledger():  # else only the answer was lost
+                raise
 
     def _release(self, chosen: ModelVersion) -> None:
         """Anchor the entry at its version, where a cut-off ledger shows, and give back the turn."""
