@@ -22,7 +22,7 @@ from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment
 
 from cracks.errors import BundleError, PromotionFailed, TrackingError
 from cracks.handover import read_champion
-from cracks.params import PromoteParams, load_params
+from cracks.params import PromoteParams, load_params, set_params
 from cracks.paths import Paths
 from cracks.promotion import Order, carry_out, settle
 from cracks.service_reports import ServiceReporter
@@ -227,6 +227,43 @@ def test_a_first_promotion_that_fails_leaves_no_champion(place: Place) -> None:
     bare = place.register(0.7, bundle=False)
     with pytest.raises(PromotionFailed, match="There is no champion yet"):
         place.promote(bare)
+    assert place.state() == (None, None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "server", "said"),
+    [
+        (("promote", "9"), None, "has no version 9"),
+        (("rollback", "--why", "a test"), None, "no champion before this one"),
+        (("rollback", "--to", "v8", "--why", "a test"), None, "has no version 8"),
+        (("promote", "1"), "http://127.0.0.1:9", "cannot be reached"),
+    ],
+)
+def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
+    start: StartProcess, place: Place, arguments: tuple[str, ...], server: str | None, said: str
+) -> None:
+    before = place.state()
+    (place.paths.root / "params.yaml").write_bytes((CHECKOUT / "params.yaml").read_bytes())
+    set_params(place.paths.params, [f"register.model_name={place.model}"])
+    process = start(
+        [TOOLS / "cracks", "-C", place.paths.root, *arguments],
+        variables={
+            "CRACKS_SERVICE_DIR": str(place.service),
+            **({"MLFLOW_TRACKING_URI": server} if server else {}),
+        },
+    )
+    assert process.wait(120) == 1, process.log
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert place.state() == before
+
+
+def test_a_version_of_another_model_is_refused(place: Place, store: Paths) -> None:
+    other = Tracking(store, f"{place.model}-other")
+    order = Order("promote", "1", "a test", "somebody")
+    with pytest.raises(TrackingError, match="other has no version 1"):
+        carry_out(order, other, place.service, place.limits)
     assert place.state() == (None, None, None, [])
 
 
