@@ -61,7 +61,7 @@ def test_a_worker_runs_the_flow_and_reports_its_refusal_in_one_line(
 
     def ended() -> list[dict[str, Any]]:
         runs = prefect_server.find("flow_runs", flow_runs={"state": {"type": {"any_": ["FAILED"]}}})
-        return [run for run in runs if run["parameters"]["workspace"] == str(tmp_path)]
+        return [run for run in runs if run["parameters"].get("workspace") == str(tmp_path)]
 
     (failed,) = wait_until(ended, "the end of the flow run", timeout=60)
     message = str(failed["state"]["message"])
