@@ -118,7 +118,7 @@ class Place:
         return CliRunner().invoke(app, ["-C", str(self.paths.root), *arguments])
 
 
-@pytest.fixture(scope="module", params=["local", "sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["local", "postgresql"])
 def make_place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Place]]:

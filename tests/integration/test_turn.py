@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 ROUNDS = 10
 
 
-@pytest.fixture(scope="module", params=["local", "sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["local", "postgresql"])
 def address(request: pytest.FixtureRequest) -> str | None:
     """The address of a real tracking server, or None for the local database."""
     if request.param == "local":
