@@ -127,7 +127,7 @@ def describe_version(
         slices_table(slices),
         limits_table(decision),
         "**Not for** surfaces unlike those it was trained on. It answers for any other picture "
-        "all the same, and flags it as novel.",
+        "all the same; the shares above say how many of such it flags as novel.",
         f"**From** git commit `{tags['git.commit'][:12]}`, dvc.lock "
         f"`{tags['dvc.lock.sha256'][:12]}`, data `{tags['data.digest'][:12]}`, bundle "
         f"`{tags['bundle.digest'][:12]}`.",
