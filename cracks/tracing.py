@@ -87,7 +87,7 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
     if Path(what).is_file():
         return _trace_image(_digest_of_image(Path(what)), what, tracking)
     if RUN_ID.fullmatch(what) and (run := _run_facts(what, tracking)) and not run.refusal:
-        return _trace_facts(run, _version_of(what, tracking), None, root)
+        return _trace_facts(run, tracking.registry.of_run(what), None, root)
     if IMAGE_ID.fullmatch(what.lower()):
         return _trace_image(what.lower(), what, tracking)
     raise TrackingError(
@@ -118,10 +118,6 @@ def _trace_facts(
     commit = tags.get(COMMIT_TAG) or run.tags.get(COMMIT_TAG, "")
     here = bool(commit) and has_commit(root, commit)
     return follow(run, version, asked, commit_is_here=here)
-
-
-def _version_of(run_id: str, tracking: Tracking) -> ModelVersion | None:
-    return next((one for one in tracking.registry.versions() if one.run_id == run_id), None)
 
 
 def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:

@@ -79,7 +79,7 @@ def register(params: Params, paths: Paths) -> Report:
         # Promoting it again changes nothing, and finishes what was interrupted.
         same = Decision("unchanged", "promote", ["this very model is the champion"], [], limits)
         return _report(same, run_id, champion)
-    version = _version_of(run_id, tracking)
+    version = tracking.registry.of_run(run_id)
     inputs = _inputs(params, bundle, champion, version, limits)
     decision = _earlier(tracking.runs.tags(run_id), inputs)
     if decision is None or (decision.action != "refuse" and version is None):
@@ -115,11 +115,6 @@ def _reports(paths: Paths) -> dict[str, Report]:
 def _slices(paths: Paths) -> list[dict[str, str]]:
     with paths.slices.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _version_of(run_id: str, tracking: Tracking) -> ModelVersion | None:
-    found = (one for one in tracking.registry.versions() if one.run_id == run_id)
-    return next(found, None)
 
 
 def _inputs(

@@ -31,9 +31,9 @@ class Registry:
         Raises:
             TrackingError: the registry refused.
         """
-        known = [version for version in self.versions() if version.run_id == run_id]
+        known = self.of_run(run_id)
         if known:
-            return known[0]
+            return known
         import mlflow
 
         with self._connection.explained(), self._connection.current():
@@ -68,6 +68,10 @@ class Registry:
                 f"{self.model_name} has no version {number}. `cracks models` lists them."
             )
         return found
+
+    def of_run(self, run_id: str) -> ModelVersion | None:
+        """Return the version that was made of a run, or None."""
+        return next((one for one in self.versions() if one.run_id == run_id), None)
 
     def champion(self) -> ModelVersion | None:
         """Return the version that the alias `champion` names, or None."""
