@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from cracks.params import load_params
 from cracks.paths import open_workspace
-from cracks.terminal import print_table
+from cracks.terminal import print_table, show_log
 
 
 def restore(
@@ -32,7 +31,7 @@ def restore(
     from cracks.restoring import restore as rebuild
     from cracks.tracking import Tracking
 
-    _show_progress()
+    show_log()
     paths = open_workspace(context.obj)
     tracking = Tracking(paths, load_params(paths.params).register_.model_name)
     done = rebuild(version.removeprefix("v"), folder, tracking, paths)
@@ -52,11 +51,3 @@ def restore(
             f"Version {done.version} is in {done.folder}: {done.compared} numbers, all equal to "
             f"those of run {done.run_id}."
         )
-
-
-def _show_progress() -> None:
-    plain = logging.StreamHandler(sys.stderr)
-    plain.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("cracks")
-    logger.addHandler(plain)
-    logger.setLevel(logging.INFO)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +11,7 @@ import typer
 from cracks.errors import CracksError
 from cracks.params import set_params
 from cracks.paths import open_workspace
+from cracks.terminal import show_log
 
 
 def train(
@@ -57,9 +56,7 @@ def _show_progress() -> None:
     # the flow's, and the one line of a refusal. They are kept for the Prefect UI.
     for handler in ("CONSOLE", "DEBUG"):
         os.environ.setdefault(f"PREFECT_LOGGING_HANDLERS_{handler}_LEVEL", "CRITICAL")
-    plain = logging.StreamHandler(sys.stderr)
-    plain.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("cracks").addHandler(plain)
+    show_log()
 
 
 def _run_flow(workspace: str, accept_relabels: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,15 @@ TERMINAL = "CRACKS_TERMINAL"
 
 #: Columns where no terminal says how wide it is.
 PLAIN_WIDTH = 140
+
+
+def show_log() -> None:
+    """Print the lines that this project logs to standard error, as they are."""
+    plain = logging.StreamHandler(sys.stderr)
+    plain.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("cracks")
+    logger.addHandler(plain)
+    logger.setLevel(logging.INFO)
 
 
 @contextmanager
