@@ -10,7 +10,7 @@ WORKSPACE ?= .
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test check format mlflow-ui prefect-ui dvc-remote webhook tensorboard clean
+.PHONY: help setup demo up down status secrets compose bench test test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,17 +34,38 @@ $(READY): pyproject.toml uv.lock
 demo: $(READY) ## From nothing to a served prediction, on drawn photographs, in a scratch clone
 	$(BIN)/python infra/demo.py
 
+up: $(READY) ## Start the stack, or what of it does not run; ONLY="postgresql s3" and what these need, CRACKS_MLFLOW_PORT=…
+	@$(BIN)/python -m infra.stack up $(if $(ONLY),--only $(ONLY))
+
+down: $(READY) ## End the stack; its data stays in .stack
+	@$(BIN)/python -m infra.stack down
+
+status: $(READY) ## Show each service of the stack with health, address, process and log; JSON=1
+	@$(BIN)/python -m infra.stack status $(if $(JSON),--json)
+
+secrets: $(READY) ## Make the secrets of the stack where they are missing (`make up` does it too)
+	@$(BIN)/python -m infra.stack secrets
+
+compose: $(READY) ## Write infra/compose.yaml, the stack in containers, from the same description
+	@$(BIN)/python -m infra.stack compose
+
 bench: $(READY) ## Measure; ONLY=part for one part, SOURCE=path for other photographs
 	$(BIN)/python -m infra.bench $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")
 
 test: $(READY) ## Run every test, on every core
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
+test-stack: $(READY) ## Run the tests that start the whole stack on this machine, and kill its parts
+	$(BIN)/python -m pytest -m stack tests/stack
+
 check: $(READY) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+secret-scan: $(READY) ## Look for secrets in the sources and their history, or in PATHS="logs artifacts"; ACCEPT=1 keeps what is none
+	@$(BIN)/python -m infra.secret_scan $(if $(ACCEPT),--accept) $(PATHS)
 
 format: $(READY) ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
@@ -57,8 +78,21 @@ mlflow-ui: $(READY) ## Open MLflow on the local store of WORKSPACE, at http://12
 prefect-ui: $(READY) ## Open Prefect, at http://127.0.0.1:4200 (set PREFECT_HOME for another one's runs)
 	PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=true $(BIN)/prefect server start
 
+deploy: $(READY) ## Deploy flows, notifications and automations to Prefect (PREFECT_API_URL); what is paused stays so
+	@$(BIN)/python -m infra.deployment
+
 dvc-remote: $(READY) ## Make REMOTE=s3://bucket/prefix the place that DVC pushes to and pulls from
 	$(BIN)/python infra/dvc_remote.py "$(REMOTE)"
+
+aws-buckets: $(READY) ## Make the buckets on AWS, PREFIX=team-cracks REGION=eu-central-1; DRY_RUN=1 shows, POLICIES=folder
+	$(BIN)/python -m infra.aws $(if $(PREFIX),--prefix "$(PREFIX)") $(if $(REGION),--region "$(REGION)") \
+		$(if $(DRY_RUN),--dry-run) $(if $(POLICIES),--policies "$(POLICIES)")
+
+backup: $(READY) ## Back everything up, TO=folder or TO=s3://bucket/prefix
+	@$(BIN)/python -m infra.backup save "$(TO)"
+
+restore: $(READY) ## Put everything back into empty places, FROM=folder or s3://bucket/prefix; NAME=an earlier one
+	@$(BIN)/python -m infra.backup restore "$(FROM)" $(if $(NAME),--name "$(NAME)")
 
 webhook: $(READY) ## Let MLflow tell URL of promotions, signed with CRACKS_WEBHOOK_SECRET; TEST=, REMOVE=, or list
 	$(BIN)/python infra/webhooks.py $(if $(TEST),--test "$(TEST)",$(if $(REMOVE),--remove "$(REMOVE)",$(if $(URL),"$(URL)")))

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from commands.feedback import feedback
+from commands.inspect import inspect
+from commands.keys import keys
 from commands.models import models
 from commands.predict import predict
 from commands.promote import promote
@@ -26,8 +29,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, sweep, predict, serve, models, promote, rollback, trace, restore):
+for command in (
+    train,
+    sweep,
+    predict,
+    inspect,
+    serve,
+    feedback,
+    models,
+    promote,
+    rollback,
+    trace,
+    restore,
+):
     app.command()(command)
+app.add_typer(keys, name="keys")
 
 
 @app.callback()

@@ -35,7 +35,8 @@ def trace(
     """Follow an answer, version or run link by link to its data; an image to every version.
 
     Each link is checked against the next: the bundle's digest, dvc.lock, the data in it, the
-    commit. A broken one is named, with exit code 1. Images are known by their very bytes.
+    commit. A broken one is named, with exit code 1. Images are known by their very bytes. What was
+    answered is told from the record of the service, if it is there (CRACKS_SERVE_ANSWERS).
 
     Examples: `cracks trace v3`, `cracks trace column-07.jpg`,
     `cracks trace v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z`.

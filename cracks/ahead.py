@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Given = TypeVar("Given")
@@ -12,6 +14,26 @@ Result = TypeVar("Result")
 
 #: Threads, and results that may wait: enough to keep two cores busy, few enough to stay small.
 THREADS, WAITING = 2, 8
+
+_in_one_thread: ContextVar[bool] = ContextVar("in_one_thread", default=False)
+
+
+@contextmanager
+def in_one_thread() -> Iterator[None]:
+    """Let this thread do one thing after the other: nothing is computed ahead in the block.
+
+    For workers that share a machine by their number: each of them takes one core, no more.
+    """
+    token = _in_one_thread.set(True)
+    try:
+        yield
+    finally:
+        _in_one_thread.reset(token)
+
+
+def is_in_one_thread() -> bool:
+    """Return whether this thread is to do one thing after the other."""
+    return _in_one_thread.get()
 
 
 def computed_ahead(
@@ -26,6 +48,9 @@ def computed_ahead(
         items: are taken in order.
         waiting: results that exist at most, the one that is asked for among them.
     """
+    if is_in_one_thread():
+        yield from map(function, items)
+        return
     results: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:

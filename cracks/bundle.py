@@ -5,6 +5,8 @@ model.xml     the network as OpenVINO IR: uint8 pixels to `score` and `features`
 model.bin     its weights
 novelty.npz   what photographs like the training data look like
 golden.parquet  a few patches with the scores that they must get
+reference.parquet  what the network says of held-out patches, for monitoring
+neighbours.parquet  training patches, to show what an answered one is nearest to
 model.onnx    the same network for ONNX Runtime, if export.formats names it
 model.tflite  the same network for LiteRT, if export.formats names it
 
@@ -29,6 +31,8 @@ CONTENT = "bundle.json"
 NETWORK = "model.xml"
 NOVELTY = "novelty.npz"
 GOLDEN = "golden.parquet"
+REFERENCE = "reference.parquet"
+NEIGHBOURS = "neighbours.parquet"
 OTHER_NETWORKS = {"onnx": "model.onnx", "litert": "model.tflite"}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -75,6 +79,16 @@ class Bundle:
     def golden(self) -> Path | None:
         """Patches with the scores that they must get; None in a bundle that has none."""
         return self._optional(GOLDEN)
+
+    @property
+    def reference(self) -> Path | None:
+        """Held-out patches to compare answers with; None in a bundle that has none."""
+        return self._optional(REFERENCE)
+
+    @property
+    def neighbours(self) -> Path | None:
+        """Training patches to show beside answers; None in a bundle that has none."""
+        return self._optional(NEIGHBOURS)
 
     def _optional(self, name: str) -> Path | None:
         return self.folder / name if name in self.content.files else None

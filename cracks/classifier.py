@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from cracks.bundle import Bundle
 from cracks.features import decoded_batches
+from cracks.images import Pixels
 from cracks.labels import CRACK, NO_CRACK
 from cracks.novelty import load_novelty
-from cracks.runtime import Network, Outputs
+from cracks.runtime import Network, Outputs, joined
 
 #: Small batches use both cores better than large ones.
 BATCH_SIZE = 4
+
+#: What the network knows of images, float32 (n, d), or of one image, (d,).
+Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class Answer:
     threshold: float
     novelty: float | None  # distance from the training data, as a share of what is usual there
     novel: bool | None  # whether it is unlike the training data; None if the bundle cannot tell
+    raw: float  # the score as the network gives it
+    #: (d,); None in a bundle of format 1.
+    features: Features | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,27 @@ class Measured:
     raw: npt.NDArray[np.float64]  # (n,), scores as the network gives them
     scores: npt.NDArray[np.float64]  # (n,), calibrated
     novelty: npt.NDArray[np.float64] | None  # (n,), above 1 is unlike the training data
+    features: Features | None  # (n, d); None in a bundle of format 1
+
+    def __len__(self) -> int:
+        return len(self.raw)
 
 
 class Classifier:
     """A bundle that is loaded and ready to answer."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """Load the network, and what it knows of the training data.
+
+        Args:
+            bundle: verified.
+            threads: to compute with, where several processes share the cores; None takes them all.
 
         Raises:
             BundleError: one of them cannot be loaded.
         """
         self.bundle = bundle
-        self._network = Network(bundle.network, bundle.content.precision)
+        self._network = Network(bundle.network, bundle.content.precision, threads)
         self._novelty = load_novelty(bundle.novelty) if bundle.novelty else None
 
     def measure(self, contents: Sequence[bytes], names: Sequence[str] | None = None) -> Measured:
@@ -61,10 +76,25 @@ class Classifier:
         Raises:
             UnreadableImage: one of them does not decode.
         """
-        if not contents:
-            return Measured(np.empty(0), np.empty(0), None)
-        batches = decoded_batches(contents, self.bundle.content.patch_size, BATCH_SIZE, names)
-        return self._measured(self._network.run_all(batches))
+        size = self.bundle.content.patch_size
+        return self.measure_pixels(decoded_batches(contents, size, BATCH_SIZE, names))
+
+    def measure_pixels(self, batches: Iterable[Pixels]) -> Measured:
+        """Return what the network says of images that are decoded already, all in one.
+
+        Args:
+            batches: uint8 RGB (k, size, size, 3) of the bundle's `patch_size`, k > 0 as it comes;
+                small ones of `BATCH_SIZE` are fastest.
+        """
+        return self._measured(joined(self._network.stream(batches)))
+
+    def stream_pixels(self, batches: Iterable[Pixels]) -> Iterator[Measured]:
+        """Yield what the network says of each batch, in order, as `measure_pixels` does.
+
+        Batches are taken only as they are needed, a few ahead, so that memory stays small however
+        many there are.
+        """
+        return map(self._measured, self._network.stream(batches))
 
     def scores(
         self, contents: Sequence[bytes], names: Sequence[str] | None = None
@@ -74,20 +104,54 @@ class Classifier:
 
     def answers(self, contents: Sequence[bytes], names: Sequence[str]) -> list[Answer]:
         """Return an answer for each encoded image, as `measure` does."""
-        measured, threshold = self.measure(contents, names), self.bundle.content.threshold
-        novelty = [None] * len(contents) if measured.novelty is None else measured.novelty.tolist()
+        return self.answers_from(self.measure(contents, names))
+
+    def answers_from(self, measured: Measured) -> list[Answer]:
+        """Return an answer for each image that was measured."""
+        none = [None] * len(measured)
         return [
-            Answer(
-                CRACK if score >= threshold else NO_CRACK,
-                round(float(score), 6),
-                threshold,
-                None if distance is None else round(distance, 4),
-                None if distance is None else distance > 1,
+            self._answer(*values)
+            for values in zip(
+                measured.scores.tolist(),
+                measured.raw.tolist(),
+                none if measured.novelty is None else measured.novelty.tolist(),
+                none if measured.features is None else measured.features,
+                strict=True,
             )
-            for score, distance in zip(measured.scores, novelty, strict=True)
         ]
 
+    @property
+    def parallel_batches(self) -> int:
+        """How many batches are computed at a time."""
+        return self._network.parallel_batches
+
+    def open_request(self) -> Callable[[Pixels], Measured]:
+        """Return what measures one batch at a time, as `measure_pixels` does.
+
+        Each thread needs one of its own; Python's lock is free while the network computes.
+        """
+        request = self._network.open_request()
+        return lambda batch: self._measured(request.run(batch))
+
+    def _answer(
+        self, score: float, raw: float, distance: float | None, features: Features | None
+    ) -> Answer:
+        threshold = self.bundle.content.threshold
+        return Answer(
+            CRACK if score >= threshold else NO_CRACK,
+            round(score, 6),
+            threshold,
+            None if distance is None else round(distance, 4),
+            None if distance is None else distance > 1,
+            raw,
+            features,
+        )
+
     def _measured(self, outputs: Outputs) -> Measured:
-        raw = outputs["score"][:, 0].astype(np.float64)
-        novelty = self._novelty.share(outputs["features"]) if self._novelty else None
-        return Measured(raw, self.bundle.content.calibration.apply(raw), novelty)
+        if not outputs:
+            return Measured(np.empty(0), np.empty(0), None, None)
+        raw, features = outputs["score"][:, 0].astype(np.float64), outputs.get("features")
+        novelty = None
+        if self._novelty and features is not None:
+            novelty = self._novelty.share(features)
+        return Measured(raw, self.bundle.content.calibration.apply(raw), novelty, features)

@@ -11,6 +11,8 @@ DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
     "MPLBACKEND": "Agg",
+    # Patches are looked at in threads of our own; OpenCV's would only wait for one another there.
+    "OPENCV_FOR_THREADS_NUM": "1",
     # No tool reports home.
     "DO_NOT_TRACK": "true",
     "GX_ANALYTICS_ENABLED": "false",
@@ -27,6 +29,8 @@ DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     # The flow's own lines belong to its run in the Prefect UI.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cracks",
+    # What is said before a run begins belongs to none; each line of it would bring a warning.
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
 

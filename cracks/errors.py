@@ -11,10 +11,15 @@ CracksError
 ├── StageError               a stage of dvc.yaml failed
 ├── WorkspaceError           the folder is no workspace, or something in it is missing
 │   └── WorkspaceBusy        another process holds the workspace       (time can heal it)
+├── RemoteError              the git repository or DVC's remote elsewhere refuses
+│   └── RemoteUnavailable    it cannot be reached                       (time can heal it)
 ├── BundleError              a bundle is damaged, incomplete or altered
 ├── TrackingError            the MLflow server refused a request
 │   ├── PromotionUnderway    another process promotes or rolls back now
 │   └── TrackingUnavailable  the MLflow server cannot be reached       (time can heal it)
+├── ClusterError             the cluster cannot do the work, or some of it failed again and again
+│   └── ClusterUnavailable   no scheduler or no worker answers          (time can heal it)
+├── FeedbackError            a label is for no recorded answer, or is none
 ├── PromotionFailed          a promotion or rollback stopped half-way, and what became of it
 └── ServiceError             the service cannot start, or no champion is in service
 """
@@ -79,6 +84,16 @@ class WorkspaceBusy(WorkspaceError):
     heals_with_time = True
 
 
+class RemoteError(CracksError):
+    """The git repository or the DVC remote that a training elsewhere works for refuses."""
+
+
+class RemoteUnavailable(RemoteError):
+    """The git repository or the DVC remote cannot be reached, or refuses for now."""
+
+    heals_with_time = True
+
+
 class BundleError(CracksError):
     """A bundle is damaged, incomplete or altered."""
 
@@ -97,8 +112,29 @@ class TrackingUnavailable(TrackingError):
     heals_with_time = True
 
 
+class ClusterError(CracksError):
+    """The cluster cannot do the work as it is, or parts of the work failed again and again."""
+
+
+class ClusterUnavailable(ClusterError):
+    """Nobody listens at the address of the scheduler, or it has no worker."""
+
+    heals_with_time = True
+
+
+class FeedbackError(CracksError):
+    """What somebody says of an answer cannot be kept."""
+
+
 class PromotionFailed(CracksError):
-    """A promotion or rollback stopped at a step; the message says which, and what answers now."""
+    """A promotion or rollback stopped at a step; the message says which, and what answers now.
+
+    Time can heal it where it can heal what stopped it, as a server that is away.
+    """
+
+    def __init__(self, message: str, *, heals_with_time: bool = False) -> None:
+        super().__init__(message)
+        self.heals_with_time = heals_with_time
 
 
 class ServiceError(CracksError):

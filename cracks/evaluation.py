@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,20 @@ class Decided:
     novelty: Novelty
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let one thread add up every sum: by how many it is done decides on the last digits.
+
+    Most of what an evaluation adds up is too small to be shared out; it also takes less time.
+    """
+    # Only libraries that are loaded can be told.
+    import sklearn.linear_model  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
 def held_out(
     featurizer: Runs, trainable: Runs, part: SplitFeatures, contents: Sequence[bytes], size: int
 ) -> HeldOut:
@@ -81,13 +96,19 @@ def held_out(
     return HeldOut(part, outputs["score"][:, 0].astype(np.float64), outputs["features"])
 
 
+def reference_positions(train: SplitFeatures) -> npt.NDArray[np.intp]:
+    """Return which training patches are looked at: all whose features are known, or evenly some."""
+    count = len(train.ids)
+    if len(train.features.shape) == 1:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, min(count, REFERENCE)).astype(np.intp))
+
+
 def reference_features(trainable: Runs, train: SplitFeatures) -> npt.NDArray[np.float32]:
-    """Return features (n, channels) of training patches, all that are known or evenly some."""
+    """Return features (n, channels) of the training patches at `reference_positions`."""
     if len(train.features.shape) == 1:
         return train.features.all()
-    count = len(train.ids)
-    evenly = np.unique(np.linspace(0, count - 1, min(count, REFERENCE)).astype(np.intp))
-    part = train.part(evenly).features
+    part = train.part(reference_positions(train)).features
     return joined(trainable.stream(part.batches(PATCHES)))["features"]
 
 
@@ -180,12 +201,13 @@ def sliced(
         contents: the encoded images, n.
         resamples: of the bootstrap.
     """
-    proxies = list(computed_ahead(lambda one: crack_proxies(decode_stored(one)), contents))
     part, facts = test.part, numbers_of(rows, *FACTS)
+    # Of clean patches there is no crack to measure: the thirds are those of the cracks.
+    cracks = [content for content, cracked in zip(contents, part.cracked, strict=True) if cracked]
+    proxies = list(computed_ahead(lambda one: crack_proxies(decode_stored(one)), cracks))
     for name, fact in CRACK_FACTS.items():
-        # Of clean patches there is no crack to measure: the thirds are those of the cracks.
-        values = [proxy[name] for proxy in proxies]
-        facts[fact] = np.where(part.cracked, values, np.nan)
+        facts[fact] = np.full(len(contents), np.nan)
+        facts[fact][part.cracked] = [proxy[name] for proxy in proxies]
     kinds = {"source": rows["source"].to_pylist()}
     slices = slice_rows(facts, kinds, part.cracked, scores, threshold, part.groups, resamples, SEED)
     return [row for row in slices if row["cracks"] or row["fact"] not in CRACK_FACTS.values()]

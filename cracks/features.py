@@ -156,17 +156,45 @@ def compute_features(
     for shard in shards:
         parts, missing = [], count_rows(shard)
         while missing:
-            part = next(stream)["features"]
-            parts.append(np.rint(part).astype(np.uint8) if part.ndim == 4 else part)
+            part = _as_kept(next(stream)["features"])
+            parts.append(part)
             missing -= len(part)
             advance(len(part))
-        rows = np.concatenate(parts)
-        if not np.isfinite(rows).all():
-            raise WeightsError(
-                f"featurize.weights: the network gives numbers that are not finite, first for "
-                f"{shard.name}. The weights are damaged; give a whole file."
-            )
-        yield shard, rows
+        yield shard, _finite(np.concatenate(parts), shard.name)
+
+
+def features_of(
+    network: Runs, contents: Sequence[bytes], size: int, batch_size: int, shard: str
+) -> npt.NDArray[Any]:
+    """Return the features of the patches of one shard, the same bytes as `compute_features` gives.
+
+    Args:
+        network: uint8 (n, size, size, 3) to `features`.
+        contents: the patches' files, in order.
+        size: pixels of the patches' width and height.
+        batch_size: patches that the network gets at once.
+        shard: its name, for a refusal.
+
+    Raises:
+        UnreadableImage: a patch does not decode; WeightsError: a feature is no finite number.
+    """
+    batches = decoded_batches(contents, size, batch_size, decode=decode_stored)
+    parts = [_as_kept(outputs["features"]) for outputs in network.stream(batches)]
+    return _finite(np.concatenate(parts), shard)
+
+
+def _as_kept(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return features as they are kept: pixels to whole grey values."""
+    return np.rint(part).astype(np.uint8) if part.ndim == 4 else part
+
+
+def _finite(rows: npt.NDArray[Any], shard: str) -> npt.NDArray[Any]:
+    if not np.isfinite(rows).all():
+        raise WeightsError(
+            f"featurize.weights: the network gives numbers that are not finite, first for "
+            f"{shard}. The weights are damaged; give a whole file."
+        )
+    return rows
 
 
 def features_file(folder: Path, shard: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cracks.cluster_settings import cluster_settings
 from cracks.digests import digest_of_file
 from cracks.feature_store import FeatureStore
 from cracks.features import compute_features
@@ -18,7 +19,7 @@ from cracks.model.halves import store_half
 from cracks.networks import open_network
 from cracks.outputs import replacing
 from cracks.params import NAMED_WEIGHTS, Params
-from cracks.progress import progress
+from cracks.progress import Advance, progress
 from cracks.shards import count_rows, read_contents
 
 #: Patches that show what the network takes: from some shards, some of each.
@@ -55,8 +56,11 @@ def store_featurizer(params: Params, shards: Sequence[Path], folder: Path) -> St
 def store_features(params: Params, shards: Sequence[Path], featurizer: Path, folder: Path) -> None:
     """Compute the features of the shards that `folder` does not know yet, and forget other ones.
 
+    Where `DASK_SCHEDULER_ADDRESS` names a cluster, that computes them.
+
     Raises:
         WeightsError: a feature is no finite number.
+        ClusterError: the cluster cannot do it.
     """
     section = params.featurize
     store = FeatureStore(folder, featurizer, section.precision)
@@ -64,14 +68,34 @@ def store_features(params: Params, shards: Sequence[Path], featurizer: Path, fol
     if len(missing) < len(shards):
         print(f"  {len(shards) - len(missing)} of {len(shards)} shards known", file=sys.stderr)
     if missing:
-        network = open_network(featurizer, section.precision)
         total = sum(map(count_rows, missing))
         with progress(total, "computing features", "images") as advance:
-            for shard, rows in compute_features(
-                network, missing, params.ingest.patch_size, section.batch_size, advance
-            ):
-                store.keep(shard, rows)
+            _compute(params, missing, featurizer, store, advance)
     store.forget_all_but(shards)
+
+
+def _compute(
+    params: Params, shards: Sequence[Path], featurizer: Path, store: FeatureStore, advance: Advance
+) -> None:
+    """Compute the features of some shards, here or on the cluster, and keep them."""
+    size, section = params.ingest.patch_size, params.featurize
+    if cluster := cluster_settings():
+        from cracks.cluster import store_features_on_cluster
+
+        store_features_on_cluster(
+            cluster,
+            shards,
+            featurizer,
+            store,
+            advance,
+            precision=section.precision,
+            size=size,
+            batch_size=section.batch_size,
+        )
+        return
+    network = open_network(featurizer, section.precision)
+    for shard, rows in compute_features(network, shards, size, section.batch_size, advance):
+        store.keep(shard, rows)
 
 
 def digest_of_weights(weights: str) -> str | None:

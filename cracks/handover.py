@@ -123,10 +123,16 @@ def open_champion(service: Path) -> tuple[Champion, Bundle]:
         raise ServiceError(
             f"No champion is in service yet (nothing in {service}). Run `cracks train` first."
         )
-    return champion, _promoted(champion, open_bundle(champion.folder(service)))
+    return champion, open_promoted(service, champion)
 
 
-def _promoted(champion: Champion, bundle: Bundle) -> Bundle:
+def open_promoted(service: Path, champion: Champion) -> Bundle:
+    """Return the verified bundle of a champion.
+
+    Raises:
+        BundleError: the bundle is damaged or not the one that was promoted.
+    """
+    bundle = open_bundle(champion.folder(service))
     if bundle.digest != champion.bundle_digest:
         raise BundleError(
             f"The bundle {bundle.folder} is not the one that was promoted as version "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,17 +15,51 @@ from cracks.errors import UnreadableImage
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Formats that are decoded at all; anything else is refused unopened.
-FORMATS = ("JPEG", "PNG")
+#: Formats of a data set; anything else is refused unopened.
+STORED_FORMATS = ("JPEG", "PNG")
+
+#: Formats that are answered for. Of a file of several pictures the first one counts.
+FORMATS = (*STORED_FORMATS, "WEBP", "TIFF")
+
+#: How many times the memory of a JPEG a format takes to be decoded; so many fewer pixels it may
+#: have. Measured on 100 megapixels: WebP 1.6 GB, progressive JPEG 1 GB, the others 0.8 GB.
+COSTS = {"WEBP": 2}
+
+#: What the formats are called in a refusal.
+NAMES = {"WEBP": "WebP"}
 
 #: The EXIF tag that says how a camera was held; 1 is upright.
 ORIENTATION = 0x0112
 
-#: More pixels than any camera in use has; more would only be a decompression bomb.
+#: More pixels than a patch ever has; more would only be a decompression bomb.
 MAX_PIXELS = 50_000_000
 
+#: Pixels that are turned into an array at a time, so that a photograph is not held three times.
+STRIP_PIXELS = 1 << 22
 
-def decode(content: bytes, size: int = 0) -> tuple[Pixels, dict[str, Any]]:
+#: Orientations of a camera that lay on its side, so that width and height are exchanged.
+LYING = (5, 6, 7, 8)
+
+#: By EXIF orientation, a view of an upright picture in the order in which it is stored.
+#: Source: CIPA DC-008, "Exif 2.32", section 4.6.4, tag Orientation.
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: upright[:, ::-1].swapaxes(0, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: upright[::-1].swapaxes(0, 1),
+}
+
+
+def decode(
+    content: bytes,
+    size: int = 0,
+    *,
+    formats: Sequence[str] = STORED_FORMATS,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Pixels, dict[str, Any]]:
     """Return an image as uint8 RGB (height, width, 3), and what its file says of it.
 
     That is its mode, format, width, height, and EXIF orientation (1 where there is none).
@@ -31,16 +67,13 @@ def decode(content: bytes, size: int = 0) -> tuple[Pixels, dict[str, Any]]:
     Args:
         content: the file.
         size: width and height that it must have; 0 allows every size.
+        formats: those that are opened.
+        max_pixels: width × height that is decoded at most; see `COSTS`.
 
     Raises:
-        UnreadableImage: it is empty, no JPEG or PNG, of another size, too large, or cut short.
+        UnreadableImage: it is empty, of no such format, of another size, too large, or cut short.
     """
-    if not content:
-        raise UnreadableImage("empty file")
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise UnreadableImage(f"too many pixels: {image.width}×{image.height}")
+    with _opened(content, formats, max_pixels) as image:
         if size and image.size != (size, size):
             raise UnreadableImage(
                 f"wrong size: {image.width}×{image.height}, not {size}×{size} pixels"
@@ -53,15 +86,72 @@ def decode(content: bytes, size: int = 0) -> tuple[Pixels, dict[str, Any]]:
             "orientation": _orientation(image),
         }
         image.load()
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), facts
+        return _rgb(image), facts
+
+
+def stored_size(content: bytes, max_pixels: int) -> tuple[int, int]:
+    """Return width and height of a photograph as its file holds it, undecoded.
+
+    Raises:
+        UnreadableImage: it is empty, none of `FORMATS`, or too large.
+    """
+    with _opened(content, FORMATS, max_pixels) as image:
+        return image.size
+
+
+def decode_upright(content: bytes, max_pixels: int) -> Pixels:
+    """Return a photograph as uint8 RGB (height, width, 3), the way up that it was taken.
+
+    Raises:
+        UnreadableImage: it is empty, none of `FORMATS`, too large, or cut short.
+    """
+    with _opened(content, FORMATS, max_pixels) as image:
+        image.load()
+        # Asked for after loading: Pillow turns a TIFF by itself, and nothing is left to turn then.
+        orientation, (width, height) = _orientation(image), image.size
+        sides = (width, height) if orientation in LYING else (height, width)
+        upright = np.empty((*sides, 3), np.uint8)
+        as_stored = _TURNS[orientation](upright) if orientation in _TURNS else upright
+        rows = max(1, STRIP_PIXELS // width)
+        for top in range(0, height, rows):
+            strip = image.crop((0, top, width, min(top + rows, height)))
+            as_stored[top : top + rows] = _rgb(strip)
+        return upright
+
+
+@contextmanager
+def _opened(content: bytes, formats: Sequence[str], max_pixels: int) -> Iterator[Image.Image]:
+    """Yield an image that is not decoded yet; say in words whatever goes wrong with it."""
+    if not content:
+        raise UnreadableImage("empty file")
+    try:
+        image = Image.open(io.BytesIO(content), formats=tuple(formats))
+        if image.width * image.height * COSTS.get(image.format or "", 1) > max_pixels:
+            raise UnreadableImage(f"too many pixels: {image.width}×{image.height}")
+        yield image
     except UnidentifiedImageError:
-        raise UnreadableImage("not a JPEG or PNG image") from None
+        raise UnreadableImage(f"not a {_listed(formats)} image") from None
     except Image.DecompressionBombError:
         raise UnreadableImage("too many pixels") from None
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow raises anything, AssertionError too, on damaged files
-        raise UnreadableImage(f"damaged image: {str(error) or type(error).__name__}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImage(f"damaged image: {reason}") from None
+
+
+def _listed(formats: Sequence[str]) -> str:
+    *first, last = (NAMES.get(name, name) for name in formats)
+    return f"{', '.join(first)} or {last}"
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    if image.mode in ("I", "F"):
+        raise UnreadableImage("32 bits a pixel: save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I;16"):  # which Pillow would cut off at 255
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.stack([grey] * 3, axis=2)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -69,13 +159,13 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 0 <= value <= 255 else 0
 
 
-def decode_to_size(content: bytes, size: int) -> Pixels:
-    """Return an image as uint8 RGB (size, size, 3), resampled where it has another size.
+def decode_to_size(content: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Return an image of any of `FORMATS` as uint8 RGB (size, size, 3), resampled if need be.
 
     Raises:
-        UnreadableImage: it does not decode.
+        UnreadableImage: it does not decode, or has more than `max_pixels`.
     """
-    return resampled(decode(content)[0], size)
+    return resampled(decode(content, formats=FORMATS, max_pixels=max_pixels)[0], size)
 
 
 def decode_stored(content: bytes, size: int = 0) -> Pixels:

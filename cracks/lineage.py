@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cracks.answer_records.schema import RecordedAnswer
 from cracks.labels import SPLITS
 from cracks.prediction_ids import BUNDLE_DIGITS, IMAGE_DIGITS, PredictionId
 from cracks.tracking import (
     BUNDLE_TAG,
+    CAUSE_TAG,
     PATCHES_TAG,
     REASON_TAG,
     VERDICT_TAG,
@@ -78,6 +80,7 @@ class Chain:
 
     links: list[Link]
     patch: Patch | None = None
+    recorded: RecordedAnswer | None = None  # what was answered, if the chain begins at an answer
 
     @property
     def broken(self) -> list[str]:
@@ -121,6 +124,7 @@ def follow(
     asked: PredictionId | None,
     *,
     commit_is_here: bool,
+    recorded: RecordedAnswer | None = None,
 ) -> Chain:
     """Return the chain that leads through a run.
 
@@ -129,27 +133,35 @@ def follow(
         version: of the model, where the run became one.
         asked: the answer that is asked about, if any.
         commit_is_here: whether this repository has the commit of the code.
+        recorded: that answer as the service recorded it, if it did.
     """
     links = [
-        *_of_answer(asked),
+        *_of_answer(asked, recorded, run),
         *_of_version(version),
         _of_bundle(run, version, asked),
         _of_run(run, version),
+        *_of_cause(run, version),
         _of_commit(run, version, commit_is_here),
         _of_lock(run, version),
         _of_data(run, version),
         *_of_patches(run),
     ]
     if asked is None or run.patches is None:
-        return Chain(links)
+        return Chain(links, recorded=recorded)
     link, patch = _of_patch(run.patches, asked.image)
-    return Chain([*links, link], patch)
+    return Chain([*links, link], patch, recorded)
 
 
-def _of_answer(asked: PredictionId | None) -> Iterator[Link]:
+def _of_answer(
+    asked: PredictionId | None, recorded: RecordedAnswer | None, run: RunFacts
+) -> Iterator[Link]:
     if asked:
         time = asked.time.isoformat(sep=" ", timespec="milliseconds")
-        yield Link("answer", str(asked), f"given at {time} by version {asked.version}")
+        says = f"given at {time} by version {asked.version}; {answered(recorded)}"
+        broken = []
+        if recorded and recorded.run_id != run.run_id:
+            broken.append(f"the record names run {recorded.run_id}, the version {run.run_id}")
+        yield Link("answer", str(asked), says, tuple(broken))
 
 
 def _of_version(version: ModelVersion | None) -> Iterator[Link]:
@@ -189,6 +201,12 @@ def _of_run(run: RunFacts, version: ModelVersion | None) -> Link:
         says += f"; no version: {tags.get(VERDICT_TAG, 'not judged')}"
         says += f" ({reason})" if reason else ""
     return Link("run", run.run_id, says, tuple(broken))
+
+
+def _of_cause(run: RunFacts, version: ModelVersion | None) -> Iterator[Link]:
+    """Yield why the run was started, if monitoring has started it."""
+    if cause := _tag(CAUSE_TAG, run, version):
+        yield Link("cause", cause, "why this model was trained")
 
 
 def _of_commit(run: RunFacts, version: ModelVersion | None, commit_is_here: bool) -> Link:
@@ -265,6 +283,17 @@ def counted(patches: pa.Table) -> str:
 def described(patch: Patch) -> str:
     """Return in words what is known of a patch."""
     return f"{patch.split}, {patch.label}, group {short(patch.group)}: {'; '.join(patch.files)}"
+
+
+def answered(recorded: RecordedAnswer | None) -> str:
+    """Return in words what was answered."""
+    if recorded is None:
+        return "not in the record"
+    says = f"{recorded.label} ({recorded.kind}), score {recorded.score:.4f}"
+    says += f" with a threshold of {recorded.threshold:.4f}"
+    if recorded.novelty is not None:
+        says += f", novelty {recorded.novelty:.2f}" + (", novel" if recorded.novel else "")
+    return says
 
 
 def short(digest: str) -> str:

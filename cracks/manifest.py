@@ -18,7 +18,7 @@ from cracks.inspection import PatchFacts
 from cracks.tables import read_table
 
 #: Raised when inspection gives other facts of the same bytes; older facts are then not used again.
-INSPECTION_VERSION = 1
+INSPECTION_VERSION = 2
 
 FACTS = pa.schema(
     [

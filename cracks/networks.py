@@ -34,6 +34,7 @@ def open_network(folder: Path, precision: str) -> Runs:
     if runtime_is_installed():
         return Network(folder / NETWORK, precision)
     from cracks.model.fallback import KerasNetwork
+    from cracks.model.storage import load_model
 
     print(f"  OpenVINO is not installed: TensorFlow runs {folder.name}, slowly", file=sys.stderr)
-    return KerasNetwork(folder / KERAS)
+    return KerasNetwork(load_model(folder / KERAS))

@@ -262,6 +262,50 @@ class PromoteParams(Section):
     service_timeout: Annotated[float, Field(gt=0)]
 
 
+class RuleParams(Section):
+    """When a signal of monitoring fires, and whether it starts a training."""
+
+    #: A window, on the average: 0.01 is one in a hundred windows. 0: it is only shown.
+    false_alarms: Annotated[float, Field(ge=0, le=0.2)]
+    trains: bool
+
+
+class RulesParams(Section):
+    """The rule of each signal."""
+
+    embedding: RuleParams
+    scores: RuleParams
+    novelty: RuleParams
+    crack_share: RuleParams
+    latency: RuleParams
+    errors: RuleParams
+    accuracy: RuleParams
+
+    def of(self, signal: str) -> RuleParams:
+        """Return the rule of a signal; one that has none is only shown."""
+        return getattr(self, signal, None) or RuleParams(false_alarms=0.0, trains=False)
+
+
+class MonitorLimitsParams(Section):
+    """What is taken as it is."""
+
+    slow_ms: Annotated[float, Field(gt=0)]
+    slow_share: Annotated[float, Field(gt=0, lt=1)]
+    error_share: Annotated[float, Field(gt=0, lt=1)]
+    wrong_share: Annotated[float, Field(gt=0, lt=1)]
+
+
+class MonitorParams(Section):
+    """What is watched, and what starts a training."""
+
+    min_answers: Annotated[int, Field(ge=10, le=1000)]
+    longest_hours: Annotated[int, Field(ge=1, le=24 * 31)]
+    cool_down_hours: Annotated[float, Field(ge=0)]
+    expected_crack_share: Annotated[float, Field(ge=0, lt=1)]
+    limits: MonitorLimitsParams
+    rules: RulesParams
+
+
 class Params(Section):
     """The whole of params.yaml, one section a stage."""
 
@@ -274,6 +318,7 @@ class Params(Section):
     export: ExportParams
     register_: Annotated[RegisterParams, Field(alias="register")]
     promote: PromoteParams
+    monitor: MonitorParams
 
     @property
     def mode(self) -> Mode:

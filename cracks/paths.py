@@ -87,6 +87,11 @@ class Paths:
         return self.root / "data/features"
 
     @property
+    def changed_features(self) -> Path:
+        """What the frozen half gave for patches changed on purpose, so that it is asked once."""
+        return self.root / "data/changed_features.npz"
+
+    @property
     def scores(self) -> Path:
         """The score of every patch of validation and test."""
         return self.root / "data/scores.parquet"
@@ -127,6 +132,11 @@ class Paths:
         return self.root / "models/novelty.npz"
 
     @property
+    def neighbours(self) -> Path:
+        """Training patches, to show what an answered photograph is nearest to."""
+        return self.root / "models/neighbours.parquet"
+
+    @property
     def classifier(self) -> Path:
         """The Keras model from raw pixels to score."""
         return self.root / "models/classifier.keras"
@@ -135,6 +145,11 @@ class Paths:
     def keras_scores(self) -> Path:
         """What Keras answers for some patches of test, to compare other runtimes with."""
         return self.root / "models/keras_scores.parquet"
+
+    @property
+    def keras_features(self) -> Path:
+        """What the frozen half gave for these patches in Keras, so that it is asked once."""
+        return self.root / "data/keras_features.npz"
 
     @property
     def history(self) -> Path:

@@ -16,7 +16,6 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cracks.digests import digest_of_bytes
 from cracks.errors import TrackingError
 from cracks.handover import Champion
 
@@ -47,19 +46,19 @@ class PredictionId:
         return f"v{self.version}-{self.bundle}-{self.image}-{time}"
 
 
-def prediction_id(champion: Champion, content: bytes, time: datetime) -> PredictionId:
+def prediction_id(champion: Champion, image_sha256: str, time: datetime) -> PredictionId:
     """Return the id of an answer.
 
     Args:
         champion: what answered.
-        content: the image as it was sent.
+        image_sha256: of the image as it was sent.
         time: when, with its time zone; milliseconds are kept.
     """
     utc = time.astimezone(UTC)
     return PredictionId(
         champion.version,
         champion.bundle_digest[:BUNDLE_DIGITS],
-        digest_of_bytes(content)[:IMAGE_DIGITS],
+        image_sha256[:IMAGE_DIGITS],
         utc.replace(microsecond=utc.microsecond // 1000 * 1000),
     )
 

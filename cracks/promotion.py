@@ -40,6 +40,7 @@ from cracks.lineage import COMMIT_TAG, DATA_TAG, LOCK_TAG
 from cracks.params import PromoteParams
 from cracks.registered import fetch_bundle, registered_digest
 from cracks.reports import Report
+from cracks.service_history import write_history
 from cracks.service_reports import wait_for_service
 from cracks.smoke import SmokeTest, smoke_test
 from cracks.tracking import (
@@ -238,10 +239,9 @@ class _Transaction:
 
     def is_in_ledger(self) -> bool:
         """Return whether the entry of this transaction is written."""
-        return self._entry() is not None
+        return self._entry_among(self._tracking.ledger.entries()) is not None
 
-    def _entry(self) -> Entry | None:
-        entries = self._tracking.ledger.entries()
+    def _entry_among(self, entries: list[Entry]) -> Entry | None:
         return next((one for one in entries if one.transaction == self._intent.transaction), None)
 
     def _checked(self, chosen: ModelVersion, folder: Path) -> Bundle:
@@ -312,10 +312,18 @@ class _Transaction:
 
     def _release(self, chosen: ModelVersion) -> None:
         """Anchor the entry at its version, where a cut-off ledger shows, and give back the turn."""
-        entry = self._entry()
+        entries = self._tracking.ledger.entries()
+        entry = self._entry_among(entries)
         if entry:
             self._tracking.registry.tag(chosen.version, {LEDGER_TAG: entry.hash})
+            self._tell_history(entries)
         self._tracking.turn.release(self._intent)
+
+    def _tell_history(self, entries: list[Entry]) -> None:
+        try:
+            write_history(self._service, entries)
+        except OSError as error:  # the service answers all the same
+            logger.warning("the service's page does not know of this yet: %s", error)
 
     def _undo_after(self, error: BaseException) -> None:
         """Undo, and say where it stopped; what cannot be undone now, the next command will.
@@ -324,6 +332,7 @@ class _Transaction:
             PromotionFailed: if the error is one that a user can act on.
         """
         reason = str(error) if isinstance(error, CracksError) else type(error).__name__
+        heals = isinstance(error, CracksError) and error.heals_with_time
         stopped = (
             f"The {self._intent.noun} of version {self._intent.version} stopped at {self._step}: "
             f"{reason.rstrip('.')}."
@@ -333,9 +342,10 @@ class _Transaction:
         except CracksError as again:
             raise PromotionFailed(
                 f"{stopped} Undoing it failed too ({str(again).rstrip('.')}); the next `cracks "
-                "promote` or `cracks rollback` will."
+                "promote` or `cracks rollback` will.",
+                heals_with_time=heals,
             ) from error
         if isinstance(error, CracksError):
             left = self._intent.from_version
             stays = f"Version {left} stays the champion." if left else "There is no champion yet."
-            raise PromotionFailed(f"{stopped} {stays}") from error
+            raise PromotionFailed(f"{stopped} {stays}", heals_with_time=heals) from error

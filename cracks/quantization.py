@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cracks.errors import BundleError
 from cracks.images import Pixels
 from cracks.outputs import remove
+from cracks.runtime import save_network
 
 if TYPE_CHECKING:
     from openvino import Model, Node
@@ -62,7 +63,8 @@ def _quantized(model: Model, images: list[Pixels], network: Path) -> Model:
     with _quiet():
         import nncf
 
-        nncf.set_log_level(logging.ERROR)
+        # Not `nncf.set_log_level`, which also mutes every handler that a caller has added.
+        logging.getLogger("nncf").setLevel(logging.ERROR)
         return nncf.quantize(
             model,
             nncf.Dataset(images),
@@ -91,8 +93,6 @@ def _sources(node: Node) -> list[str]:
 
 
 def _save(model: Model, target: Path) -> None:
-    import openvino
-
     # OpenVINO numbers nameless operations on and on, which differs with what a process did before.
     for position, node in enumerate(model.get_ordered_ops()):
         if node.get_type_name() not in ("Parameter", "Result"):
@@ -102,7 +102,7 @@ def _save(model: Model, target: Path) -> None:
     remove(folder)
     folder.mkdir(parents=True)
     try:
-        openvino.save_model(model, folder / target.name, compress_to_fp16=False)
+        save_network(model, folder / target.name)
         for suffix in (".bin", ".xml"):
             (folder / target.name).with_suffix(suffix).replace(target.with_suffix(suffix))
     finally:

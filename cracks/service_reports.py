@@ -1,6 +1,7 @@
-"""What every service process tells of itself, so that a promotion can wait until all answer.
+"""What every service process tells of itself, so that all can switch together, and be waited for.
 
-    service/processes/<host>-<pid>.json   which champion it answers with, and which it refused
+    service/processes/<host>-<pid>.json   which champion it answers with, which it is ready to
+                                          answer with next, and which it refused
 
 A process touches its file while it lives; one that was killed is forgotten after a few seconds.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -34,33 +36,56 @@ class ServiceReport(BaseModel):
 
     process: str
     champion: Champion | None = None  # that it answers with
+    prepared: Champion | None = None  # that it has loaded, and will answer with once all have
     refused: Champion | None = None  # that it could not load
     problem: str | None = None
 
 
 class ServiceReporter:
-    """Keeps the report of this process."""
+    """Keeps the report of a process."""
 
-    def __init__(self, service: Path) -> None:
-        self._process = f"{socket.gethostname()}-{os.getpid()}"
+    def __init__(self, service: Path, process: str = "") -> None:
+        """Write nothing yet.
+
+        Args:
+            service: the folder of the hand-over.
+            process: a name that no other one has; this process on this host by default.
+        """
+        self._service = service
+        self._process = process or f"{socket.gethostname()}-{os.getpid()}"
         self._file = service / FOLDER / f"{self._process}.json"
         self._last: ServiceReport | None = None
+        self._lock = threading.Lock()
 
     def tell(
-        self, champion: Champion | None, refused: Champion | None, problem: str | None
+        self,
+        champion: Champion | None,
+        refused: Champion | None,
+        problem: str | None,
+        prepared: Champion | None = None,
     ) -> None:
-        """Write what changed, or only say that the process lives."""
+        """Write what changed, or only say that the process lives; from any thread."""
         report = ServiceReport(
-            process=self._process, champion=champion, refused=refused, problem=problem
+            process=self._process,
+            champion=champion,
+            prepared=prepared,
+            refused=refused,
+            problem=problem,
         )
-        if report != self._last or not self._file.exists():
-            write_json(self._file, report.model_dump())
-            self._last = report
-        os.utime(self._file)
+        with self._lock:
+            if report != self._last or not self._file.exists():
+                write_json(self._file, report.model_dump())
+                self._last = report
+            os.utime(self._file)
+
+    def others(self) -> list[ServiceReport]:
+        """Return the reports of the other service processes that live."""
+        return [one for one in living_processes(self._service) if one.process != self._process]
 
     def end(self) -> None:
         """Take the report away: the process ends."""
-        self._file.unlink(missing_ok=True)
+        with self._lock:
+            self._file.unlink(missing_ok=True)
 
 
 def living_processes(service: Path) -> list[ServiceReport]:

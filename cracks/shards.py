@@ -171,6 +171,22 @@ def read_contents(shard: Path, rows: list[int] | None = None) -> list[bytes]:
     return [image["bytes"] for image in column.to_pylist()]
 
 
+def contents_in(shard: bytes, name: str) -> list[bytes]:
+    """Return the image bytes of a shard that was read already, in order.
+
+    Raises:
+        DataError: the shard is damaged.
+    """
+    try:
+        table = pq.read_table(
+            pa.BufferReader(shard), columns=["image"], page_checksum_verification=True
+        )
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{name} is damaged ({reason}). Send it to the storage again.") from None
+    return [image["bytes"] for image in table["image"].to_pylist()]
+
+
 def rows_of(ids: Sequence[str], manifest: pa.Table) -> pa.Table:
     """Return one row of the manifest for each id, in the order of `ids`."""
     row_of = {id_: row for row, id_ in enumerate(manifest["id"].to_pylist())}

@@ -6,6 +6,7 @@ an image or its first digits.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Mapping
@@ -16,9 +17,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from cracks.answer_records import RecordedAnswer, find_answer
+from cracks.answer_records.places import FOLDER, place_of_record
+from cracks.answer_records.schema import SHORT_COLUMNS
 from cracks.bundle import CONTENT
 from cracks.digests import digest_of_file
-from cracks.errors import TrackingError, TrackingUnavailable, UnreadableImage, WorkspaceError
+from cracks.errors import (
+    CracksError,
+    TrackingError,
+    TrackingUnavailable,
+    UnreadableImage,
+    WorkspaceError,
+)
 from cracks.lineage import (
     COMMIT_TAG,
     SHOWN_DIGITS,
@@ -40,6 +50,8 @@ from cracks.tracking import (
     Tracking,
 )
 from cracks.versioning import has_commit, output_digest
+
+logger = logging.getLogger(__name__)
 
 VERSION = re.compile(r"v?([1-9][0-9]{0,8})", re.ASCII)
 RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -101,6 +113,16 @@ def _trace_answer(asked: PredictionId, tracking: Tracking, root: Path) -> Chain:
     return _trace_run(version.run_id, version, asked, tracking, root)
 
 
+def _recorded(asked: PredictionId, service: Path) -> RecordedAnswer | None:
+    """Return what the service recorded of an answer; a record that is away breaks no chain."""
+    place = place_of_record(service)
+    try:
+        return find_answer(place, str(asked), spool=service / FOLDER)
+    except (CracksError, OSError) as error:
+        logger.warning("the record of answers in %s cannot be read: %s", place, error)
+        return None
+
+
 def _trace_run(
     run_id: str,
     version: ModelVersion | None,
@@ -117,7 +139,8 @@ def _trace_facts(
     tags: Mapping[str, str] = version.tags if version else {}
     commit = tags.get(COMMIT_TAG) or run.tags.get(COMMIT_TAG, "")
     here = bool(commit) and has_commit(root, commit)
-    return follow(run, version, asked, commit_is_here=here)
+    recorded = _recorded(asked, Paths(root).service) if asked else None
+    return follow(run, version, asked, commit_is_here=here, recorded=recorded)
 
 
 def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:
@@ -242,6 +265,7 @@ def as_document(what: str, found: Chain | ImageTrace) -> dict[str, Any]:
             for one in found.links
         ]
         content |= {"chain": links, "patch": _patch_as_json(found.patch), "broken": found.broken}
+        content["recorded"] = _recorded_as_json(found.recorded)
     return content
 
 
@@ -252,6 +276,13 @@ def _use_as_json(use: Use) -> dict[str, Any]:
         "split": use.split,
         "patch": _patch_as_json(use.patch),
     }
+
+
+def _recorded_as_json(recorded: RecordedAnswer | None) -> dict[str, Any] | None:
+    if recorded is None:
+        return None
+    content = {name: getattr(recorded, name) for name in SHORT_COLUMNS}
+    return content | {"time": recorded.time.isoformat(timespec="milliseconds")}
 
 
 def _patch_as_json(patch: Patch | None) -> dict[str, Any] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cracks.digests import digest_of_file
-from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
+from cracks.errors import RemoteError, RemoteUnavailable, StageError, WorkspaceBusy, WorkspaceError
 from cracks.paths import Paths
 from cracks.terminal import TERMINAL
 
@@ -31,6 +32,16 @@ CLEAR_UP_TIME = 10.0
 
 #: Tells `python -m tasks` to leave the message of a refusal in a file instead of printing it.
 MESSAGE_FILE = "CRACKS_MESSAGE_FILE"
+
+#: The remote that `use_remote` writes.
+REMOTE = "elsewhere"
+
+#: In what dvc says of a transfer: the storage refuses for now; these credentials do not open it.
+NOT_NOW = ("Connection", "connect to", "timed out", "Timeout", "SlowDown", "Unavailable", "(50")
+DENIED = ("Forbidden", "AccessDenied", "Access Denied", "credentials", "InvalidAccessKey", "(403)")
+
+#: What the system says, and so every tool, where there is no room for another byte.
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -62,8 +73,13 @@ def locked_workspace(paths: Paths) -> Iterator[None]:
         ) from None
 
 
-def stage_is_up_to_date(paths: Paths, stage: str) -> bool:
+def stage_is_up_to_date(paths: Paths, stage: str, *, absent_is_unchanged: bool = False) -> bool:
     """Return whether DVC finds the stage's inputs, parameters, command and outputs unchanged.
+
+    Args:
+        paths: the workspace.
+        stage: its name in dvc.yaml; of the stages before it, dvc.lock says what they wrote.
+        absent_is_unchanged: whether data that is not here counts as what dvc.lock says it is.
 
     Raises:
         WorkspaceBusy: another dvc command runs in the workspace.
@@ -74,7 +90,11 @@ def stage_is_up_to_date(paths: Paths, stage: str) -> bool:
 
     try:
         with Repo(str(paths.root)) as repo:
-            return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
+            if not absent_is_unchanged:
+                return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
+            with repo.lock:
+                asked = repo.stage.load_one(str(paths.pipeline), stage)
+                return not asked.changed(allow_missing=True, upstream=repo.index.stages)
     except LockError:
         raise _busy(paths) from None
     except DvcException as error:
@@ -106,6 +126,11 @@ def run_stage(
             raise StageError(message.read_text(encoding="utf-8"))
     if "is busy" in output or "Unable to acquire lock" in output:
         raise _busy(paths)
+    if any(said in output for said in DISK_FULL):
+        raise StageError(
+            f"The stage {stage} failed: the disk is full. Make room for {paths.root}, or in "
+            f"{tempfile.gettempdir()}, then run it again: what was done before is kept."
+        )
     reason = output.strip().splitlines()[-1] if output.strip() else f"exit code {code}"
     raise StageError(
         f"The stage {stage} failed ({reason}). `cd {paths.root} && dvc repro {stage}` shows more."
@@ -228,6 +253,103 @@ def bring_data(paths: Paths) -> list[str]:
 def _absent(paths: Paths) -> list[str]:
     kept = (path for path, _ in recorded_outputs(paths, kept=True))
     return [path for path in kept if not (paths.root / path).exists()]
+
+
+def use_remote(paths: Paths, address: str) -> None:
+    """Let this workspace alone keep its data at `address`; credentials are the environment's."""
+    from dvc.config import Config
+
+    with Config(str(paths.root / ".dvc")).edit("local") as local:
+        local["remote"][REMOTE] = {"url": address}
+        local["core"]["remote"] = REMOTE
+
+
+def default_remote(paths: Paths) -> tuple[str, str | None]:
+    """Return address and endpoint of the remote that data goes to; no address if there is none."""
+    from dvc.repo import Repo
+
+    with Repo(str(paths.root)) as repo:
+        name = repo.config["core"].get("remote")
+        settings = repo.config["remote"].get(name, {})
+        return str(settings.get("url", "")), settings.get("endpointurl")
+
+
+def absent_inputs(paths: Paths, stage: str) -> list[str]:
+    """Return what a stage reads of other stages' outputs, or of its own, that is not here."""
+    from dvc.repo import Repo
+
+    with Repo(str(paths.root)) as repo:
+        asked = repo.stage.load_one(str(paths.pipeline), stage)
+        read = {dep.fs_path for dep in asked.deps}
+        read |= {out.fs_path for out in asked.outs if out.persist}
+    return [path for path in _absent(paths) if str(paths.root / path) in read]
+
+
+def pull_data(paths: Paths, outputs: Sequence[str]) -> None:
+    """Bring outputs that dvc.lock names from the remote, unless they are here.
+
+    Raises:
+        RemoteError: the remote does not have them, or refuses; RemoteUnavailable: for now.
+    """
+    absent = set(_absent(paths)) & set(outputs)
+    if absent:
+        logger.info("Bringing %s", ", ".join(sorted(absent)))
+        _transfer(paths, "pull", sorted(absent))
+
+
+def push_data(paths: Paths) -> None:
+    """Send every output that is here to the remote, and see that the others are there.
+
+    Raises:
+        RemoteError: the remote refuses, or lacks what is not here; RemoteUnavailable: for now.
+    """
+    absent = _absent(paths)
+    kept = [path for path, _ in recorded_outputs(paths, kept=True) if path not in absent]
+    if kept:
+        _transfer(paths, "push", kept)
+    if lost := _not_in_remote(paths, absent):
+        raise _lost(paths, lost)
+
+
+def _lost(paths: Paths, outputs: Sequence[str]) -> RemoteError:
+    return RemoteError(
+        f"{default_remote(paths)[0]} lacks {', '.join(outputs)}, which dvc.lock names: nobody "
+        "could rebuild the model. `dvc push` in the clone that made it."
+    )
+
+
+def _not_in_remote(paths: Paths, outputs: Sequence[str]) -> list[str]:
+    from dvc.repo import Repo
+
+    with Repo(str(paths.root)) as repo:
+        remote = repo.cloud.get_remote_odb(hash_name="md5")
+        # The list of a folder's files is sent after all of them.
+        digests = recorded_outputs(paths, kept=True)
+        try:
+            return [path for path, md5 in digests if path in outputs and not remote.exists(md5)]
+        except Exception as error:  # of the storage's own library, each has its own
+            reason = " ".join(str(error).split())
+            raise RemoteUnavailable(
+                f"{default_remote(paths)[0]} cannot be asked ({reason}). Run it again in a while."
+            ) from None
+
+
+def _transfer(paths: Paths, verb: str, outputs: Sequence[str]) -> None:
+    code, output = _dvc(paths, [verb, *outputs], {})
+    if code == 0:
+        return
+    if "Missing cache files" in output and (lost := _not_in_remote(paths, outputs)):
+        raise _lost(paths, lost)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    signs = (*DENIED, *NOT_NOW, "ERROR: ")
+    causes = [line for line in lines if any(sign in line for sign in signs)]
+    reason = (causes or lines or [f"exit code {code}"])[0].removeprefix("ERROR: ")
+    what = f"`dvc {verb}` between {paths.root} and {default_remote(paths)[0]} failed ({reason})."
+    if any(sign in output for sign in DENIED):
+        raise RemoteError(f"{what} Give this machine AWS_* credentials that may read and write it.")
+    if any(sign in output for sign in NOT_NOW):
+        raise RemoteUnavailable(f"{what} Run it again in a while.")
+    raise RemoteError(f"{what} `dvc {verb}` in that folder shows more.")
 
 
 def recorded_outputs(paths: Paths, *, kept: bool) -> list[tuple[str, str]]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from prefect.artifacts import (
     create_image_artifact,
+    create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
 )
 
+from cracks.cluster_settings import cluster_settings
 from cracks.modelcard import metrics_table, reliability
 from cracks.overview import expectations_table
 from cracks.paths import Paths
@@ -81,6 +83,26 @@ def publish_promotion(report: Report) -> None:
         key="promote",
         markdown=f"## promote\n\nVersion {report['version']} answers{before}.",
         description="The champion",
+    )
+
+
+def publish_outcome(outcome: str) -> None:
+    """Publish the one line that says what came of a training."""
+    create_markdown_artifact(key="training", markdown=outcome, description="What came of it")
+
+
+def publish_dashboard(stage: str) -> None:
+    """Publish where a cluster can be watched, if one does the work of this stage."""
+    cluster = cluster_settings()
+    if stage != "featurize" or not cluster:
+        return
+    from cracks.cluster import dashboard_link
+
+    create_link_artifact(
+        key="cluster-dashboard",
+        link=dashboard_link(cluster),
+        link_text="Dask dashboard",
+        description=f"The cluster at {cluster.address}, which computes the features",
     )
 
 

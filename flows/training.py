@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from prefect import State, flow, task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
+from prefect import flow
 from prefect.states import Failed
-from prefect.tasks import Task, exponential_backoff
+from pydantic import Field
 
 from cracks.environment import settle_environment
 from cracks.errors import CracksError, StageError
@@ -22,62 +19,46 @@ from cracks.params import Params, load_params
 from cracks.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
 from cracks.reports import Report, read_report
 from cracks.summaries import summarise
-from cracks.versioning import locked_workspace, run_stage, stage_is_up_to_date
-from flows.approval import ask_for_approval
-from flows.artifacts import publish_promotion, publish_stage, publish_verdict
+from cracks.versioning import (
+    absent_inputs,
+    locked_workspace,
+    pull_data,
+    run_stage,
+    stage_is_up_to_date,
+)
+from flows.approval import MOST_HOURS, request_approval
+from flows.artifacts import publish_dashboard, publish_outcome, publish_stage, publish_verdict
+from flows.promotion import promote_version, summarise_promotion
+from flows.starts import refuse_after_too_many_deaths
+from flows.steps import done, step
+from flows.telling import Telling
 
 logger = logging.getLogger("cracks.training")
 
 STEPS = (*STAGES, "register", "promote")
 
-
-def only_what_time_can_heal(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Return whether a failed task may succeed if it is tried again (Prefect asks)."""
-    error = state.result(raise_on_failure=False)
-    if isinstance(error, CracksError) and error.heals_with_time:
-        logger.warning("%s Trying again in a moment.", error)
-        return True
-    return False
+#: Characters of a cause; MLflow keeps so many of a tag.
+MOST_CAUSE = 5000
 
 
-def step(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Return the decorator of one step, which makes a function a Prefect task.
-
-    What time can heal is retried with growing pauses. Any other refusal becomes a failed state that
-    carries the error, so that no traceback stands where one line says all.
-    """
-    make_task = task(
-        name=name,
-        retries=3,
-        retry_delay_seconds=exponential_backoff(backoff_factor=2),
-        retry_condition_fn=only_what_time_can_heal,
-        cache_policy=NO_CACHE,
-    )
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        @wraps(function)
-        def refusing(*arguments: Any, **named: Any) -> Any:
-            try:
-                return function(*arguments, **named)
-            except CracksError as error:
-                if error.heals_with_time:
-                    raise
-                return Failed(message=str(error), data=error)
-
-        return make_task(refusing)
-
-    return decorate
-
-
+# Prefect shows the types, the bounds and the words below `Args` in the form for a new run.
 @flow(name="training", validate_parameters=True)
-def training(workspace: str = ".", accept_relabels: bool = False, approval_hours: float = 0) -> Any:
+def training(
+    workspace: Annotated[str, Field(min_length=1)] = ".",
+    accept_relabels: bool = False,
+    approval_hours: Annotated[float, Field(ge=0, le=MOST_HOURS)] = 0,
+    cause: Annotated[str, Field(max_length=MOST_CAUSE)] = "",
+) -> Any:
     """Bring every stage up to date, register the model if it is good enough, and promote it.
 
     Args:
-        workspace: a checkout of this project; each may run one training at a time.
+        workspace: a checkout of this project, on the machine of the worker; each may run one
+            training at a time.
         accept_relabels: whether stored photographs may get another label.
-        approval_hours: how long to wait for a person where the gate asks for one; after that, or
-            with 0, the version waits for `cracks promote`.
+        approval_hours: how long the flow `approval` waits for a person where the gate asks for one;
+            after that, or with 0, the version waits for `cracks promote`.
+        cause: why this run was started, in one line; monitoring says it. The MLflow run and the
+            model version keep it.
 
     Returns:
         What `cracks train --json` prints: verdict, reasons, run, version, metrics, stages. Where a
@@ -85,63 +66,118 @@ def training(workspace: str = ".", accept_relabels: bool = False, approval_hours
     """
     settle_environment()
     logging.getLogger("cracks").setLevel(logging.INFO)
+    paths, telling = None, Telling(cause)
     try:
+        refuse_after_too_many_deaths()
         paths = open_workspace(Path(workspace))
         params = load_params(paths.params)
         with locked_workspace(paths):
-            result = _train(params, paths, accept_relabels)
-        # Others may train while a person thinks.
+            try:
+                result = _train(params, paths, accept_relabels, telling.stages, cause)
+            finally:
+                telling.look(paths)
         if result["action"] == "ask" and approval_hours > 0:
-            result |= _approved(params, paths, result, approval_hours)
+            said = request_approval(paths.root, result, approval_hours)
+            _say("promote", said)
+            result |= {"approval": said}
+        telling.end(paths, result)
         return result
     except CracksError as error:
+        if paths is not None:
+            telling.end(paths, None, str(error))
         return Failed(message=str(error), data=error)
 
 
-def _train(params: Params, paths: Paths, accept_relabels: bool) -> Report:
+def _train(
+    params: Params, paths: Paths, accept_relabels: bool, stages: dict[str, str], cause: str
+) -> Report:
+    if cause:
+        logger.info("started because of %s", cause)
+    run_stages(params, paths, accept_relabels, stages)
+    return judge_and_promote(params, paths, stages, cause)
+
+
+def run_stages(
+    params: Params,
+    paths: Paths,
+    accept_relabels: bool,
+    stages: dict[str, str],
+    *,
+    lazily: bool = False,
+) -> None:
+    """Bring every stage up to date.
+
+    Args:
+        params: of the workspace.
+        paths: of the workspace.
+        accept_relabels: whether stored photographs may get another label.
+        stages: takes for each stage whether it "ran", was "up to date", or "failed".
+        lazily: whether data that is elsewhere stays there until a stage must run that reads it.
+    """
     accepted = {ACCEPT_RELABELS: str(int(accept_relabels))}
-    stages = {
-        stage: _done(bring_up_to_date.with_options(name=stage), stage, params, paths, accepted)
-        for stage in STAGES
-    }
-    verdict = _done(register_model, params, paths)
-    if verdict["action"] == "promote":
-        _done(promote_version, params, paths, verdict["version"])
+    for stage in STAGES:
+        stages[stage] = "failed"  # unless it comes back
+        bring = bring_up_to_date.with_options(name=stage)
+        stages[stage] = done(bring, stage, params, paths, accepted, lazily)
+
+
+def judge_and_promote(
+    params: Params,
+    paths: Paths,
+    stages: dict[str, str],
+    cause: str = "",
+    *,
+    may_promote: bool = True,
+) -> Report:
+    """Register the model if it is good enough, and promote it where that is to be done here."""
+    verdict = done(register_model, params, paths, cause)
+    changed = verdict["changed"] or "ran" in stages.values()
+    promoted = verdict["action"] == "promote" and may_promote
+    if promoted:
+        promotion = done(promote_version, params, paths, verdict["version"])
+        _say("promote", summarise_promotion(promotion))
+        changed |= promotion["changed"]
+    outcome = summarise_outcome(verdict, changed=changed)
+    logger.info(outcome)
+    publish_outcome(outcome)
     return {
         **verdict,
-        "promoted": verdict["action"] == "promote",
+        "changed": changed,
+        "promoted": promoted,
         "metrics": read_report(paths.report("evaluate"))["test"],
-        "stages": stages,
+        "stages": dict(stages),
     }
 
 
-def _approved(params: Params, paths: Paths, result: Report, hours: float) -> Report:
-    """Wait for a person's answer in the Prefect UI, and follow it."""
-    answer = ask_for_approval(result, hours)
-    if answer is None or not answer.approve:
-        said = "nobody answered" if answer is None else f"{answer.who} said no: {answer.why}"
-        _say("promote", f"version {result['version']} is not promoted: {said}")
-        return {"approval": said}
-    _done(promote_version, params, paths, result["version"], answer.who, answer.why)
-    return {"promoted": True, "approval": f"{answer.who} said yes: {answer.why}"}
-
-
-def _done(step_task: Any, *arguments: Any) -> Any:
-    """Run a step and return its result, or raise the refusal that its failed state carries."""
-    state = step_task(*arguments, return_state=True)
-    if state.is_failed() and isinstance(state.data, CracksError):
-        raise state.data
-    return state.result()
+def summarise_outcome(verdict: Report, *, changed: bool) -> str:
+    """Return in one line what came of a training; the verdict says the rest."""
+    if changed:
+        version = f"version {verdict['version']}" if verdict["version"] else "no version"
+        return f"The model was judged: {verdict['verdict']}, {verdict['action']}; {version}."
+    stays = (
+        f"version {verdict['version']} stays as it is"
+        if verdict["version"]
+        else "the model stays refused"
+    )
+    return (
+        "Nothing new: every stage is up to date, nothing was trained, registered or promoted; "
+        f"{stays} ({verdict['verdict']})."
+    )
 
 
 @step("stage")
-def bring_up_to_date(stage: str, params: Params, paths: Paths, variables: Mapping[str, str]) -> str:
+def bring_up_to_date(
+    stage: str, params: Params, paths: Paths, variables: Mapping[str, str], lazily: bool = False
+) -> str:
     """Let DVC run a stage if anything it reads has changed; publish its report either way."""
     start = time.monotonic()
     outside = outside_input_changed(stage, params, paths)
-    fresh = not outside and stage_is_up_to_date(paths, stage)
+    fresh = not outside and stage_is_up_to_date(paths, stage, absent_is_unchanged=lazily)
     if not fresh:
+        if lazily:
+            pull_data(paths, absent_inputs(paths, stage))
         _say(stage, "running")
+        publish_dashboard(stage)
         _run(stage, paths, variables, force=outside)
     report = read_report(paths.report(stage))
     took = "up to date" if fresh else f"done in {time.monotonic() - start:.0f} s"
@@ -151,27 +187,14 @@ def bring_up_to_date(stage: str, params: Params, paths: Paths, variables: Mappin
 
 
 @step("register")
-def register_model(params: Params, paths: Paths) -> Report:
+def register_model(params: Params, paths: Paths, cause: str = "") -> Report:
     """Judge the model and make it a version, or refuse it with reasons."""
-    from tasks.register import register
+    from tasks.register import record_cause, register
 
     report = register(params, paths)
+    record_cause(params, paths, report, cause)
     publish_verdict(report)
     _say("register", f"{report['verdict']}: {'; '.join(report['reasons'])}")
-    return report
-
-
-@step("promote")
-def promote_version(
-    params: Params, paths: Paths, version: str, who: str = "", why: str = ""
-) -> Report:
-    """Put an accepted version into service."""
-    from tasks.promote import promote
-
-    report = promote(params, paths, version, who=who, why=why)
-    publish_promotion(report)
-    answers = "answers from now on" if report["changed"] else "is in service already"
-    _say("promote", f"version {version} {answers}")
     return report
 
 

@@ -69,8 +69,11 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _service(cracks: list[str]) -> Iterator[str]:
-    command = [*cracks, "serve", "--port", "0", "--json"]
-    process = subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True)
+    command = [*cracks, "serve", "--open", "--port", "0", "--json"]
+    with (PLACE / "service.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=_environment(), stdout=subprocess.PIPE, stderr=log, text=True
+        )
     try:
         line = process.stdout.readline() if process.stdout else ""
         url = json.loads(line)["url"]
@@ -122,7 +125,7 @@ Done in {seconds:.0f} s. The service is stopped. To look at what was made:
   TensorBoard                 make tensorboard WORKSPACE=.demo/workspace
   Data Docs                   {(WORKSPACE / "reports/data_docs/overview.html").as_uri()}
   Figures                     {WORKSPACE / "reports/figures"}
-  The service                 .venv/bin/cracks -C .demo/workspace serve
+  The service                 .venv/bin/cracks -C .demo/workspace serve --open
 """
     )
 

@@ -1,172 +1,153 @@
-"""The HTTP service: answers for images, and says which model answers and whether it can."""
+"""The HTTP service put together: routes, and the layers that every request goes through."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-from fastapi import FastAPI, File, HTTPException, Request, UploadFile
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
-from cracks.errors import UnreadableImage
-from cracks.prediction_ids import prediction_id
-from serving.champion import ChampionWatch, InService
+from cracks.answer_records import Recorder
+from cracks.errors import ServiceError, UnreadableImage
+from cracks.monitoring.history import FOLDER as MONITORING
+from cracks.monitoring.kept import below
+from cracks.monitoring.request_counts import RequestCounts
+from serving import problems
+from serving.champion import ChampionWatch
+from serving.description import describe
+from serving.engine import Overloaded
+from serving.keys import KeyCheck, KeyRing
+from serving.limits import RequestLimits
+from serving.metrics import Metrics
+from serving.pipeline_metrics import PipelineCollector
+from serving.request_log import RequestLog
+from serving.routes import (
+    answers,
+    feedback,
+    inspect,
+    metrics,
+    mlflow_compatible,
+    model,
+    open_inference,
+    page,
+    pipeline,
+    predict,
+)
+from serving.security import SecurityHeaders
+from serving.service import Service
+from serving.settings import MEGABYTE, ServiceSettings
+from serving.watched import Watched
 
-#: Bytes of one upload, and files of one request, that are read at all.
-LARGEST_UPLOAD = 20 * 1024 * 1024
-MOST_FILES = 64
+#: Each gives the routes of its subject.
+ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
+    predict.routes,
+    inspect.routes,
+    answers.routes,
+    feedback.routes,
+    model.routes,
+    metrics.routes,
+    mlflow_compatible.routes,
+    open_inference.routes,
+    pipeline.routes,
+    page.routes,
+)
+
+#: Seconds between two looks at how much was recorded, and between two writes of how many requests
+#: there were.
+COUNT_INTERVAL, REQUESTS_INTERVAL = 1.0, 30.0
 
 
-class Prediction(BaseModel):
-    """The answer for one image."""
-
-    file: Annotated[str, Field(examples=["column-07.jpg"])]
-    label: Annotated[str, Field(examples=["crack"])]
-    score: Annotated[float, Field(description="probability of a crack", examples=[0.987])]
-    threshold: Annotated[float, Field(description="a score at or above it means `crack`")]
-    novelty: Annotated[
-        float | None,
-        Field(description="distance from the training data; above 1 it is unusual", examples=[0.4]),
-    ]
-    novel: Annotated[
-        bool | None,
-        Field(description="whether the image is unlike the training data: do not trust the label"),
-    ]
-    prediction_id: Annotated[
-        str,
-        Field(
-            description="what `cracks trace` follows from this answer back to the training data",
-            examples=["v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z"],
-        ),
-    ]
-    model_version: Annotated[str, Field(examples=["3"])]
-    run_id: Annotated[str, Field(description="the MLflow run that trained the model")]
-
-
-class Predictions(BaseModel):
-    """The answers of one request, in the order of its files; all from the same model."""
-
-    predictions: list[Prediction]
-
-
-class Problem(BaseModel):
-    """Why a request was not answered, and what to do."""
-
-    detail: str
-
-
-def create_app(service: Path) -> FastAPI:
-    """Return the service that answers with the champion handed over in the folder `service`."""
-    watch = ChampionWatch(service)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(watch.look)
-        following = asyncio.create_task(watch.follow())
-        yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """Return the service that answers with the champion handed over in the service folder."""
+    service = _service(settings)
     app = FastAPI(
-        title="Concrete crack classifier",
-        summary="Says `crack` or `no crack` for photographs of concrete.",
-        lifespan=lifespan,
+        lifespan=_lifespan(service),
+        middleware=_layers(service),
         # The interactive pages load their scripts from elsewhere, which a site may forbid.
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # `describe` adds it
+        # A redirection would go wherever the header Host says.
+        redirect_slashes=False,
     )
-    app.add_exception_handler(UnreadableImage, _refuse_image)
-    _add_routes(app, watch)
+    app.add_exception_handler(HTTPException, problems.refuse)
+    app.add_exception_handler(RequestValidationError, problems.refuse_parameters)
+    app.add_exception_handler(UnreadableImage, problems.refuse_image)
+    app.add_exception_handler(ServiceError, problems.refuse_for_now)
+    app.add_exception_handler(Overloaded, problems.refuse_busy)
+    for routes in ROUTES:
+        app.include_router(routes(service))
+    describe(app, keys=not settings.open)
     return app
 
 
-def _add_routes(app: FastAPI, watch: ChampionWatch) -> None:
-    problems: dict[int | str, dict[str, Any]] = {
-        413: {"model": Problem, "description": "too large, or too many files"},
-        415: {"model": Problem, "description": "a file is no readable image"},
-        503: {"model": Problem, "description": "no champion is in service"},
-    }
-
-    @app.post("/predict", responses=problems)
-    async def predict(
-        files: Annotated[list[UploadFile], File(description="one or more JPEG or PNG images")],
-    ) -> Predictions:
-        """Answer for each uploaded image, all with the same model."""
-        in_service = _in_service(watch)
-        names = [file.filename or f"file {i}" for i, file in enumerate(files, start=1)]
-        contents = await _read(files, names)
-        return await run_in_threadpool(_predict, in_service, names, contents)
-
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """Say that the process answers at all."""
-        return {"status": "ok"}
-
-    @app.get("/ready", responses={503: problems[503]})
-    async def ready() -> dict[str, Any]:
-        """Say whether predictions can be made, and what stands in the way of a newer model."""
-        in_service = _in_service(watch)
-        version = in_service.champion.version
-        return {"status": "ready", "model_version": version, "problem": watch.problem}
-
-    @app.get("/model", responses={503: problems[503]})
-    async def model() -> dict[str, Any]:
-        """Tell which model answers, since when, how good it is, and where it comes from."""
-        in_service = _in_service(watch)
-        content = in_service.classifier.bundle.content
-        return {
-            "model_name": in_service.champion.model_name,
-            "model_version": in_service.champion.version,
-            "run_id": in_service.champion.run_id,
-            "promoted_at": in_service.champion.promoted_at,
-            "bundle_digest": in_service.champion.bundle_digest,
-            **content.model_dump(include={"labels", "threshold", "architecture", "patch_size"}),
-            "metrics": content.metrics,
-            "lineage": content.lineage,
-        }
-
-
-def _in_service(watch: ChampionWatch) -> InService:
-    if watch.current is None:
-        raise HTTPException(503, watch.problem or "The champion is still being loaded.")
-    return watch.current
-
-
-async def _read(files: list[UploadFile], names: list[str]) -> list[bytes]:
-    if len(files) > MOST_FILES:
-        raise HTTPException(413, f"{len(files)} files in one request; at most {MOST_FILES}.")
-    for file, name in zip(files, names, strict=True):
-        if (file.size or 0) > LARGEST_UPLOAD:
-            raise HTTPException(413, f"{name} has more than {LARGEST_UPLOAD // 1024**2} MiB.")
-    return [await file.read() for file in files]
-
-
-def _predict(in_service: InService, names: list[str], contents: list[bytes]) -> Predictions:
-    answers, now = in_service.classifier.answers(contents, names), datetime.now(UTC)
-    return Predictions(
-        predictions=[
-            Prediction(
-                file=name,
-                label=answer.label,
-                score=answer.score,
-                threshold=answer.threshold,
-                novelty=answer.novelty,
-                novel=answer.novel,
-                prediction_id=str(prediction_id(in_service.champion, content, now)),
-                model_version=in_service.champion.version,
-                run_id=in_service.champion.run_id,
-            )
-            for name, content, answer in zip(names, contents, answers, strict=True)
-        ]
+def _service(settings: ServiceSettings) -> Service:
+    counted, watched = Metrics(), Watched(settings.record)
+    counted.also(PipelineCollector(settings.service, watched))
+    watch = ChampionWatch(
+        settings.service,
+        max_waiting=settings.max_waiting,
+        processes=settings.processes,
+        metrics=counted,
     )
+    recorder = Recorder(
+        settings.record,
+        spool=settings.service / "answers",
+        most_bytes=settings.answers_max_mb * MEGABYTE,
+    )
+    requests = RequestCounts(below(settings.record, MONITORING))
+    return Service(settings, watch, recorder, counted, watched, requests)
 
 
-async def _refuse_image(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": f"{error}. Send JPEG or PNG images."}, 415)
+def _layers(service: Service) -> list[Middleware]:
+    """Return the layers around the routes, the outermost first."""
+    settings = service.settings
+    keys = [] if settings.open else [Middleware(KeyCheck, keys=KeyRing(settings.keys))]
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(RequestLog, metrics=service.metrics, counts=service.requests),
+        *keys,
+        Middleware(RequestLimits, settings=settings),
+    ]
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.recorder.start()
+        await asyncio.to_thread(service.watch.look)
+        tasks = [
+            asyncio.create_task(service.watch.follow()),
+            asyncio.create_task(_count(service)),
+            asyncio.create_task(_keep_counts(service)),
+        ]
+        yield
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await asyncio.to_thread(service.recorder.close)
+        await asyncio.to_thread(service.requests.write)
+
+    return lifespan
+
+
+async def _count(service: Service) -> None:
+    """Tell the metrics again and again how much was recorded, until cancelled."""
+    written = dropped = 0
+    while True:
+        recorder = service.recorder
+        service.metrics.recorded(recorder.written - written, recorder.dropped - dropped)
+        written, dropped = recorder.written, recorder.dropped
+        await asyncio.sleep(COUNT_INTERVAL)
+
+
+async def _keep_counts(service: Service) -> None:
+    """Write again and again how many requests there were, until cancelled."""
+    while True:
+        await asyncio.sleep(REQUESTS_INTERVAL)
+        await asyncio.to_thread(service.requests.write)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.behaviour import Answer, behaviour_sample, rows_of_scores, scores_of_variants
+from cracks.answer_records.sketch import sketch
+from cracks.behaviour import behaviour_sample, rows_of_scores, scores_of_variants
 from cracks.evaluation import (
     PATCHES,
     SEED,
@@ -21,8 +24,10 @@ from cracks.evaluation import (
     flagged_surfaces,
     held_out,
     measured,
+    one_thread,
     rates_by_kind,
     reference_features,
+    reference_positions,
     sliced,
 )
 from cracks.features import SplitFeatures, split_features
@@ -40,6 +45,7 @@ from cracks.figures.evaluation import (
     draw_novelty,
     draw_slices,
 )
+from cracks.images import Pixels
 from cracks.label_errors import (
     COLUMNS,
     examine_held_out,
@@ -48,12 +54,17 @@ from cracks.label_errors import (
 )
 from cracks.labels import LABELS
 from cracks.metrics import Curves, Scores, classification_table, curves
+from cracks.monitoring.neighbours import choose_neighbours, write_neighbours
+from cracks.monitoring.reference import Floats, as_column
 from cracks.networks import open_network
-from cracks.occlusion import occlusion_maps
+from cracks.novelty import Novelty
+from cracks.occlusion import Maps, occlusion_maps
 from cracks.outputs import replacing, write_text
-from cracks.params import Params
+from cracks.params import EvaluateParams, Params
 from cracks.paths import Paths
+from cracks.remembered import Remembering, identity_of
 from cracks.reports import Report
+from cracks.runtime import Runs
 from cracks.shards import contents_of, rows_of
 from cracks.tables import read_table, write_csv, write_table
 
@@ -63,61 +74,119 @@ WINDOW, STRIDE = 75, 28
 
 def evaluate(params: Params, paths: Paths) -> Report:
     """Score the held-out patches; the test split decides nothing, it is only measured."""
-    section, precision = params.evaluate, params.featurize.precision
+    section, precision, size = params.evaluate, params.featurize.precision, params.ingest.patch_size
     manifest, splits = read_table(paths.manifest), read_table(paths.splits)
     train, *others = (
         split_features(paths.features, manifest, splits, split)
         for split in ("train", "validation", "test")
     )
-    featurizer, trainable = (
-        open_network(half, precision) for half in (paths.featurizer, paths.trainable)
-    )
-    contents = {
-        part.split: contents_of(rows_of(part.ids, manifest), paths.images) for part in others
-    }
-    validation, test = (
-        held_out(featurizer, trainable, part, contents[part.split], params.ingest.patch_size)
-        for part in others
-    )
-    decided = decide(section, validation, reference_features(trainable, train))
-    decided.novelty.save(paths.novelty)
-    scores = {part.part.split: decided.calibration.apply(part.raw) for part in (validation, test)}
-    _write_scores((validation, test), scores, paths)
-    rows = rows_of(test.part.ids, manifest)
-    slices = sliced(
-        test, scores["test"], decided.threshold, rows, contents["test"], section.resamples
-    )
-    write_csv(slices, paths.slices)
-    answer = answer_with(featurizer, trainable, decided.calibration)
-    parts = {"train": train, "validation": validation.part, "test": test.part}
-    with ThreadPoolExecutor(1) as pool, replacing(paths.figures("evaluate")) as figures:
-        # Learned while the network answers and figures are drawn: alone, each leaves a core idle.
-        questioned = pool.submit(_suspects, parts, scores, manifest, splits)
+    probed = len(train.features.shape) == 1
+    trainable = open_network(paths.trainable, precision)
+    frozen, featurizer = _frozen_half(precision, paths, probed)
+    # While figures are drawn others learn and ask the network: alone, each leaves a core idle.
+    with (
+        one_thread(),
+        ThreadPoolExecutor(1) as learning,
+        ThreadPoolExecutor(1) as asking,
+        replacing(paths.figures("evaluate")) as figures,
+    ):
+        parts = {part.split: part for part in (train, *others)}
+        # Only features that are vectors are learned from in seconds, once for each fold.
+        out_of_fold = learning.submit(examine_out_of_fold, parts, splits) if probed else None
+        contents = {
+            part.split: contents_of(rows_of(part.ids, manifest), paths.images) for part in others
+        }
+        validation, test = (
+            held_out(featurizer, trainable, part, contents[part.split], size) for part in others
+        )
+        known = reference_features(trainable, train)
+        decided = decide(section, validation, known)
+        decided.novelty.save(paths.novelty)
+        scores = {
+            held.part.split: decided.calibration.apply(held.raw) for held in (validation, test)
+        }
+        _write_scores((validation, test), scores, decided.novelty, paths)
+        _write_neighbours(train, known, paths)
+        answer = answer_with(featurizer, trainable, decided.calibration)
+        changed = _picked(test, section.behaviour_patches, manifest, paths)
+        explained = _picked(test, section.explained_patches, manifest, paths)
+        variants = asking.submit(
+            scores_of_variants,
+            changed.pixels,
+            changed.part.ids,
+            changed.part.cracked,
+            answer,
+            PATCHES,
+        )
+        maps = asking.submit(occlusion_maps, np.stack(explained.pixels), answer, WINDOW, STRIDE)
+        each = section.novelty.drawn_surfaces
+        surfaces = asking.submit(
+            flagged_surfaces, featurizer, trainable, decided.novelty, size, each
+        )
+        rows = rows_of(test.part.ids, manifest)
+        slices = sliced(
+            test, scores["test"], decided.threshold, rows, contents["test"], section.resamples
+        )
         tables = _draw_test(test, scores["test"], decided, params, paths, manifest, figures)
         draw_slices(slices, figures)
-        behaviour = _behaviour(test, answer, decided.threshold, params, paths, manifest, figures)
-        _explain(test, scores["test"], answer, params, paths, manifest, figures)
-        suspects, label_errors = questioned.result()
-        shown = section.label_errors_shown
-        draw_label_errors(suspects, manifest, paths.images, shown, figures)
+        held = {split: parts[split] for split in scores}
+        examined = out_of_fold.result() if out_of_fold else examine_held_out(held, scores)
+        suspects = label_error_rows(examined, manifest)
+        draw_label_errors(suspects, manifest, paths.images, section.label_errors_shown, figures)
+        behaviour = _behaviour(changed, variants.result(), decided.threshold, section, figures)
+        _explain(explained, maps.result(), scores["test"], figures)
+        flagged = surfaces.result()
+        report = measured(decided, validation, test, section.resamples)
+    frozen.save()
+    write_csv(slices, paths.slices)
     write_csv(suspects, paths.label_errors, COLUMNS)
-    with replacing(paths.curves) as folder:
-        for name, table in tables.items():
-            write_csv(table, folder / f"{name}.csv")
     write_csv(behaviour, paths.behaviour)
+    _write_curves(tables, paths.curves)
     text = classification_table(test.part.cracked, scores["test"], decided.threshold)
     write_text(paths.classification_report, text)
-    size, each = params.ingest.patch_size, section.novelty.drawn_surfaces
-    surfaces = flagged_surfaces(featurizer, trainable, decided.novelty, size, each)
     return {
-        **measured(decided, validation, test, section.resamples),
-        "drawn_surfaces_flagged": surfaces,
+        **report,
+        "drawn_surfaces_flagged": flagged,
         "behaviour": rates_by_kind(behaviour),
-        "label_errors": label_errors,
+        "label_errors": {
+            "examined": len(examined.ids),
+            "how": examined.how,
+            "found": len(suspects),
+        },
     }
 
 
-def _write_scores(parts: Sequence[HeldOut], scores: Mapping[str, Scores], paths: Paths) -> None:
+def _frozen_half(precision: str, paths: Paths, probed: bool) -> tuple[Remembering, Runs]:
+    """Return the frozen half as one that remembers, and what is asked for features.
+
+    Features that are pixels are many, and made in no time: those are not remembered.
+    """
+
+    def opened() -> Runs:
+        return open_network(paths.featurizer, precision)
+
+    frozen = Remembering(opened, identity_of(paths.featurizer, precision), paths.changed_features)
+    return frozen, frozen if probed else opened()
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """Some patches of test, fixed by their labels and groups."""
+
+    positions: npt.NDArray[np.intp]  # (n,), in test
+    part: SplitFeatures
+    pixels: list[Pixels]
+
+
+def _picked(test: HeldOut, count: int, manifest: pa.Table, paths: Paths) -> _Picked:
+    positions = behaviour_sample(test.part.cracked, test.part.groups, count, SEED)
+    part = test.part.part(positions)
+    return _Picked(positions, part, pixels_of(rows_of(part.ids, manifest), paths.images))
+
+
+def _write_scores(
+    parts: Sequence[HeldOut], scores: Mapping[str, Scores], novelty: Novelty, paths: Paths
+) -> None:
     tables = [
         pa.table(
             {
@@ -126,11 +195,25 @@ def _write_scores(parts: Sequence[HeldOut], scores: Mapping[str, Scores], paths:
                 "cracked": held.part.cracked,
                 "raw_score": held.raw,
                 "score": scores[held.part.split],
+                "novel": novelty.flagged(held.features),
+                "sketch": as_column(sketch(held.features)),
             }
         )
         for held in parts
     ]
     write_table(pa.concat_tables(tables).combine_chunks(), paths.scores)
+
+
+def _write_neighbours(train: SplitFeatures, known: Floats, paths: Paths) -> None:
+    positions = reference_positions(train)
+    ids = [train.ids[i] for i in positions]
+    write_neighbours(choose_neighbours(ids, train.cracked[positions], known), paths.neighbours)
+
+
+def _write_curves(tables: Curves, place: Path) -> None:
+    with replacing(place) as folder:
+        for name, table in tables.items():
+            write_csv(table, folder / f"{name}.csv")
 
 
 def _draw_test(
@@ -155,25 +238,20 @@ def _draw_test(
 
 
 def _behaviour(
-    test: HeldOut,
-    answer: Answer,
+    changed: _Picked,
+    scores: Mapping[str, Scores],
     threshold: float,
-    params: Params,
-    paths: Paths,
-    manifest: pa.Table,
+    section: EvaluateParams,
     figures: Path,
 ) -> list[dict[str, Any]]:
-    """Test the behaviour on some patches, draw it, and return a row a test."""
-    part, section = test.part, params.evaluate
-    picked = part.part(behaviour_sample(part.cracked, part.groups, section.behaviour_patches, SEED))
-    patches = pixels_of(rows_of(picked.ids, manifest), paths.images)
-    scores = scores_of_variants(patches, picked.ids, picked.cracked, answer, PATCHES)
-    rows = rows_of_scores(scores, picked.cracked, picked.groups, threshold, section.resamples, SEED)
+    """Draw how the answers for changed patches differ, and return a row a test."""
+    part = changed.part
+    rows = rows_of_scores(scores, part.cracked, part.groups, threshold, section.resamples, SEED)
     draw_behaviour(rows, figures)
-    shown = [int(np.flatnonzero(picked.cracked == label)[0]) for label in (False, True)]
+    shown = [int(np.flatnonzero(part.cracked == label)[0]) for label in (False, True)]
     draw_perturbations(
-        [patches[i] for i in shown],
-        [picked.ids[i] for i in shown],
+        [changed.pixels[i] for i in shown],
+        [part.ids[i] for i in shown],
         {name: values[shown] for name, values in scores.items()},
         threshold,
         figures,
@@ -181,36 +259,8 @@ def _behaviour(
     return rows
 
 
-def _explain(
-    test: HeldOut,
-    scores: Scores,
-    answer: Answer,
-    params: Params,
-    paths: Paths,
-    manifest: pa.Table,
-    figures: Path,
-) -> None:
+def _explain(explained: _Picked, maps: Maps, scores: Scores, figures: Path) -> None:
     """Draw where the network looks, for a fixed set of patches."""
-    part = test.part
-    shown = behaviour_sample(part.cracked, part.groups, params.evaluate.explained_patches, SEED)
-    patches = np.stack(pixels_of(rows_of([part.ids[i] for i in shown], manifest), paths.images))
-    maps = occlusion_maps(patches, answer, WINDOW, STRIDE)
-    labels = [LABELS[int(part.cracked[i])] for i in shown]
-    draw_occlusion(patches, maps, WINDOW, scores[shown], labels, figures)
-
-
-def _suspects(
-    parts: Mapping[str, SplitFeatures],
-    scores: Mapping[str, Scores],
-    manifest: pa.Table,
-    splits: pa.Table,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the labels that are probably wrong, most suspicious first, and a report of them."""
-    # Only features that are vectors are learned from in seconds, once for each fold.
-    if len(parts["test"].features.shape) == 1:
-        examined = examine_out_of_fold(parts, splits)
-    else:
-        examined = examine_held_out({split: parts[split] for split in scores}, scores)
-    suspects = label_error_rows(examined, manifest)
-    report = {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}
-    return suspects, report
+    labels = [LABELS[int(is_crack)] for is_crack in explained.part.cracked]
+    shown = scores[explained.positions]
+    draw_occlusion(np.stack(explained.pixels), maps, WINDOW, shown, labels, figures)

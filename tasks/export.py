@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from cracks.bundle import GOLDEN, NETWORK, NOVELTY, OTHER_NETWORKS, Bundle, seal_bundle
+from cracks.bundle import (
+    GOLDEN,
+    NEIGHBOURS,
+    NETWORK,
+    NOVELTY,
+    OTHER_NETWORKS,
+    REFERENCE,
+    Bundle,
+    seal_bundle,
+)
 from cracks.calibration import Calibration
 from cracks.classifier import Classifier
 from cracks.digests import digest_of_file
@@ -19,6 +28,7 @@ from cracks.images import Pixels, decode_stored
 from cracks.labels import LABELS
 from cracks.latency import time_single
 from cracks.metrics import Scores
+from cracks.monitoring.reference import reference_from, write_reference
 from cracks.networks import KERAS, runtime_is_installed
 from cracks.networks import NETWORK as HALF
 from cracks.other_runtimes import RUNTIMES, run_apart
@@ -53,7 +63,10 @@ def export(params: Params, paths: Paths) -> Report:
         folder.mkdir()
         connected(paths.featurizer / HALF, paths.trainable / HALF, folder / NETWORK)
         shutil.copyfile(paths.novelty, folder / NOVELTY)
+        shutil.copyfile(paths.neighbours, folder / NEIGHBOURS)
         write_golden(choose_golden(contents, evaluated, by_keras), folder / GOLDEN)
+        scores, splits = read_table(paths.scores), read_table(paths.splits)
+        write_reference(reference_from(scores, splits), folder / REFERENCE)
         if others:
             _write_other_networks(others, paths, folder)
         bundle = seal_bundle(folder, _content(params, paths, evaluation))

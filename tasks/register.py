@@ -33,6 +33,7 @@ from cracks.tables import read_table
 from cracks.tracking import (
     ACTION_TAG,
     BUNDLE_TAG,
+    CAUSE_TAG,
     LEDGER_TAG,
     PATCHES_ARTIFACT,
     PATCHES_TAG,
@@ -71,18 +72,19 @@ def register(params: Params, paths: Paths) -> Report:
     bundle = open_bundle(paths.bundle)
     numbers = numbers_of(_reports(paths), _slices(paths))
     limits = limit_rows(check_limits(numbers, params.register_.limits))
-    run_id = tracking.runs.of_bundle(bundle.digest)
-    if run_id is None:
-        run_id = tracking.runs.log(_record(params, paths, bundle))
+    known = tracking.runs.of_bundle(bundle.digest)
+    run_id = known or tracking.runs.log(_record(params, paths, bundle))
     champion = tracking.registry.champion()
     if champion and champion.run_id == run_id:
         # Promoting it again changes nothing, and finishes what was interrupted.
         same = Decision("unchanged", "promote", ["this very model is the champion"], [], limits)
-        return _report(same, run_id, champion)
+        return _report(same, run_id, champion, changed=False)
     version = tracking.registry.of_run(run_id)
     inputs = _inputs(params, bundle, champion, version, limits)
     decision = _earlier(tracking.runs.tags(run_id), inputs)
+    changed = known is None
     if decision is None or (decision.action != "refuse" and version is None):
+        changed = True
         differences = _differences(params, paths, tracking, champion)
         decision = _unless_replaced(decide(numbers, differences, params.register_), version)
         if version is not None:  # judged again, by other limits or against another champion
@@ -93,7 +95,32 @@ def register(params: Params, paths: Paths) -> Report:
             version = tracking.registry.register(run_id, tags, card)
         tracking.runs.tag(run_id, _verdict_tags(decision) | _kept(decision, inputs))
     decision = replace(decision, limits=limits)
-    return _report(decision, run_id, None if decision.action == "refuse" else version)
+    version = None if decision.action == "refuse" else version
+    return _report(decision, run_id, version, changed=changed)
+
+
+def record_cause(params: Params, paths: Paths, report: Report, cause: str) -> None:
+    """Let the run, and the version that it became, say why they were trained.
+
+    A model that was there before keeps what it said.
+
+    Args:
+        params: the model's name is of them.
+        paths: of the workspace.
+        report: what `register` returned.
+        cause: in one line; empty where a person or the clock has started the training.
+
+    Raises:
+        TrackingError: MLflow refused; TrackingUnavailable: it cannot be reached.
+    """
+    if not cause:
+        return
+    tracking, run_id = Tracking(paths, params.register_.model_name), report["run_id"]
+    if not report["changed"] or CAUSE_TAG in tracking.runs.tags(run_id):
+        return
+    tracking.runs.tag(run_id, {CAUSE_TAG: cause})
+    if report["version"]:
+        tracking.registry.tag(report["version"], {CAUSE_TAG: cause})
 
 
 def tags_of_code(paths: Paths, bundle: Bundle) -> dict[str, str]:
@@ -283,8 +310,11 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _report(decision: Decision, run_id: str, version: ModelVersion | None) -> Report:
+def _report(
+    decision: Decision, run_id: str, version: ModelVersion | None, *, changed: bool
+) -> Report:
     return {
+        "changed": changed,
         "verdict": decision.verdict,
         "action": decision.action,
         "reasons": decision.reasons,
@@ -293,3 +323,37 @@ def _report(decision: Decision, run_id: str, version: ModelVersion | None) -> Re
         "comparison": decision.comparison,
         "limits": decision.limits,
     }
+
+
+def settled(params: Params, paths: Paths) -> Decision | None:
+    """Return the verdict that `register` will find already reached, or None if it is to reach one.
+
+    Reads the reports and the bundle, and no data.
+    """
+    tracking = Tracking(paths, params.register_.model_name)
+    bundle = open_bundle(paths.bundle)
+    run_id = tracking.runs.of_bundle(bundle.digest)
+    if run_id is None:
+        return None
+    champion, version = tracking.registry.champion(), tracking.registry.of_run(run_id)
+    if champion and champion.run_id == run_id:
+        return Decision("unchanged", "promote", ["this very model is the champion"], [])
+    numbers = numbers_of(_reports(paths), _slices(paths))
+    limits = limit_rows(check_limits(numbers, params.register_.limits))
+    inputs = _inputs(params, bundle, champion, version, limits)
+    decision = _earlier(tracking.runs.tags(run_id), inputs)
+    if decision and decision.action != "refuse" and version is None:
+        return None
+    return decision
+
+
+def foresee(params: Params, paths: Paths) -> Decision:
+    """Return how `register` would judge the model now; nothing is written.
+
+    Raises:
+        ParamsError, TrackingError: as `register`.
+    """
+    tracking = Tracking(paths, params.register_.model_name)
+    numbers = numbers_of(_reports(paths), _slices(paths))
+    differences = _differences(params, paths, tracking, tracking.registry.champion())
+    return decide(numbers, differences, params.register_)

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cracks.features import split_features
+from cracks.features import decoded_batches, split_features
 from cracks.figures.training import draw_augmentation, draw_layers, draw_learning_curves
 from cracks.images import decode_stored
 from cracks.model.architectures import build_classifier, with_features
 from cracks.model.augmentation import augmented
 from cracks.model.devices import choose_devices
+from cracks.model.fallback import KerasNetwork
 from cracks.model.halves import store_half
 from cracks.model.modes import Learner, learning_key
 from cracks.model.reproducibility import make_reproducible
@@ -23,12 +24,17 @@ from cracks.networks import KERAS
 from cracks.outputs import remove, replacing, write_text
 from cracks.params import Params
 from cracks.paths import Paths
+from cracks.remembered import Remembering, identity_of
 from cracks.reports import Report
+from cracks.runtime import joined
 from cracks.shards import contents_of, rows_of
 from cracks.tables import read_table, write_csv, write_table
 
 #: Rows of features that show the runtime's quantisation how large numbers become.
 EXAMPLES = 300
+
+#: Patches that Keras gets at once.
+ASKED = 16
 
 
 def train(params: Params, paths: Paths) -> Report:
@@ -61,7 +67,7 @@ def train(params: Params, paths: Paths) -> Report:
         agreement = store_half(with_features(trainable), folder, params.featurize.precision, shown)
     classifier = build_classifier(featurizer, trainable)
     save_model(classifier, paths.classifier)
-    _ask_keras(classifier, params, paths, manifest, splits)
+    _ask_keras(featurizer, trainable, params, paths, manifest, splits)
     write_csv(history, paths.history)
     write_text(paths.summary, summary_of(classifier))
     with replacing(paths.training_logs) as logs:
@@ -88,7 +94,12 @@ def train(params: Params, paths: Paths) -> Report:
 
 
 def _ask_keras(
-    classifier: Any, params: Params, paths: Paths, manifest: pa.Table, splits: pa.Table
+    featurizer: Any,
+    trainable: Any,
+    params: Params,
+    paths: Paths,
+    manifest: pa.Table,
+    splits: pa.Table,
 ) -> None:
     """Write what Keras answers for some patches of test, which export compares the bundle with.
 
@@ -97,8 +108,18 @@ def _ask_keras(
     ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()
     picked = [ids[i] for i in _evenly(len(ids), params.export.compared_patches)]
     contents = contents_of(rows_of(picked, manifest), paths.images)
-    pixels = np.stack([decode_stored(one, params.ingest.patch_size) for one in contents])
-    answers = {"id": picked, "raw_score": score(classifier, pixels)}
+    patches = decoded_batches(contents, params.ingest.patch_size, ASKED, decode=decode_stored)
+    keras = KerasNetwork(featurizer)
+    frozen = Remembering(
+        lambda: keras,
+        identity_of(paths.featurizer, params.featurize.precision),
+        paths.keras_features,
+    )
+    # Pixels are many, and made in no time.
+    asked = frozen if params.mode == "probe" else keras
+    given = joined(asked.stream(patches))["features"]
+    frozen.save()
+    answers = {"id": picked, "raw_score": score(trainable, given)}
     write_table(pa.table(answers), paths.keras_scores)
 
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from processes import TOOLS, RunningProcess, StartProcess, free_port
+from processes import RunningProcess, StartProcess
 from s3 import S3Server, rclone
-from servers import MlflowServers, PrefectServer, is_healthy
+from servers import MlflowServers, PrefectServer
 
 from cracks.environment import settle_environment
 
@@ -77,18 +77,7 @@ def pytest_runtest_makereport(
 def prefect_server(
     start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> PrefectServer:
-    port, place = free_port(), tmp_path_factory.mktemp("prefect")
-    server = PrefectServer(f"http://127.0.0.1:{port}/api", place / "client")
-    variables = server.variables | {"PREFECT_HOME": str(place / "server")}
-    del variables["PREFECT_API_URL"]
-    process = start_for_session(
-        [TOOLS / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        variables=variables,
-        cwd=place,
-        name="prefect server",
-    )
-    process.wait_until(lambda: is_healthy(server.url), "the Prefect server", timeout=90)
-    return server
+    return PrefectServer.start(start_for_session, tmp_path_factory.mktemp("prefect"))
 
 
 @pytest.fixture(scope="session")

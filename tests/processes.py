@@ -26,6 +26,7 @@ SHOWN_LINES = 15
 SETTINGS = (
     "AWS_",
     "CRACKS_",
+    "DASK_",
     "DVC_",
     "GIT_",
     "KERAS_",

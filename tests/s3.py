@@ -91,9 +91,11 @@ class S3Proxy:
     upstream: str
     asked: list[str] = field(default_factory=list)
     spoil: Spoil | None = None
+    #: 0 is any that is free.
+    port: int = 0
 
     def __enter__(self) -> S3Proxy:
-        self._server = _HttpServer(("127.0.0.1", 0), _handler(self))
+        self._server = _HttpServer(("127.0.0.1", self.port), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from typing import Any
 import httpx
 import pytest
 from processes import TOOLS, StartProcess, free_port
+
+from infra.stack.settings import StackError, postgresql_program
+
+#: How often a server is asked that answers 503.
+ATTEMPTS = 20
 
 
 def is_healthy(url: str) -> bool:
@@ -30,6 +36,22 @@ class PrefectServer:
     url: str
     home: Path
 
+    @classmethod
+    def start(cls, start: StartProcess, place: Path, **settings: str) -> PrefectServer:
+        """Serve a new sqlite database in the folder `place`."""
+        port = free_port()
+        server = cls(f"http://127.0.0.1:{port}/api", place / "client")
+        variables = server.variables | {"PREFECT_HOME": str(place / "server")} | settings
+        del variables["PREFECT_API_URL"]
+        process = start(
+            [TOOLS / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            variables=variables,
+            cwd=place,
+            name="prefect server",
+        )
+        process.wait_until(lambda: is_healthy(server.url), "the Prefect server", timeout=240)
+        return server
+
     @property
     def variables(self) -> dict[str, str]:
         """What a process needs to use this server and no other."""
@@ -39,10 +61,17 @@ class PrefectServer:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         }
 
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Return what the server answers; as Prefect's client, again where sqlite was locked."""
+        for _ in range(ATTEMPTS):
+            answer = httpx.request(method, f"{self.url}{path}", json=body, timeout=120)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
+        return answer.raise_for_status().json() if answer.content else None
+
     def find(self, what: str, **conditions: Any) -> list[dict[str, Any]]:
-        response = httpx.post(f"{self.url}/{what}/filter", json=conditions, timeout=10)
-        response.raise_for_status()
-        found: list[dict[str, Any]] = response.json()
+        found: list[dict[str, Any]] = self.ask("POST", f"/{what}/filter", conditions)
         return found
 
     def flow_run(self, run_id: str) -> dict[str, Any]:
@@ -142,11 +171,10 @@ def postgresql(start: StartProcess) -> Iterator[str]:
 
 def postgresql_binaries() -> Path | None:
     """Return the folder of initdb and postgres, or None."""
-    if shutil.which("pg_config") is None:
+    try:
+        return Path(postgresql_program("initdb")).parent
+    except StackError:
         return None
-    asked = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)
-    folder = Path(asked.stdout.strip())
-    return folder if (folder / "initdb").is_file() else None
 
 
 def _as_postgres() -> list[str]:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
+import keras
 import numpy as np
 
-from cracks.model.storage import load_model
 from cracks.runtime import Batch, Outputs
 
 
 class KerasNetwork:
     """A Keras model that answers as `cracks.runtime.Network` does."""
 
-    def __init__(self, model: Path) -> None:
-        """Load the model.
-
-        Raises:
-            WorkspaceError: there is none, or it is damaged.
-        """
-        self._model = load_model(model)
+    def __init__(self, model: keras.Model) -> None:
+        """Let `model` answer."""
+        self._model = model
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         """Yield the outputs for each batch, in order."""

@@ -11,6 +11,7 @@ import keras
 
 from cracks.errors import WorkspaceError
 from cracks.outputs import replacing
+from cracks.runtime import save_network
 
 #: The oldest time a zip archive can hold; any fixed one would do.
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
@@ -87,7 +88,7 @@ def convert_model(model: keras.Model, path: Path) -> None:
     names = sorted(model.output) if isinstance(model.output, dict) else ["features"]
     for output, name in zip(converted.outputs, names, strict=True):
         output.get_tensor().set_names({name})
-    openvino.save_model(converted, path, compress_to_fp16=False)
+    save_network(converted, path)
 
 
 def summary_of(model: keras.Model) -> str:

@@ -20,6 +20,9 @@ from cracks.model.checkpoints import Checkpoint, TrainingState
 from cracks.params import AugmentParams
 from cracks.terminal import terminal
 
+#: Vectors that are watched at once: after each epoch a third of its time went to small batches.
+VECTORS = 1024
+
 #: Takes positions (k,) and returns features (k, …) and labels (k,), as tensors.
 Reader = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -72,6 +75,7 @@ def fit(
         One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
     """
     steps = -(-len(train.labels) // plan.batch_size)
+    are_vectors = len(train.features.shape) == 1
     # The rate falls along a cosine to zero (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5).
     rate = keras.optimizers.schedules.CosineDecay(plan.learning_rate, steps * plan.epochs)
     optimizer = keras.optimizers.Adam(rate)
@@ -81,7 +85,7 @@ def fit(
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
         jit_compile=False,  # fifteen times slower on a CPU
         # A step on vectors is shorter than the way to it: a whole epoch is done in one call.
-        steps_per_execution=steps if len(train.features.shape) == 1 else 1,
+        steps_per_execution=steps if are_vectors else 1,
     )
     model.optimizer.build(model.trainable_variables)
     state = checkpoint.restore(model)
@@ -92,7 +96,7 @@ def fit(
                 steps_per_epoch=steps,
                 initial_epoch=len(state.history),
                 epochs=plan.epochs,
-                validation_data=in_order(validation, plan.batch_size),
+                validation_data=in_order(validation, VECTORS if are_vectors else plan.batch_size),
                 verbose=0,
                 shuffle=False,  # the data set shuffles itself
                 callbacks=[_Repeatable(plan.seed), _Keeper(state, plan, checkpoint, screen)],

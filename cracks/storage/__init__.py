@@ -7,7 +7,7 @@ Endpoint, region and credentials are boto3's own settings: `AWS_ENDPOINT_URL`, `
 from __future__ import annotations
 
 from cracks.storage.addresses import Address, StoredObject, digest_of_listing, parse_address
-from cracks.storage.client import ensure_bucket, list_objects
+from cracks.storage.client import ensure_bucket, list_objects, require_bucket
 from cracks.storage.mirrors import Mirror, mirror
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "list_objects",
     "mirror",
     "parse_address",
+    "require_bucket",
 ]

@@ -48,6 +48,16 @@ def ensure_bucket(name: str, endpoint_url: str | None = None) -> bool:
         return True
 
 
+def require_bucket(address: Address, endpoint_url: str | None = None) -> None:
+    """Refuse a bucket that is missing, or that the credentials do not open.
+
+    Raises:
+        SourceError: it is; SourceUnavailable: the storage does not answer, or refuses for now.
+    """
+    with explaining(address):
+        connect(endpoint_url).head_bucket(Bucket=address.bucket)
+
+
 def _place_of(region: str) -> dict[str, Any]:
     """Return how a bucket is placed: S3 takes the name of every region but that of the first."""
     if region in ("us-east-1", "aws-global"):

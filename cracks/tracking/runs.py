@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 import warnings
@@ -27,6 +28,8 @@ BUNDLE_ARTIFACT = "bundle"
 BUNDLE_TAG = "bundle.digest"
 VERDICT_TAG = "verdict"
 REASON_TAG = "verdict.reason"
+#: Why a training was started, where it was not by hand or by the clock.
+CAUSE_TAG = "training.cause"
 #: What the verdict leads to.
 ACTION_TAG = "verdict.action"
 
@@ -66,6 +69,7 @@ class Runs:
             TrackingError: the store refused.
         """
         open_bundle(record.bundle)
+        self._end_abandoned(record.tags.get(BUNDLE_TAG, ""))
         with self._connection.explained(), self._connection.current():
             run_id = self._experiment.create_run(record.name, "cracks train", record.tags)
             try:
@@ -73,10 +77,22 @@ class Runs:
                 self._log_files(run_id, record)
                 self._log_model(run_id, record)
             except BaseException:
-                self._client.set_terminated(run_id, "FAILED")
+                # Where the server is what failed, the next recording of this bundle marks it.
+                with contextlib.suppress(Exception):
+                    self._client.set_terminated(run_id, "FAILED")
                 raise
             self._client.set_terminated(run_id, "FINISHED")
         return run_id
+
+    def _end_abandoned(self, digest: str) -> None:
+        """Mark earlier recordings of this bundle that broke off and could not say so any more.
+
+        One that another process is still writing gets its status from that process at its end.
+        """
+        begun = f"tags.`{BUNDLE_TAG}` = '{digest}' and attributes.status = 'RUNNING'"
+        for run in list(self._experiment.runs(begun)):
+            with self._connection.explained():
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _log_numbers(self, run_id: str, record: TrainingRecord) -> None:
         from mlflow.entities import Metric

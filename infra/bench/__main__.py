@@ -20,7 +20,7 @@ from typing import Any
 from cracks.errors import CracksError
 from cracks.outputs import write_json
 from cracks.terminal import print_table
-from infra.bench import data, model, registry
+from infra.bench import data, flows, model, monitoring, registry, scale, serving
 from infra.bench.measurements import Measure, Row, merged, run_measures, table_rows
 from infra.bench.photographs import CHECKOUT, Photographs, open_photographs
 from infra.bench.scratch import MeasurementFailed, Scratch, scratch
@@ -30,8 +30,12 @@ Part = Callable[[Photographs, Scratch], Mapping[str, Measure]]
 
 PARTS: dict[str, Part] = {
     "data": data.measures,
+    "flows": flows.measures,
     "model": model.measures,
+    "monitoring": monitoring.measures,
     "registry": registry.measures,
+    "scale": scale.measures,
+    "serving": serving.measures,
 }
 
 REPORT = CHECKOUT / "reports" / "bench.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +14,13 @@ from typing import Any
 from cracks.networks import NETWORK
 from cracks.params import load_params, set_params
 from infra.bench.measurements import Measure, Row, compared, in_turn, measured
-from infra.bench.photographs import CHECKOUT, Photographs
+from infra.bench.photographs import Photographs
 from infra.bench.pipeline import Pipeline, Reproduced
 from infra.bench.scratch import MeasurementFailed, Run, Scratch
+from infra.bench.weights import NETWORK_PARAMS, trained_weights
 from infra.bench.workspaces import Workspace
 
-#: Weights of MobileNetV2 that lie beside the checkout on some machines.
-WEIGHTS = Path("weights") / "mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"
-
-#: The notebooks' network and what it sees; and further values of a parameter of its head.
-NETWORK_PARAMS = ("featurize.architecture=mobilenetv2", "featurize.image_size=160")
+#: Further values of a parameter of the head.
 DROPOUTS = (0.3, 0.4, 0.5)
 
 #: Epochs of the notebooks' recipe, and the steps of training that are really run.
@@ -188,11 +184,9 @@ class ModelBench:
         workspace.run_all(["ingest", "split"])
         return workspace
 
-    @cached_property
+    @property
     def _trained_weights(self) -> Path | None:
-        shared = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
-        file = (shared / WEIGHTS).resolve()
-        return file if file.is_file() else None
+        return trained_weights()
 
     @cached_property
     def _weights(self) -> Path:
@@ -234,7 +228,7 @@ class ModelBench:
         folder = labelled_folder(self.photographs.loose())
         self.scratch.tell("the notebooks' recipe")
         run = self._script("notebook_recipe.py", folder, self._weights, STEPS)
-        return {**_printed(run), "seconds": run.seconds}
+        return {**run.found, "seconds": run.seconds}
 
     def _bare_loop(self) -> dict[str, Any]:
         paths = self._pipeline.workspace.paths
@@ -242,13 +236,13 @@ class ModelBench:
         self.scratch.tell("the bare loop")
         network = paths.featurizer / NETWORK
         given = (paths.images, network, section.precision, SHARDS, section.batch_size)
-        return _printed(self._script("bare_loop.py", *given))
+        return self._script("bare_loop.py", *given).found
 
     def _timed(self, name: str, number: int, workspace: Workspace | None = None) -> dict[str, Any]:
         root = (workspace or self._pipeline.workspace).paths.root
         self.scratch.tell(f"{root.name}: {name}")
         command = (sys.executable, "-m", "infra.bench.model_timings", name, str(number))
-        return _printed(self.scratch.run(command, root))
+        return self.scratch.run(command, root).found
 
     def _script(self, name: str, *arguments: object) -> Run:
         script = Path(__file__).with_name(name)
@@ -313,9 +307,3 @@ def _stages(runs: Sequence[Reproduced]) -> str:
 
 def _speeds(runs: Sequence[Mapping[str, Any]]) -> list[float]:
     return [run["images_per_s"] for run in runs]
-
-
-def _printed(run: Run) -> dict[str, Any]:
-    """Return the JSON in the last line that a script printed; libraries may warn before it."""
-    printed: dict[str, Any] = json.loads(run.output.strip().splitlines()[-1])
-    return printed

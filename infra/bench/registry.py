@@ -15,8 +15,8 @@ from cracks.gate import judge
 from cracks.params import MarginsParams, load_params
 from infra.bench.measurements import Measure, Row, compared, measured
 from infra.bench.photographs import CHECKOUT, Photographs
-from infra.bench.scratch import TOOLS, Run, Scratch
-from infra.bench.workspaces import Workspace
+from infra.bench.scratch import Scratch
+from infra.bench.versions import train_two_versions
 
 #: Simulated pairs of models, and the draw of the first one.
 SIMULATIONS, SEED = 500, 0
@@ -82,23 +82,11 @@ def measures(_: Photographs, scratch: Scratch) -> dict[str, Measure]:
 
 def rollback(scratch: Scratch) -> Iterator[Row]:
     """Time `cracks rollback`, from its start to the answer of the running service."""
-    assignments = [f"ingest.sample.patches={PATCHES}", "train.epochs=1", "register.limits={}"]
-    workspace = Workspace(scratch, "registry", Path("sample"), assignments).paths.root
-    scratch.run(["git", "init", "--quiet"], workspace)
-    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    scratch.run(["git", "add", "."], workspace)
-    scratch.run(["git", *identity, "commit", "--quiet", "-m", "as it stands"], workspace)
-
-    def cracks(*arguments: str) -> Run:
-        scratch.tell(f"cracks {' '.join(arguments)}")
-        return scratch.run([TOOLS / "cracks", "-C", workspace, *arguments], workspace)
-
-    cracks("train")
-    cracks("train", "-S", "train.seed=8", "-S", "register.verdicts.worse=ask")
-    served = [TOOLS / "cracks", "-C", workspace, "serve", "--port", "0"]
-    with scratch.started(served, scratch.temporary / "service", workspace):
-        cracks("promote", "2", "--why", "for the benchmark")
-        runs = [cracks("rollback", "--why", "for the benchmark") for _ in range(ROLLBACKS)]
+    assignments = [f"ingest.sample.patches={PATCHES}", "train.epochs=1"]
+    versions = train_two_versions(scratch, "registry", Path("sample"), assignments)
+    with versions.served():
+        versions.cracks("promote", "2", "--why", "for the benchmark")
+        runs = [versions.cracks("rollback", "--why", "for the benchmark") for _ in range(ROLLBACKS)]
     note = (
         f"the whole command, each time to the other of two versions, until the service answers "
         f"with it; limit {ROLLBACK_LIMIT} s; local sqlite store"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cracks.environment import DEFAULTS
 from cracks.terminal import TERMINAL
@@ -22,7 +25,18 @@ from cracks.terminal import TERMINAL
 TOOLS = Path(sys.executable).parent
 
 #: The user's own settings of these tools must not decide a measurement.
-SETTINGS = ("AWS_", "CRACKS_", "DVC_", "GIT_", "KERAS_", "MLFLOW_", "PREFECT_", "PYTHON", "TF_")
+SETTINGS = (
+    "AWS_",
+    "CRACKS_",
+    "DASK_",
+    "DVC_",
+    "GIT_",
+    "KERAS_",
+    "MLFLOW_",
+    "PREFECT_",
+    "PYTHON",
+    "TF_",
+)
 
 #: Seconds that a process gets to end by itself.
 GRACE = 10
@@ -39,6 +53,11 @@ class Run:
     seconds: float
     peak_mb: float
     output: str
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What it printed last, which is JSON."""
+        return last_json(self.output)
 
 
 class Scratch:
@@ -137,6 +156,19 @@ def scratch() -> Iterator[Scratch]:
     finally:
         with _undisturbed():
             shutil.rmtree(place, ignore_errors=True)
+
+
+def last_json(output: str) -> dict[str, Any]:
+    """Return the JSON in the last line that a program printed; libraries may warn before it."""
+    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return found
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def own_peak_mb() -> float:

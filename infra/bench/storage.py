@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.bench.photographs import CHECKOUT, count_files
-from infra.bench.scratch import MeasurementFailed, Run, Scratch
+from infra.bench.scratch import MeasurementFailed, Run, Scratch, free_port
 
 #: rclone takes only keys of some length.
 ACCESS_KEY, SECRET_KEY = "measurer-of-cracks", "secret-of-measuring"
@@ -76,8 +75,10 @@ class Endpoint:
         for place in (*places, self._scratch.place / "dvc-site"):
             shutil.rmtree(place, ignore_errors=True)
 
-    def _dvc(self, root: Path, *arguments: str) -> Run:
-        variables = {
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a client needs to use this endpoint and no other."""
+        return {
             "AWS_ENDPOINT_URL": self._url,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -89,13 +90,15 @@ class Endpoint:
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
             "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
         }
+
+    def _dvc(self, root: Path, *arguments: str) -> Run:
         self._scratch.tell(f"{root.name}: dvc {arguments[0]}")
-        return self._scratch.run([sys.executable, "-m", "dvc", *arguments], root, **variables)
+        return self._scratch.run([sys.executable, "-m", "dvc", *arguments], root, **self.variables)
 
 
 @contextmanager
-def s3_endpoint(scratch: Scratch) -> Iterator[Endpoint]:
-    """Yield an endpoint with rclone's own settings of caches; it ends with the block.
+def s3_endpoint(scratch: Scratch, *options: str) -> Iterator[Endpoint]:
+    """Yield an endpoint with rclone's own settings, or `options`; it ends with the block.
 
     Raises:
         MeasurementFailed: rclone is absent, or does not start.
@@ -103,11 +106,11 @@ def s3_endpoint(scratch: Scratch) -> Iterator[Endpoint]:
     rclone = Path(os.environ.get("CRACKS_RCLONE", CHECKOUT / ".tools" / "rclone"))
     if not rclone.is_file():
         raise MeasurementFailed(f"there is no {rclone}; `make setup` installs it")
-    place, port, log = scratch.place / "s3", _free_port(), scratch.temporary / "rclone"
+    place, port, log = scratch.place / "s3", free_port(), scratch.temporary / "rclone"
     (place / BUCKET).mkdir(parents=True)
     command: list[str | Path] = [rclone, "serve", "s3", "--config", ""]
     command += ["--cache-dir", scratch.place / "rclone-cache", "--addr", f"127.0.0.1:{port}"]
-    command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", place]
+    command += [*options, "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", place]
     with scratch.started(command, log, scratch.place) as process:
         deadline = time.monotonic() + START_TIMEOUT
         while "Starting s3 server" not in (said := log.read_text(errors="replace")):
@@ -116,12 +119,6 @@ def s3_endpoint(scratch: Scratch) -> Iterator[Endpoint]:
             time.sleep(0.05)
         yield Endpoint(scratch, f"http://127.0.0.1:{port}")
     shutil.rmtree(place)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _require_whole(folder: Path, copy: Path) -> None:

@@ -62,7 +62,10 @@ class Workspace:
         return result
 
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run([sys.executable, "-m", "dvc", *arguments])
+        return self.python("dvc", *arguments)
+
+    def python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", module, *arguments])
 
     def git(self, *arguments: str) -> str:
         return self._run(["git", *arguments]).stdout

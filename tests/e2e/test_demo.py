@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from processes import clone_working_tree, environment
 
+from cracks.training_runs import read_runs
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
@@ -70,6 +72,19 @@ def test_the_figures_that_people_look_at_are_drawn(
         "perturbations",
         "occlusion",
     }
+
+
+def test_the_service_is_told_of_the_training(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    checkout, _ = demo
+    told, *_ = read_runs(checkout / ".demo/workspace/service")
+    report = json.loads((checkout / ".demo/workspace/reports/evaluate.json").read_text())
+    assert (told.outcome, told.version) == ("promoted", "1")
+    assert told.test["accuracy"].value == report["test"]["accuracy"]
+    assert told.data is not None
+    assert (told.data.patches, told.data.broken) == (3000, [])
+    assert set(told.stages.values()) == {"ran"}
 
 
 def test_the_demo_leaves_the_checkout_clean(

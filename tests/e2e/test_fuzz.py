@@ -6,19 +6,17 @@ import csv
 import io
 import json
 import random
-import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pyarrow.parquet as pq
 import pytest
+from damaged import SIZE, damages, jpeg_bomb, png_bomb
 from PIL import Image
 from processes import clone_working_tree, environment
 
@@ -28,7 +26,6 @@ from cracks.sample import draw_sample
 
 pytestmark = pytest.mark.e2e
 
-SIZE = 227
 DAMAGED = 500
 
 #: Bytes of memory that no input may drive an ingest to.
@@ -46,83 +43,11 @@ sys.exit(code)
 """
 
 
-def _encoded(image: Image.Image, format_: str) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format_)
-    return file.getvalue()
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _png_bomb(side: int) -> bytes:
-    """Return a whole PNG of black pixels, of which no more than one row was ever in memory."""
-    row = bytes(1 + 3 * side)
-    packer = zlib.compressobj(9, wbits=-15)
-    packed = packer.compress(row) + packer.flush(zlib.Z_FULL_FLUSH)
-    checksum = 1 | ((side * len(row)) % 65521) << 16  # Adler-32 of that many zeros
-    data = b"\x78\xda" + packed * side + b"\x03\x00" + struct.pack(">I", checksum)
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    parts = (_chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def _jpeg_bomb(side: int) -> bytes:
-    """Return a whole JPEG of grey pixels: every block is six bits, `00` no change, `1010` end."""
-    small = _encoded(Image.new("L", (8, 8), 128), "JPEG")
-    frame, scan = small.index(b"\xff\xc0"), small.index(b"\xff\xda")
-    start = scan + 2 + struct.unpack(">H", small[scan + 2 : scan + 4])[0]
-    head = small[: frame + 5] + struct.pack(">HH", side, side) + small[frame + 9 : start]
-    blocks = (-(-side // 8)) ** 2
-    return head + b"\x28\xa2\x8a" * (blocks // 4 + 1) + b"\xff\xd9"
-
-
 def test_the_bombs_are_whole_pictures() -> None:
-    for bomb in (_png_bomb(1000), _jpeg_bomb(1000)):
+    for bomb in (png_bomb(1000), jpeg_bomb(1000)):
         image = Image.open(io.BytesIO(bomb))
         image.load()
         assert image.size == (1000, 1000)
-
-
-def _damages(rng: random.Random, good: list[bytes]) -> Iterator[tuple[str, bytes]]:
-    """Yield suffixes and contents; some of it decodes nevertheless."""
-    png = [_encoded(Image.open(io.BytesIO(content)), "PNG") for content in good[:8]]
-    kinds: list[Callable[[], tuple[str, bytes]]] = [
-        lambda: (".jpg", _cut(rng, rng.choice(good))),
-        lambda: (".png", _cut(rng, rng.choice(png))),
-        lambda: (".jpg", _flipped(rng, rng.choice(good))),
-        lambda: (".png", _flipped(rng, rng.choice(png))),
-        lambda: (".jpg", _overwritten(rng, rng.choice(good))),
-        lambda: (".jpg", rng.choice(png)),
-        lambda: (".jpg", f"Text number {rng.random()}, no picture\n".encode() * 40),
-        lambda: (".png", rng.randbytes(rng.randrange(1, 3000))),
-        lambda: (".jpg", b""),
-        lambda: (".jpg", _encoded(Image.new("RGB", (SIZE, SIZE)), rng.choice(["BMP", "GIF"]))),
-        lambda: (".png", _encoded(Image.new("L", (SIZE, rng.choice([1, 226, 228]))), "PNG")),
-    ]
-    bombs = [_png_bomb(30_000), _jpeg_bomb(30_000), *[_png_bomb(7_000)] * 8, _jpeg_bomb(7_000)]
-    yield from ((".png" if bomb.startswith(b"\x89PNG") else ".jpg", bomb) for bomb in bombs)
-    for number in range(DAMAGED - len(bombs)):
-        yield kinds[number % len(kinds)]()
-
-
-def _cut(rng: random.Random, content: bytes) -> bytes:
-    return content[: rng.randrange(len(content))]
-
-
-def _flipped(rng: random.Random, content: bytes) -> bytes:
-    damaged = bytearray(content)
-    for _ in range(rng.randint(1, 20)):
-        # Half of it in the headers, where it does most harm.
-        place = rng.randrange(rng.choice([700, len(content)]))
-        damaged[place] ^= 1 << rng.randrange(8)
-    return bytes(damaged)
-
-
-def _overwritten(rng: random.Random, content: bytes) -> bytes:
-    start = rng.randrange(len(content))
-    return content[:start] + rng.randbytes(64) + content[start + 64 :]
 
 
 def _name(rng: random.Random, number: int, suffix: str) -> str:
@@ -139,7 +64,7 @@ def files() -> dict[str, bytes]:
     good = dict(draw_sample(60, seed=8))
     damaged = {
         _name(rng, number, suffix): content
-        for number, (suffix, content) in enumerate(_damages(rng, list(good.values())))
+        for number, (suffix, content) in enumerate(damages(rng, list(good.values()), DAMAGED))
     }
     assert len(damaged) == DAMAGED
     return good | damaged

@@ -20,14 +20,16 @@ def test_ctrl_c_leaves_nothing_half_written(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:
     workspace = make_workspace()
-    set_params(workspace.root / "params.yaml", ["ingest.source=sample"])
+    # Small shards: the first one comes soon, and there is a lot still to do.
+    small = ["ingest.source=sample", "ingest.shard_rows=100"]
+    set_params(workspace.root / "params.yaml", small)
     before = workspace.files()
     process = RunningProcess(
         [TOOLS / "cracks", "-C", workspace.root, "train"], tmp_path, variables=workspace.variables
     )
     try:
         partial = workspace.root / "data/.images.partial"
-        process.wait_until(lambda: any(partial.glob("part-*")), "the first shard", timeout=60)
+        process.wait_until(lambda: any(partial.glob("part-*")), "the first shard", timeout=120)
         # As a terminal does: to every process of the group.
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130

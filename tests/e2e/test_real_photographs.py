@@ -124,7 +124,7 @@ def site(
 @contextmanager
 def serving(start: StartProcess, site: Workspace) -> Iterator[httpx.Client]:
     process = start(
-        [TOOLS / "cracks", "-C", site.root, "serve", "--port", "0", "--json"],
+        [TOOLS / "cracks", "-C", site.root, "serve", "--open", "--port", "0", "--json"],
         variables=dict(site.variables),
         name="cracks serve",
     )

@@ -78,7 +78,7 @@ def site(make_workspace: Callable[[], Workspace], start_for_module: StartProcess
 
 @contextmanager
 def serving(start: StartProcess, workspace: Workspace) -> Iterator[httpx.Client]:
-    command = [TOOLS / "cracks", "-C", workspace.root, "serve", "--port", "0", "--json"]
+    command = [TOOLS / "cracks", "-C", workspace.root, "serve", "--open", "--port", "0", "--json"]
     process = start(command, name="cracks serve")
     url = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
     with httpx.Client(base_url=url, timeout=20) as client:
@@ -132,6 +132,12 @@ def test_a_served_answer_leads_to_the_patch_that_was_trained_on(site: Site) -> N
         "group": found["patch"]["group"],
         "files": [f"{site.patch['path']} of {site.patch['source']}"],
     }
+
+
+def test_the_record_of_answers_tells_what_was_answered(site: Site) -> None:
+    recorded = site.trace(site.answer["prediction_id"])["recorded"]
+    assert recorded["score"] == site.answer["score"]
+    assert recorded["label"] == site.answer["label"]
 
 
 def test_the_chain_is_told_link_by_link(site: Site) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from processes import RunningProcess, StartProcess, wait_until
 from servers import PrefectServer
+
+from .services import make_workspace
 
 pytestmark = pytest.mark.integration
 
@@ -31,6 +34,15 @@ def asking():
     print(json.dumps(answer and answer.model_dump(include={"approve", "who", "why"})), flush=True)
 
 asking()
+"""
+
+APPROVE = """
+import json, sys
+from prefect.runtime import flow_run
+from flows.approval import approval
+
+state = approval("4", workspace=sys.argv[1], reasons=("too few photographs",), return_state=True)
+print(json.dumps(state.result()), flush=True)
 """
 
 
@@ -79,3 +91,24 @@ def test_where_nobody_answers_in_time_there_is_no_answer(
     process, _ = asking(prefect_server, start, 4 / 3600)
     assert process.wait(90) == 0, process.log
     assert process.stdout.splitlines()[-1] == "null"
+
+
+def test_a_version_that_a_person_refuses_is_not_promoted_and_the_run_says_who_said_so(
+    prefect_server: PrefectServer, start: StartProcess, tmp_path: Path
+) -> None:
+    workspace = make_workspace(tmp_path / "root")
+    process = start([sys.executable, "-c", APPROVE, workspace], variables=prefect_server.variables)
+
+    def waiting() -> list[dict[str, Any]]:
+        return prefect_server.find(
+            "flow_runs",
+            flows={"name": {"any_": ["approval"]}},
+            flow_runs={"state": {"type": {"any_": ["PAUSED"]}}},
+        )
+
+    (run,) = process.wait_until(waiting, "the question", timeout=60)
+    form = {"approve": False, "who": "Ann", "why": "misses hairlines"}
+    assert answer(prefect_server, run["id"], form)["status"] == "ACCEPT"
+    assert process.wait(60) == 0, process.log
+    said = json.loads(process.stdout.splitlines()[-1])
+    assert said == {"promoted": False, "approval": "Ann said no: misses hairlines"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -268,11 +269,6 @@ def test_eight_bits_stay_near_and_the_same_images_give_the_same_bytes(
     # Measured: 0.03 of the range in the mean, 0.35 at most, of a network that nobody trained.
     assert 0 < difference.max() < 0.5 * np.ptp(expected["features"])
     assert difference.mean() < 0.1 * np.ptp(expected["features"])
-    print(
-        "XX",
-        difference.mean() / np.ptp(expected["features"]),
-        difference.max() / np.ptp(expected["features"]),
-    )
 
 
 def test_eight_bits_leave_the_preprocessing_in_full_precision(
@@ -287,6 +283,17 @@ def test_eight_bits_leave_the_preprocessing_in_full_precision(
     assert resizing.input_value(0).get_node().get_type_name() != "FakeQuantize"
     assert kinds.index("FakeQuantize") < kinds.index("Convolution")
     assert kinds.count("FakeQuantize") >= 3
+
+
+def test_quantization_mutes_no_log_but_its_library_s(
+    ir: Path, images: Pixels, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = logging.getLogger("nncf")
+    library.addHandler(caplog.handler)
+    quantize(ir, tmp_path / "model.xml", [images])
+    library.removeHandler(caplog.handler)
+    logging.getLogger("cracks").warning("heard")
+    assert caplog.messages == ["heard"]
 
 
 def test_nothing_is_quantized_without_images_or_without_a_network(

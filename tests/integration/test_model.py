@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
+from disks import mounted_disk
 from processes import CHECKOUT, wait_until
 
 from cracks.errors import BundleError, ParamsError, WeightsError, WorkspaceError
 from cracks.images import Pixels, decode
 from cracks.params import AugmentParams, FeaturizeParams
-from cracks.runtime import Network, connected
+from cracks.runtime import Network, connected, save_network
 from cracks.sample import PATCH_SIZE, draw_sample
 
 if TYPE_CHECKING:
@@ -34,6 +37,12 @@ WEIGHTS_OF_ANOTHER = SHARED_WEIGHTS / "mobilenet_2_5_224_tf_no_top.h5"
 
 #: One of the sizes for which Keras has weights of its own.
 IMAGE_SIZE = 96
+
+IMPORTED_AND_LATER = """
+import sys, cracks.model
+print(*({"sklearn", "pandas", "matplotlib.pyplot"} & set(sys.modules)))
+import sklearn, pandas, matplotlib.pyplot
+"""
 
 
 def needs(file: Path) -> pytest.MarkDecorator:
@@ -271,6 +280,24 @@ def alive(backbone: keras.Model, given: np.ndarray[Any, Any]) -> None:
     backbone(given, training=True)
     for layer, before in zip(normalising, momentum, strict=True):
         layer.momentum = before
+
+
+def test_a_network_for_which_there_is_no_room_is_told_of_as_the_system_says_it(
+    tmp_path: Path,
+) -> None:
+    import openvino
+    from openvino import opset13
+
+    weights = opset13.constant(np.ones((1 << 20, 1), np.float32))  # 4 MB
+    given = opset13.parameter([-1, 1 << 20], np.float32, name="image")
+    network = openvino.Model([opset13.matmul(given, weights, False, False)], [given])
+    with (
+        mounted_disk(tmp_path / "disk", "512k") as disk,
+        pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
+    ):
+        save_network(network, disk / "network.xml")
+    save_network(network, tmp_path / "network.xml")
+    assert (tmp_path / "network.bin").stat().st_size == 4 << 20
 
 
 @pytest.mark.parametrize(
@@ -663,3 +690,14 @@ def test_flips_and_the_transpose_give_all_eight_ways_to_lay_a_patch(pixels: Pixe
 
 def test_without_any_variation_a_batch_stays_as_it_is(pixels: Pixels) -> None:
     np.testing.assert_allclose(varied(pixels, UNVARIED, seed=1), pixels, atol=1e-3)
+
+
+def test_keras_is_imported_without_what_is_unused_and_that_can_be_imported_later() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_AND_LATER],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []

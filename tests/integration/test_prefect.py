@@ -9,6 +9,8 @@ import pytest
 from processes import CHECKOUT, RunningProcess, StartProcess, wait_until
 from servers import PrefectServer
 
+from cracks.training_runs import read_runs
+
 pytestmark = pytest.mark.integration
 
 DEPLOY_TICK = """
@@ -134,6 +136,15 @@ def test_a_stage_that_refuses_ends_the_flow_with_its_one_line_and_is_not_tried_a
     assert (ingest["state_type"], ingest["run_count"]) == ("FAILED", 1)
     logs = wait_until(lambda: prefect_server.logs(run_id), "the log of the run")
     assert not any("Traceback" in line for line in logs)
+    # Its page and its row for the service tell the same.
+    (page,) = prefect_server.find(
+        "artifacts",
+        artifacts={"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["training-story"]}},
+    )
+    assert page["data"].startswith(f"# The run failed\n\n- {REFUSAL}\n")
+    (told,) = read_runs(workspace / "service")
+    assert (told.flow_run_id, told.outcome, told.reasons) == (run_id, "failed", [REFUSAL])
+    assert (told.name, told.stages) == (run["name"], {"ingest": "failed"})
 
 
 def test_a_busy_workspace_is_told_of_and_tried_again_until_it_is_free(

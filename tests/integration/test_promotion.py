@@ -372,7 +372,7 @@ def service(start: StartProcess, place: Place) -> str:
     """The address of a running service."""
     place.promote("1")
     process = start(
-        [TOOLS / "cracks", "-C", place.paths.root, "serve", "--port", "0", "--json"],
+        [TOOLS / "cracks", "-C", place.paths.root, "serve", "--open", "--port", "0", "--json"],
         variables={"CRACKS_SERVICE_DIR": str(place.service)},
         name="cracks serve",
     )

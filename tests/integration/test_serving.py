@@ -6,7 +6,6 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,71 +18,24 @@ from processes import TOOLS, RunningProcess, StartProcess, wait_until
 from cracks.digests import digest_of_bytes
 from cracks.handover import POINTER, name_champion, stage_bundle
 from cracks.prediction_ids import parse_prediction_id
-from serving.app import LARGEST_UPLOAD, MOST_FILES
 from serving.champion import ChampionWatch
+from serving.settings import MEGABYTE, ServiceSettings
 
 from .bundles import champion_of, grey_image, hand_over, make_bundle, plain_image
+from .services import Service, make_workspace, serving, uploads
 
 pytestmark = pytest.mark.integration
+
+LIMITS = ServiceSettings(service=Path())
+MOST_FILES, LARGEST_UPLOAD = LIMITS.max_files, LIMITS.max_upload_mb * MEGABYTE
 
 BRIGHT, DARK = grey_image(200), grey_image(60)
 SCORE_OF_BRIGHT, SCORE_OF_DARK = 200 / 255, 60 / 255
 
 
-@dataclass(frozen=True)
-class Service:
-    """A running service and the folder that it follows."""
-
-    folder: Path
-    process: RunningProcess
-    client: httpx.Client
-
-    def predict(self, **images: bytes) -> list[dict[str, Any]]:
-        response = self.client.post("/predict", files=uploads(**images))
-        response.raise_for_status()
-        predictions: list[dict[str, Any]] = response.json()["predictions"]
-        return predictions
-
-    def wait_for_version(self, version: str) -> dict[str, Any]:
-        def answer() -> dict[str, Any] | None:
-            response = self.client.get("/ready")
-            ready: dict[str, Any] = response.json()
-            return ready if ready.get("model_version") == version else None
-
-        return self.process.wait_until(answer, f"version {version}") or {}
-
-    def wait_for_problem(self) -> str:
-        def problem() -> str:
-            return str(self.client.get("/ready").json().get("problem") or "")
-
-        return self.process.wait_until(problem, "a problem in /ready", timeout=8)
-
-
-def uploads(**images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("files", (name, content)) for name, content in images.items()]
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As much of a checkout as serving looks for."""
-    root = tmp_path_factory.mktemp("workspace")
-    (root / ".dvc").mkdir()
-    (root / "dvc.yaml").touch()
-    return root
-
-
-@contextmanager
-def serving(start: StartProcess, workspace: Path, folder: Path) -> Iterator[Service]:
-    process = start(
-        [TOOLS / "cracks", "-C", workspace, "serve", "--port", "0", "--json"],
-        variables={"CRACKS_SERVICE_DIR": str(folder)},
-        name="cracks serve",
-    )
-    url = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
-    with httpx.Client(base_url=url, timeout=20) as client:
-        # The port is open before the service answers; the first request waits for it.
-        assert client.get("/health").json() == {"status": "ok"}
-        yield Service(folder, process, client)
+    return make_workspace(tmp_path_factory.mktemp("place") / "workspace")
 
 
 @pytest.fixture
@@ -220,11 +172,11 @@ def test_the_description_of_the_interface_names_the_refusals(shared: Service) ->
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b"no image at all", "not a JPEG or PNG", id="text"),
+        pytest.param(b"no image at all", "not a JPEG, PNG, WebP or TIFF image", id="text"),
         pytest.param(b"", "empty file", id="empty"),
         pytest.param(grey_image(90, "JPEG")[:-200], "damaged image", id="truncated JPEG"),
         pytest.param(BRIGHT[: len(BRIGHT) // 2], "damaged image", id="truncated PNG"),
-        pytest.param(grey_image(90, "GIF"), "not a JPEG or PNG", id="GIF"),
+        pytest.param(grey_image(90, "GIF"), "not a JPEG, PNG, WebP or TIFF image", id="GIF"),
     ],
 )
 def test_a_file_that_is_no_readable_image_is_refused_by_its_name(
@@ -235,8 +187,13 @@ def test_a_file_that_is_no_readable_image_is_refused_by_its_name(
     assert response.json()["detail"].startswith(f"notes: {reason}")
 
 
-def test_a_request_without_a_file_is_refused(shared: Service) -> None:
-    assert shared.client.post("/predict").status_code == 422
+def test_a_request_without_a_file_is_refused_and_says_how_to_send_one(shared: Service) -> None:
+    nothing = shared.client.post("/predict")
+    assert nothing.status_code == 415
+    assert "Content-Type is missing" in nothing.json()["detail"]
+    other = shared.client.post("/predict", files={"photo": BRIGHT})
+    assert other.status_code == 400
+    assert "curl -F files=@" in other.json()["detail"]
 
 
 def test_too_many_files_are_refused(shared: Service) -> None:
@@ -246,11 +203,11 @@ def test_too_many_files_are_refused(shared: Service) -> None:
     assert f"at most {MOST_FILES}" in response.json()["detail"]
 
 
-def test_too_large_a_file_is_refused_by_its_name(shared: Service) -> None:
+def test_too_large_a_request_is_refused(shared: Service) -> None:
     huge = DARK + bytes(LARGEST_UPLOAD + 1 - len(DARK))
     response = shared.client.post("/predict", files=uploads(panorama=huge))
     assert response.status_code == 413
-    assert "panorama" in response.json()["detail"]
+    assert f"at most {LIMITS.max_upload_mb} MiB" in response.json()["detail"]
 
 
 def test_after_every_refusal_it_still_answers(shared: Service) -> None:
@@ -265,8 +222,9 @@ def test_after_every_refusal_it_still_answers(shared: Service) -> None:
 def test_it_becomes_ready_without_a_restart_when_the_first_champion_is_handed_over(
     empty: Service, tmp_path: Path
 ) -> None:
-    for response in (empty.client.get("/ready"), empty.client.get("/model")):
-        assert response.status_code == 503
+    for path in ("/ready", "/model", "/ping", "/v2/health/ready", "/v2/models/brightness"):
+        response = empty.client.get(path)
+        assert response.status_code == 503, path
         assert "No champion is in service yet" in response.json()["detail"]
     refused = empty.client.post("/predict", files=uploads(column=BRIGHT))
     assert (refused.status_code, empty.client.get("/health").status_code) == (503, 200)
@@ -420,7 +378,8 @@ def test_a_port_that_is_taken_is_refused_in_one_line(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = start([TOOLS / "cracks", "-C", workspace, "serve", "--port", str(port)])
+        command = [TOOLS / "cracks", "-C", workspace, "serve", "--open", "--port", str(port)]
+        process = start(command)
         assert process.wait(30) == 1
     (line,) = process.stderr.splitlines()
     assert line.startswith(f"error: Cannot listen on 127.0.0.1 port {port}: Address already in use")

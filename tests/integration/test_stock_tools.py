@@ -17,6 +17,9 @@ from servers import tracking_address
 from cracks.paths import Paths
 from cracks.tracking import Tracking, TrainingRecord
 
+from .bundles import hand_over, make_bundle
+from .services import make_workspace, serving
+
 # The small training, which is a fixture there.
 from .test_tracking import record  # noqa: F401
 
@@ -96,8 +99,8 @@ def test_nothing_that_mlflow_keeps_of_a_model_is_a_pickle(champion: Registered) 
                 list(genops(content))
 
 
-def test_mlflow_serves_the_champion_and_it_answers_for_the_example(
-    champion: Registered, start: StartProcess
+def test_mlflow_serves_the_champion_and_its_clients_can_ask_the_service_instead(
+    champion: Registered, start: StartProcess, tmp_path: Path
 ) -> None:
     port = free_port()
     options = f"--model-uri {MODEL} --env-manager local --host 127.0.0.1 --port {port}"
@@ -124,3 +127,17 @@ def test_mlflow_serves_the_champion_and_it_answers_for_the_example(
     assert answer.status_code == 200, answer.text
     given = np.array(json.loads(answer.text)["predictions"], np.float32)
     np.testing.assert_allclose(given, champion.scores, atol=1e-5)
+    process.end()
+
+    size = champion.record.example.shape[1]
+    hand_over(tmp_path / "service", make_bundle(tmp_path / "bundle", size=size), "1")
+    workspace = make_workspace(tmp_path / "workspace")
+    with serving(start, workspace, tmp_path / "service") as service:
+        service.wait_for_version("1")
+        instead = service.client.post(
+            "/invocations",
+            content=example.read_bytes(),
+            headers={"Content-Type": "application/json"},
+        )
+    assert instead.status_code == 200, instead.text
+    assert np.shape(instead.json()["predictions"]) == given.shape

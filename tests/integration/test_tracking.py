@@ -61,7 +61,7 @@ class Store:
     def client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
-        return MlflowClient(self.tracking.uri)
+        return MlflowClient(self.tracking.uri, self.tracking.uri)
 
     @property
     def run(self) -> Run:
@@ -253,6 +253,14 @@ def test_a_run_that_fails_half_way_is_marked_and_not_found_by_its_bundle(
     assert {run.info.status for run in runs} == {"FAILED"} or (missing == "bundle" and not runs)
     assert store.tracking.runs.of_bundle(digest) is None
     assert mlflow.active_run() is None
+
+
+def test_a_run_whose_recording_broke_off_is_marked_by_the_next_of_its_bundle(store: Store) -> None:
+    tags = {BUNDLE_TAG: "given up"}
+    left = store.client.create_run(store.run.info.experiment_id, tags=tags).info.run_id
+    whole = store.log_another("whole", tags)
+    assert store.client.get_run(left).info.status == "KILLED"
+    assert store.tracking.runs.of_bundle("given up") == whole
 
 
 def test_a_run_without_a_bundle_is_refused(store: Store, tmp_path: Path) -> None:

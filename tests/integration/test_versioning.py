@@ -57,6 +57,8 @@ if text == "refuse":
     sys.exit(1)
 if text == "break":
     sys.exit("something broke")
+if text == "fill":
+    raise OSError(28, os.strerror(28))
 print("copying", text, file=sys.stderr)
 while text == "wait" and not pathlib.Path("go").exists():
     pathlib.Path("waiting").touch()
@@ -269,6 +271,13 @@ def test_a_failure_without_a_message_names_the_stage_and_where_to_look(
     with pytest.raises(StageError, match="The stage copy failed") as failure:
         run_stage(workspace.paths, "copy")
     assert f"`cd {workspace.root} && dvc repro copy` shows more" in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_full_disk_is_told_in_one_line_that_says_where_to_make_room(workspace: Workspace) -> None:
+    workspace.write("fill")
+    with pytest.raises(StageError, match=f"Make room for {workspace.root}") as failure:
+        run_stage(workspace.paths, "copy")
     assert "\n" not in str(failure.value)
 
 

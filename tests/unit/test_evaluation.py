@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_info
 
 from cracks.calibration import Calibration
 from cracks.evaluation import (
@@ -21,6 +22,7 @@ from cracks.evaluation import (
     flagged_surfaces,
     held_out,
     measured,
+    one_thread,
     rates_by_kind,
     reference_features,
 )
@@ -211,3 +213,12 @@ def test_of_each_other_material_the_share_that_is_flagged_is_told() -> None:
     assert all(share * 5 == round(share * 5) for share in shares.values())
     nothing_is_new = replace(known, limit=1e9)
     assert not any(flagged_surfaces(colours, passing_on, nothing_is_new, SIZE, each=2).values())
+
+
+def test_one_thread_adds_up_while_the_block_runs_and_as_many_as_before_afterwards() -> None:
+    with one_thread():
+        pass  # every library is imported now
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    with one_thread():
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+    assert [pool["num_threads"] for pool in threadpool_info()] == before

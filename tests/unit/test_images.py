@@ -16,14 +16,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cracks.errors import UnreadableImage
-from cracks.images import MAX_PIXELS, ORIENTATION, decode, decode_stored, decode_to_size
+from cracks.images import (
+    FORMATS,
+    MAX_PIXELS,
+    ORIENTATION,
+    decode,
+    decode_stored,
+    decode_to_size,
+    decode_upright,
+    stored_size,
+)
 from tests.unit.builders import encoded, picture
 
 SIZE = 32
-FORMATS = ("JPEG", "PNG")
+STORED_FORMATS = ("JPEG", "PNG")
 
 
 def _png_that_claims(width: int, height: int) -> bytes:
@@ -99,7 +108,7 @@ def test_a_palette_that_is_missing_is_a_damage() -> None:
 
 
 @given(
-    format_=st.sampled_from(FORMATS),
+    format_=st.sampled_from(STORED_FORMATS),
     mode=st.sampled_from(["RGB", "L", "P"]),
     checksums_are_right=st.booleans(),
     changes=st.lists(
@@ -211,3 +220,124 @@ def test_a_stored_patch_that_is_none_is_refused_with_the_reason(content: bytes) 
         decode(content)
     with pytest.raises(UnreadableImage, match=str(reason.value)):
         decode_stored(content)
+
+
+# --- what is answered for -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_every_format_that_is_answered_for_is_decoded(format_: str) -> None:
+    image = Image.new("RGB", (SIZE, SIZE), (10, 120, 230))
+    pixels = decode_to_size(encoded(image, format_), SIZE)
+    assert np.abs(pixels.astype(int) - (10, 120, 230)).max() < 8
+    assert decode_upright(encoded(image, format_), MAX_PIXELS).tolist() == pixels.tolist()
+
+
+@pytest.mark.parametrize("format_", ["WEBP", "TIFF"])
+def test_a_data_set_takes_no_other_formats_than_before(format_: str) -> None:
+    with pytest.raises(UnreadableImage, match=r"^not a JPEG or PNG image$"):
+        decode(encoded(Image.new("RGB", (SIZE, SIZE)), format_))
+
+
+@pytest.mark.parametrize("format_", ["BMP", "GIF", "ICO", "PDF"])
+def test_no_other_format_is_answered_for(format_: str) -> None:
+    content = encoded(Image.new("RGB", (SIZE, SIZE)), format_)
+    for decoded in (decode_to_size, decode_upright, stored_size):
+        with pytest.raises(UnreadableImage, match=r"^not a JPEG, PNG, WebP or TIFF image$"):
+            decoded(content, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_photograph_is_turned_the_way_up_that_it_was_taken(
+    format_: str, orientation: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
+    stored = Image.fromarray(noise).resize((50, 30), Image.Resampling.NEAREST)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    stored.save(file, format_, exif=exif)
+    upright = decode_upright(file.getvalue(), MAX_PIXELS)
+    stored.getexif()[ORIENTATION] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(stored)).astype(int)
+    assert upright.shape == expected.shape
+    assert upright.flags.c_contiguous
+    assert np.abs(upright - expected).mean() < (1e-9 if format_ in ("PNG", "TIFF") else 30)
+
+
+def test_a_photograph_of_many_strips_is_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cracks.images.STRIP_PIXELS", 7 * 31)
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 47, 3), dtype=np.uint8)
+    assert (decode_upright(encoded(Image.fromarray(pixels)), MAX_PIXELS) == pixels).all()
+
+
+def test_of_a_file_of_several_pictures_the_first_one_counts() -> None:
+    pages = [Image.new("RGB", (SIZE, SIZE), (shade, shade, shade)) for shade in (40, 200)]
+    for format_, options in (("TIFF", {}), ("WEBP", {"lossless": True})):
+        file = io.BytesIO()
+        pages[0].save(file, format_, save_all=True, append_images=pages[1:], **options)
+        assert (decode_upright(file.getvalue(), MAX_PIXELS) == 40).all()
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_16_bits_a_pixel_become_8_and_not_white(format_: str) -> None:
+    grey = np.linspace(0, 65535, SIZE * SIZE).astype(np.uint16).reshape(SIZE, SIZE)
+    pixels = decode_to_size(encoded(Image.fromarray(grey), format_), SIZE)
+    assert (pixels[..., 0] == grey // 256).all()
+
+
+def test_pixels_that_are_no_brightness_are_refused() -> None:
+    heights = Image.fromarray(np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8))
+    with pytest.raises(UnreadableImage, match=r"^32 bits a pixel: save it with 8 or 16"):
+        decode_upright(encoded(heights, "TIFF"), MAX_PIXELS)
+
+
+def test_the_size_is_checked_before_anything_is_decoded() -> None:
+    content = _png_that_claims(300, 200)  # whose pixels are missing
+    assert stored_size(content, 60_000) == (300, 200)
+    with pytest.raises(UnreadableImage, match=r"^too many pixels: 300×200$"):
+        decode_to_size(content, SIZE, 59_999)
+    for decoded in (decode_upright, stored_size):
+        with pytest.raises(UnreadableImage, match=r"^too many pixels: 300×200$"):
+            decoded(content, 59_999)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_photograph_that_is_cut_short_is_refused(format_: str) -> None:
+    content = picture(size=200, format_=format_)
+    with pytest.raises(UnreadableImage):
+        decode_upright(content[: len(content) // 2], MAX_PIXELS)
+
+
+def test_a_format_that_takes_more_memory_may_have_fewer_pixels() -> None:
+    content = picture(size=100, format_="WEBP")
+    assert decode_upright(content, 20_000).shape == (100, 100, 3)
+    with pytest.raises(UnreadableImage, match=r"^too many pixels: 100×100$"):
+        decode_upright(content, 19_999)
+
+
+@given(
+    format_=st.sampled_from(FORMATS),
+    compression=st.sampled_from(["raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg"]),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=4
+    ),
+)
+def test_whatever_the_bytes_a_photograph_is_decoded_or_refused(
+    format_: str, compression: str, changes: list[tuple[float, bytes]]
+) -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, format_, compression=compression)
+    content = bytearray(file.getvalue())
+    for place, bytes_ in changes:
+        start = int(place * len(content))
+        content[start : start + len(bytes_)] = bytes_
+    with suppress(UnreadableImage):
+        pixels = decode_upright(bytes(content), 1_000_000)
+        assert pixels.ndim == 3
+        assert stored_size(bytes(content), 1_000_000) in (
+            pixels.shape[:2],
+            pixels.shape[1::-1],
+        )

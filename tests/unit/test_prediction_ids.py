@@ -22,24 +22,24 @@ CHAMPION = Champion(
     bundle_digest="1f0a2b3c4d5e" + "0" * 52,
     promoted_at="2026-11-21T08:00:00+00:00",
 )
+IMAGE = digest_of_bytes(b"a photograph")
 ID = "v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T120030417Z"
 
 
 def test_an_id_names_version_bundle_image_and_time() -> None:
-    image = digest_of_bytes(b"a photograph")[:16]
-    assert str(prediction_id(CHAMPION, b"a photograph", NOON)) == (
-        f"v3-1f0a2b3c4d5e-{image}-20261121T120030417Z"
+    assert str(prediction_id(CHAMPION, IMAGE, NOON)) == (
+        f"v3-1f0a2b3c4d5e-{IMAGE[:16]}-20261121T120030417Z"
     )
 
 
 def test_an_image_has_the_digits_of_the_patch_that_it_is() -> None:
-    content = b"the very bytes of a training patch"
-    assert digest_of_bytes(content).startswith(prediction_id(CHAMPION, content, NOON).image)
+    patch_id = digest_of_bytes(b"the very bytes of a training patch")
+    assert patch_id.startswith(prediction_id(CHAMPION, patch_id, NOON).image)
 
 
 def test_a_time_of_another_zone_is_told_in_utc() -> None:
     elsewhere = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert prediction_id(CHAMPION, b"", elsewhere) == prediction_id(CHAMPION, b"", NOON)
+    assert prediction_id(CHAMPION, IMAGE, elsewhere) == prediction_id(CHAMPION, IMAGE, NOON)
 
 
 @given(
@@ -54,7 +54,7 @@ def test_what_is_written_is_what_is_read(
     champion = CHAMPION.model_copy(
         update={"version": str(version), "bundle_digest": bundle + "f" * 52}
     )
-    given_id = prediction_id(champion, content, time)
+    given_id = prediction_id(champion, digest_of_bytes(content), time)
     assert parse_prediction_id(str(given_id)) == given_id
 
 

@@ -67,6 +67,30 @@ def test_a_refusal_is_an_error_at_once_with_the_reason_of_the_service(tmp_path: 
         wait_for_service(tmp_path, NEW, timeout=20)
 
 
+def test_a_service_that_is_only_ready_for_the_champion_is_waited_for(tmp_path: Path) -> None:
+    ServiceReporter(tmp_path).tell(OLD, None, None, prepared=NEW)
+    assert [one.prepared for one in living_processes(tmp_path)] == [NEW]
+    with pytest.raises(ServiceError, match="did not answer with version 2"):
+        wait_for_service(tmp_path, NEW, timeout=0)
+
+
+def test_a_process_sees_the_reports_of_all_others_that_live(tmp_path: Path) -> None:
+    mine = ServiceReporter(tmp_path)
+    mine.tell(OLD, None, None)
+    assert mine.others() == []
+    other = ServiceReporter(tmp_path, "other-1")
+    other.tell(OLD, None, None, prepared=NEW)
+    assert [one.process for one in mine.others()] == ["other-1"]
+    other.end()
+    assert mine.others() == []
+
+
+def test_a_report_of_a_release_without_preparation_is_read(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "other-1.json").write_text('{"process": "other-1"}')
+    assert [one.prepared for one in living_processes(tmp_path)] == [None]
+
+
 def test_the_refusal_of_another_champion_is_no_answer(tmp_path: Path) -> None:
     ServiceReporter(tmp_path).tell(NEW, OLD, "damaged")
     assert len(wait_for_service(tmp_path, NEW, timeout=0)) == 1

@@ -1,0 +1,24 @@
+"""The same work on a Dask cluster, piece by piece: workers read and write a store, nothing else.
+
+    this process                the store (S3, or a folder)         workers
+    names the pieces   ──────►  files/md5/…     shards       ──────►  read
+    waits, takes the results    networks/…      what computes  once a process
+    keeps them as at a desk ◄── features/… …    results      ◄──────  write, each whole
+
+`DASK_SCHEDULER_ADDRESS` is the switch, `CRACKS_CLUSTER_STORE` the place; both are read by
+`cracks.cluster_settings`. This package alone knows Dask.
+"""
+
+from __future__ import annotations
+
+from cracks.cluster.answers import score_on_cluster
+from cracks.cluster.connection import dashboard_link
+from cracks.cluster.features import store_features_on_cluster
+from cracks.cluster.inspections import inspect_on_cluster
+
+__all__ = [
+    "dashboard_link",
+    "inspect_on_cluster",
+    "score_on_cluster",
+    "store_features_on_cluster",
+]

@@ -1,0 +1,109 @@
+"""Features on the cluster: a piece is a shard, a result the array that is kept for it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cracks.cluster.pieces import Outcome, Piece, require_no_failure
+from cracks.cluster.running import outcomes
+from cracks.cluster.store import PatientStore, Store, open_store, read_result, send_files
+from cracks.cluster.versions import library_versions, own_versions
+from cracks.cluster.worker import fetched_folder, once
+from cracks.cluster_settings import ClusterSettings
+from cracks.digests import digest_of_value
+from cracks.feature_store import FeatureStore
+from cracks.features import features_of
+from cracks.networks import NETWORK
+from cracks.progress import Advance
+from cracks.runtime import Network
+from cracks.shards import contents_in, count_rows
+
+
+@dataclass(frozen=True)
+class FeaturesOfShard:
+    """Compute the features of one shard."""
+
+    network: str  # the key of its folder
+    precision: str
+    shard: str  # its key
+    name: str
+    size: int
+    batch_size: int
+
+    def run(self, store: Store, threads: int) -> bytes:
+        """Return the array as a .npy file."""
+        network = once(
+            ("network", self.network, self.precision),
+            lambda: Network(fetched_folder(store, self.network) / NETWORK, self.precision, threads),
+        )
+        contents = contents_in(store.read(self.shard), self.name)
+        rows = features_of(network, contents, self.size, self.batch_size, self.name)
+        file = io.BytesIO()
+        np.save(file, rows, allow_pickle=False)
+        return file.getvalue()
+
+
+def store_features_on_cluster(
+    settings: ClusterSettings,
+    shards: Sequence[Path],
+    featurizer: Path,
+    kept: FeatureStore,
+    advance: Advance,
+    *,
+    precision: str,
+    size: int,
+    batch_size: int,
+) -> None:
+    """Compute the features of shards on the cluster, and keep them here as the local run does.
+
+    A shard that is not in the store yet is sent, once and for all; what `dvc push` sent is there.
+
+    Args:
+        settings: where the cluster is.
+        shards: on this machine, those whose features are not known.
+        featurizer: folder of the half that computes them.
+        kept: where they are kept here.
+        advance: told how many images are done.
+        precision: that is computed in.
+        size: pixels of the patches' width and height.
+        batch_size: patches that the network gets at once.
+
+    Raises:
+        ClusterError: the cluster cannot do it, or shards failed again and again; they are named.
+        SourceError: the store cannot be used.
+    """
+    store = PatientStore(open_store(settings.store))
+    network = send_files(store, [featurizer / NETWORK, (featurizer / NETWORK).with_suffix(".bin")])
+    origin = [network, precision, size, batch_size, dict(library_versions(own_versions()))]
+    beginning = f"features/{digest_of_value(origin)[:32]}/"
+
+    def pieces() -> Iterator[Piece]:
+        for number, shard in enumerate(shards):
+            digest = _md5(shard)
+            key, result = f"files/md5/{digest[:2]}/{digest[2:]}", f"{beginning}{digest}.npy"
+            if not store.has(key) and not store.has(result):
+                store.write(key, shard.read_bytes())
+            work = FeaturesOfShard(network, precision, key, shard.name, size, batch_size)
+            yield Piece(number, shard.name, result, count_rows(shard), work)
+
+    failures: list[Outcome] = []
+    for outcome in outcomes(settings, pieces(), beginning):
+        if outcome.failure:
+            failures.append(outcome)
+            continue
+        content = io.BytesIO(read_result(store, outcome.piece.key))
+        kept.keep(shards[outcome.piece.number], np.load(content, allow_pickle=False))
+        advance(outcome.piece.images)
+    require_no_failure(sorted(failures, key=lambda one: one.piece.number), len(shards))
+
+
+def _md5(shard: Path) -> str:
+    """Return the digest by which DVC names a file in its remote."""
+    with shard.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,0 +1,132 @@
+"""Inspection of photographs on the cluster: a piece is a few of them, its result their folders."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from cracks.bundle import Bundle
+from cracks.cluster.answers import (
+    Named,
+    in_order,
+    loaded_classifier,
+    name_of,
+    named,
+    sample_of,
+    send_bundle,
+)
+from cracks.cluster.pieces import Outcome, Piece, require_no_failure
+from cracks.cluster.running import outcomes
+from cracks.cluster.store import PatientStore, Store, open_store, read_result
+from cracks.cluster_settings import ClusterSettings
+from cracks.digests import digest_of_value
+from cracks.handover import Champion
+from cracks.image_files import ImageFile, image_file
+from cracks.outputs import replacing
+from cracks.photos.folder import PHOTOS, InspectionFolder
+from cracks.photos.series import inspect_photos
+from cracks.progress import Advance
+
+#: Photographs of a piece: of 12 megapixels each, some seconds.
+PHOTOGRAPHS = 8
+
+#: What could not be inspected, in the archive beside the folders.
+UNREADABLE = "unreadable.json"
+
+
+@dataclass(frozen=True)
+class InspectionsOfPhotos:
+    """Inspect some photographs."""
+
+    bundle: str  # the key of its folder
+    champion: Champion
+    files: Named
+    overlap: float
+    mm_per_px: float | None
+
+    def run(self, store: Store, threads: int) -> bytes:
+        """Return the folders of the photographs as a .zip."""
+        classifier = loaded_classifier(store, self.bundle, threads)
+        files = [image_file(name, stamp) for name, stamp in self.files]
+        with tempfile.TemporaryDirectory(prefix="cracks-inspect-") as place:
+            folder = InspectionFolder(Path(place), self.champion, self.overlap, self.mm_per_px)
+            unreadable = list(inspect_photos(classifier, folder, files, lambda _: None))
+            return _packed(Path(place, PHOTOS), unreadable)
+
+
+def inspect_on_cluster(
+    settings: ClusterSettings,
+    bundle: Bundle,
+    folder: InspectionFolder,
+    files: Sequence[ImageFile],
+    missing: Sequence[ImageFile],
+    advance: Advance,
+) -> Iterator[dict[str, str]]:
+    """Inspect the missing photographs into a folder, as `inspect_photos` does, on the cluster.
+
+    Yields:
+        `file` and `reason` of each that cannot be read.
+
+    Raises:
+        ClusterError: the cluster cannot do it, or pieces failed again and again; they are named.
+        SourceError: the store cannot be used.
+    """
+    store = PatientStore(open_store(settings.store))
+    key, champion = send_bundle(store, bundle), folder.champion
+    wanted = {file.name for file in missing}
+    origin = [key, champion.model_dump(), folder.overlap, folder.mm_per_px]
+    beginning = f"inspections/{digest_of_value(origin)[:32]}/"
+
+    def pieces() -> Iterator[Piece]:
+        number = 0
+        for start in range(0, len(files), PHOTOGRAPHS):
+            part = [file for file in files[start : start + PHOTOGRAPHS] if file.name in wanted]
+            if part:
+                work = InspectionsOfPhotos(
+                    key, champion, named(part), folder.overlap, folder.mm_per_px
+                )
+                result = f"{beginning}{digest_of_value(work.files)[:32]}.zip"
+                yield Piece(number, name_of(part), result, len(part), work)
+                number += 1
+
+    failures: list[Outcome] = []
+    total = 0
+    for outcome in in_order(outcomes(settings, pieces(), beginning, sample_of(missing))):
+        total += 1
+        if outcome.failure:
+            failures.append(outcome)
+            continue
+        yield from _unpacked(read_result(store, outcome.piece.key), folder.place / PHOTOS)
+        store.remove(outcome.piece.key)  # what it held is on this disk
+        advance(outcome.piece.images)
+    require_no_failure(failures, total)
+
+
+def _packed(photos: Path, unreadable: Sequence[dict[str, str]]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for file in sorted(path for path in photos.rglob("*") if path.is_file()):
+            archive.write(file, file.relative_to(photos))
+        archive.writestr(UNREADABLE, json.dumps(unreadable))
+    return content.getvalue()
+
+
+def _unpacked(content: bytes, photos: Path) -> list[dict[str, str]]:
+    """Write the folders in an archive, each whole or not at all; return what was unreadable."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members: dict[str, list[str]] = {}
+        for name in archive.namelist():
+            if name != UNREADABLE:
+                members.setdefault(PurePosixPath(name).parts[0], []).append(name)
+        for folder, names in members.items():
+            with replacing(photos / folder) as partial:
+                partial.mkdir()
+                for name in names:
+                    (partial / PurePosixPath(name).name).write_bytes(archive.read(name))
+        unreadable: list[dict[str, str]] = json.loads(archive.read(UNREADABLE))
+    return unreadable

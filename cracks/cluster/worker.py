@@ -1,0 +1,122 @@
+"""What runs on a worker: it is compared with whoever asks, then reads, computes and writes."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from distributed import get_worker
+
+from cracks.ahead import in_one_thread
+from cracks.cluster.pieces import Work
+from cracks.cluster.store import Store, fetch_folder, is_done, open_store, write_result
+from cracks.cluster.versions import Versions, differences, own_versions
+from cracks.environment import settle_environment
+from cracks.errors import ClusterError, CracksError
+from cracks.image_files import content_of, image_file
+
+Loaded = TypeVar("Loaded")
+
+_lock = threading.RLock()
+#: What this process has loaded: networks, and that it was compared.
+_loaded: dict[tuple[str, ...], object] = {}
+
+
+class Unfit(CracksError):
+    """A worker cannot take part; the message says why, without saying which worker."""
+
+    def __init__(self, reason: str, worker: str = "") -> None:
+        super().__init__(reason, worker)  # all that there is to send
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def worker(self) -> str:
+        """The address of the worker, where it was found in the middle of the work."""
+        return str(self.args[1])
+
+
+def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
+    """Write the result of a piece, unless it is there; return the address of this worker.
+
+    Raises:
+        Unfit: this worker has other versions, or no access to the store.
+    """
+    worker = get_worker()
+    try:
+        once(("fit", store), lambda: require_fit(store, versions))
+    except Unfit as error:
+        raise Unfit(str(error), str(worker.address)) from None
+    place = open_store(store)
+    # A worker that was killed may have written it, and not said so.
+    if not is_done(place, key):
+        with in_one_thread():
+            content = work.run(place, worker.state.nthreads)
+        write_result(place, key, content)
+    return str(worker.address)
+
+
+def require_fit(store: str, versions: Versions, sample: str | None = None) -> None:
+    """Compare this process with the one that asks, and try what it will have to do.
+
+    Args:
+        store: that it must read and write.
+        versions: of the process that asks.
+        sample: an image that it must see, or None.
+
+    Raises:
+        Unfit: it would compute something else, or cannot read or write.
+    """
+    settle_environment()
+    if different := differences(own_versions(), versions):
+        raise Unfit(f"it has {', '.join(different)}. Deploy the image of this commit there")
+    try:
+        _try_store(open_store(store))
+        if sample:
+            content_of(image_file(sample, ""))
+    except (CracksError, OSError) as error:
+        raise Unfit(" ".join(str(error).split()).rstrip(".")) from None
+    _keep_to_its_threads()
+
+
+def once(name: tuple[str, ...], load: Callable[[], Loaded]) -> Loaded:
+    """Return what `load` gives, called once a process."""
+    with _lock:
+        if name not in _loaded:
+            _loaded[name] = load()
+        return _loaded[name]  # type: ignore[return-value]
+
+
+def fetched_folder(store: Store, key: str) -> Path:
+    """Return a folder of the store on this worker's disk; fetched once a process."""
+
+    def fetch() -> Path:
+        # Dask removes its folder with the worker, also the one of a worker that was killed.
+        folder = Path(get_worker().local_directory) / key.rpartition("/")[2]
+        fetch_folder(store, key, folder)
+        return folder
+
+    return once(("folder", key), fetch)
+
+
+def _try_store(store: Store) -> None:
+    key = f"checks/{uuid.uuid4().hex}"
+    store.write(key, b"")
+    if store.read(key) != b"":
+        raise ClusterError("the store gives back something else than was written")
+    store.remove(key)
+
+
+def _keep_to_its_threads() -> None:
+    import cv2
+    import pyarrow as pa
+
+    from cracks.runtime import keep_blas_to_one_thread
+
+    cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
+    keep_blas_to_one_thread()

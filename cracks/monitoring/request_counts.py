@@ -1,0 +1,126 @@
+"""How many requests the service answered and failed, an hour: what the record of answers lacks.
+
+    answers/monitoring/requests/2026-11-21/16-web7-4711-qkzmwe.json   of a process in an hour, UTC
+
+A process writes its own file anew every minute, whole; so what was killed loses a minute at most.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cracks.answer_records.parts import process_name
+from cracks.monitoring.history import place_of_monitoring
+from cracks.monitoring.kept import KeptFiles, kept_files
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "requests"
+
+#: From this status on the service failed, and not the client.
+FAILED = 500
+
+#: What Python calls the name of a file of an hour.
+HOUR = "%Y-%m-%d/%H"
+
+
+#: Hours whose counts are kept in memory: a clock that is set back finds them again.
+KEPT_HOURS = 24
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many of something went wrong."""
+
+    wrong: int
+    total: int
+
+
+class RequestCounts:
+    """Counts of this process; `count` may be called from any thread."""
+
+    def __init__(self, place: str | Path) -> None:
+        """Begin at nothing.
+
+        Args:
+            place: of the monitoring.
+        """
+        self._place = place
+        self._process = ""
+        self._lock = threading.Lock()
+        self._counts: dict[str, Counter[str]] = {}
+        self._changed: set[str] = set()
+        self._problem = ""
+
+    def count(self, status: int, now: datetime | None = None) -> None:
+        """Count a request that was answered with this status."""
+        hour = (now or datetime.now(UTC)).astimezone(UTC).strftime(HOUR)
+        with self._lock:
+            # Not that of the process which this one may be a fork of.
+            self._process = self._process or process_name()
+            counts = self._counts.setdefault(hour, Counter())
+            counts["total"] += 1
+            counts["failed"] += status >= FAILED
+            self._changed.add(hour)
+
+    def write(self) -> None:
+        """Write what has changed; what cannot be written now is written with the next."""
+        with self._lock:
+            changed = {hour: dict(self._counts[hour]) for hour in sorted(self._changed)}
+            self._changed.clear()
+        try:
+            files = kept_files(self._place) if changed else None
+            for hour, counts in changed.items():
+                assert files
+                files.write(f"{FOLDER}/{hour}-{self._process}.json", json.dumps(counts).encode())
+            self._problem = ""
+        except Exception as error:  # whatever it is, answers go on
+            with self._lock:
+                self._changed |= set(changed)
+            if not self._problem:
+                logger.warning("counts of requests cannot be written: %r", error)
+            self._problem = repr(error)
+        with self._lock:
+            for hour in sorted(set(self._counts) - self._changed)[:-KEPT_HOURS]:
+                del self._counts[hour]
+
+
+def counted_requests(service: Path, begin: datetime, end: datetime) -> Counted | None:
+    """Return how many requests of some whole hours were failed; None if nobody counted.
+
+    Raises:
+        OSError: the folder cannot be read.
+        SourceError: the bucket cannot be read.
+    """
+    files = kept_files(place_of_monitoring(service))
+    first, last = (time.astimezone(UTC).strftime(HOUR) for time in (begin, end))
+    total = failed = 0
+    known = False
+    for day in sorted({first[:10], last[:10]} | _days_between(first[:10], last[:10])):
+        for name in files.names(f"{FOLDER}/{day}"):
+            hour = name.removeprefix(f"{FOLDER}/")[: len(first)]
+            if first <= hour < last and (counts := _read(files, name)):
+                total += counts.get("total", 0)
+                failed += counts.get("failed", 0)
+                known = True
+    return Counted(failed, total) if known else None
+
+
+def _days_between(first: str, last: str) -> set[str]:
+    start, stop = (datetime.fromisoformat(day).toordinal() for day in (first, last))
+    return {datetime.fromordinal(day).date().isoformat() for day in range(start, stop + 1)}
+
+
+def _read(files: KeptFiles, name: str) -> dict[str, int]:
+    try:
+        counts = json.loads(files.read(name))
+    except (FileNotFoundError, ValueError):
+        logger.warning("%s is damaged and not counted", name)
+        return {}
+    return counts if isinstance(counts, dict) else {}

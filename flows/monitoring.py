@@ -1,0 +1,192 @@
+"""The flow `monitoring`: what was answered since the last look, and whether to train again."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from prefect import flow
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.events import emit_event
+from prefect.states import Failed
+from pydantic import Field
+
+from cracks.environment import settle_environment
+from cracks.errors import CracksError, TrackingError
+from cracks.monitoring.history import (
+    Mover,
+    Signal,
+    Window,
+    place_of_monitoring,
+    read_live_accuracy,
+    read_picture,
+    read_windows,
+    write_picture,
+    write_report,
+    write_window,
+)
+from cracks.params import Params, load_params
+from cracks.paths import Paths, open_workspace
+from flows.starts import refuse_after_too_many_deaths
+from flows.steps import done, step
+
+logger = logging.getLogger("cracks.monitoring")
+
+#: The event that `infra/deployment/drift.py` waits for.
+EVENT = "cracks.drift"
+
+#: Windows among which one may be that a killed run did not tell of.
+LOOKED_BACK = 48
+
+
+# Prefect shows the types, the bounds and the words below `Args` in the form for a new run.
+@flow(name="monitoring", validate_parameters=True)
+def monitoring(workspace: Annotated[str, Field(min_length=1)] = ".") -> Any:
+    """Judge every window of answers since the last run, and ask for a training where a rule fires.
+
+    The same run again, or a run that was killed, judges nothing twice and asks for nothing twice.
+
+    Args:
+        workspace: a checkout of this project, on the machine of the worker; its service folder, or
+            that of the worker (CRACKS_SERVICE_DIR), has the champion and the record of answers.
+
+    Returns:
+        How many windows were judged, what fired, and the reason of the training that was asked for.
+    """
+    settle_environment()
+    logging.getLogger("cracks").setLevel(logging.INFO)
+    try:
+        refuse_after_too_many_deaths()
+        paths = open_workspace(Path(workspace))
+        params = load_params(paths.params)
+        windows = done(look, params, paths, datetime.now(UTC))
+        asking = _to_be_told(paths)
+        for window in asking:
+            done(ask_for_training, window, place_of_monitoring(paths.service))
+        return {
+            "windows": len(windows),
+            "judged": sum(window.judged for window in windows),
+            "answers": sum(window.answers for window in windows),
+            "fired": sorted({name for window in windows for name in window.fired}),
+            "asked_for_training": [window.reason for window in asking],
+        }
+    except CracksError as error:
+        return Failed(message=str(error), data=error)
+
+
+@step("look")
+def look(params: Params, paths: Paths, now: datetime) -> list[Window]:
+    """Judge the windows, write their history, and publish what the last one says."""
+    from cracks.monitoring.pages import draw_movers, window_page
+    from cracks.monitoring.watching import open_watched, watch
+
+    watched = open_watched(paths.service, params.monitor)
+    place = place_of_monitoring(paths.service)
+
+    def draw(window: Window, movers: Sequence[Mover]) -> str:
+        picture = draw_movers(paths, movers)
+        if picture is None:
+            return ""
+        name = f"{window.begin:%Y%m%dT%H%M%SZ}.png"
+        write_picture(place, name, picture)
+        return name
+
+    new_data = _new_data(params, paths, watched.champion.run_id)
+    windows = watch(paths.service, watched, params.monitor, now, new_data=new_data, draw=draw)
+    if not windows:
+        logger.info("no hour has ended since the last look, or nothing was answered")
+        return windows
+    for window in windows:
+        _say(window)
+    last = windows[-1]
+    picture = read_picture(place, last.picture)
+    write_report(place, window_page(last, picture))
+    _publish(last, picture, paths)
+    return windows
+
+
+@step("ask for training")
+def ask_for_training(window: Window, place: str) -> None:
+    """Tell Prefect's server, whose automation starts the training, and remember that."""
+    emit_event(
+        event=EVENT,
+        resource={"prefect.resource.id": "cracks.service"},
+        payload={"reason": window.reason, "window": window.begin.isoformat()},
+        # Told again after a retry, it is the same event.
+        id=uuid5(NAMESPACE_URL, f"cracks:drift:{window.run_id}:{window.begin.isoformat()}"),
+    )
+    write_window(place, window.model_copy(update={"told": True}))
+    logger.info("a training is asked for: %s", window.reason)
+
+
+def _to_be_told(paths: Paths) -> list[Window]:
+    newest = read_windows(place_of_monitoring(paths.service), LOOKED_BACK)
+    return [window for window in newest if window.asked_for_training and not window.told]
+
+
+def _new_data(params: Params, paths: Paths, run_id: str) -> Signal | None:
+    """Return what newly ingested data looks like; without MLflow the answers are judged alone."""
+    from cracks.monitoring.new_data import measure_new_data
+
+    try:
+        return measure_new_data(params, paths, run_id)
+    except TrackingError as error:
+        logger.warning("newly ingested data is not looked at: %s", error)
+        return None
+
+
+def _say(window: Window) -> None:
+    hours = f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M}"
+    if not window.judged:
+        logger.info("%s: %d answers, too few to judge", hours, window.answers)
+        return
+    evidence = ", ".join(f"{one.name} {one.evidence:.3g}" for one in window.signals if one.needed)
+    logger.info("%s: %s answers; evidence: %s", hours, f"{window.answers:,}", evidence)
+    if window.fired and not window.asked_for_training:
+        logger.warning("%s fired; no training is asked for", ", ".join(window.fired))
+    for skipped in window.skipped:
+        logger.warning("a damaged part of the record was left out: %s", skipped)
+
+
+def _publish(window: Window, picture: bytes | None, paths: Paths) -> None:
+    from cracks.monitoring.pages import accuracy_row, mover_rows, outcome_of, signal_rows
+
+    text = f"## Monitoring\n\n{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: "
+    text += f"{window.answers:,} answers, version {window.model_version}.\n\n"
+    text += outcome_of(window, picture)
+    create_markdown_artifact(key="monitoring", markdown=text, description="What was found")
+    if window.signals:
+        create_table_artifact(
+            key="monitoring-signals", table=signal_rows(window), description="Signals"
+        )
+    if window.movers:
+        create_table_artifact(
+            key="monitoring-movers",
+            table=mover_rows(window.movers),
+            description="The answers least like the data set",
+        )
+    if picture:
+        encoded = base64.b64encode(picture).decode()
+        create_image_artifact(
+            key="monitoring-pictures",
+            image_url=f"data:image/png;base64,{encoded}",
+            description="What moved it, beside the nearest that it was trained on",
+        )
+    with suppress(CracksError, OSError):
+        live = read_live_accuracy(place_of_monitoring(paths.service))
+        if live and live.labelled:
+            create_table_artifact(
+                key="live-accuracy",
+                table=[dict(accuracy_row(live))],
+                description="How right the service was, by the labels that people gave",
+            )

@@ -1,0 +1,146 @@
+"""The flow `scoring`: a folder or a prefix of photographs through the champion, into Parquet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.artifacts import (
+    create_link_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.states import Failed
+from pydantic import Field
+
+from cracks.environment import settle_environment
+from cracks.errors import CracksError, SourceError, WorkspaceError
+from cracks.image_files import is_remote
+from cracks.paths import open_workspace
+from cracks.progress import Advance
+from flows.starts import refuse_after_too_many_deaths
+from flows.steps import done, step
+
+logger = logging.getLogger("cracks.scoring")
+
+#: Seconds between two reports of progress, each of which is a request to Prefect's server.
+PROGRESS_INTERVAL = 2.0
+
+
+# Prefect shows the types, the bounds and the words below `Args` in the form for a new run.
+@flow(name="scoring", validate_parameters=True)
+def scoring(
+    photographs: Annotated[str, Field(min_length=1)],
+    out: Annotated[str, Field(min_length=1)],
+    workspace: Annotated[str, Field(min_length=1)] = ".",
+    most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.1,
+) -> Any:
+    """Answer for every photograph with the champion, as `cracks predict PHOTOGRAPHS --out OUT`.
+
+    The same run again, or a run that was killed, does only what is missing.
+
+    Args:
+        photographs: a folder or a file, absolute or as seen from the workspace, or
+            s3://BUCKET/PREFIX.
+        out: where the answers go, absolute or as seen from the workspace: one file NAME.parquet, or
+            a folder of Parquet files.
+        workspace: a checkout of this project, on the machine of the worker; its service folder, or
+            that of the worker (CRACKS_SERVICE_DIR), names the champion.
+        most_unreadable: the share of the photographs, from 0 to 1, that may be unreadable before
+            the run fails; the answers for the others are kept.
+
+    Returns:
+        What `cracks predict --json` prints. Where the run refuses, a failed state with the one line
+        that says why and what to do.
+    """
+    settle_environment()
+    logging.getLogger("cracks").setLevel(logging.INFO)
+    try:
+        refuse_after_too_many_deaths()
+        if is_remote(out):
+            raise WorkspaceError(f"{out} is no folder or file. Give `out` one of the worker's.")
+        paths = open_workspace(Path(workspace))
+        source = photographs if is_remote(photographs) else str(paths.root / photographs)
+        summary = done(answer, paths.service, source, paths.root / out)
+        _refuse_unreadable(summary, most_unreadable)
+        return summary
+    except CracksError as error:
+        return Failed(message=str(error), data=error)
+
+
+@step("answer")
+def answer(service: Path, source: str, out: Path) -> dict[str, Any]:
+    """Write the answers that are missing, and publish what they say."""
+    from cracks.batch_scoring import answer_all
+
+    summary = answer_all(service, [source], out, _progress)
+    _publish(summary, out)
+    logger.info(
+        "%s × answered by version %s, %s × now; %s × cannot be read.",
+        f"{summary['answers']:,}",
+        summary["model_version"],
+        f"{summary['answered_now']:,}",
+        f"{summary['unreadable']:,}",
+    )
+    return summary
+
+
+def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
+    from cracks.batch_scoring import refuse_if_nothing_was_readable
+
+    refuse_if_nothing_was_readable(summary)
+    share = summary["unreadable"] / (summary["answers"] + summary["unreadable"])
+    if share > most:
+        raise SourceError(
+            f"{summary['unreadable']:,} photographs ({share:.0%}) cannot be read; most_unreadable "
+            f"is {most:.0%}. {summary['unreadable_list']} says why; the other answers are kept."
+        )
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Advance]:
+    """Show in Prefect's UI how far the answers have come."""
+    bar: Any = create_progress_artifact(
+        progress=0.0, key="scoring-progress", description=f"{total:,} photographs to answer for"
+    )
+    done_now, last = 0, time.monotonic()
+
+    def advance(count: int) -> None:
+        nonlocal done_now, last
+        done_now += count
+        if time.monotonic() - last >= PROGRESS_INTERVAL:
+            last = time.monotonic()
+            update_progress_artifact(bar, progress=100 * done_now / total)
+
+    yield advance
+    update_progress_artifact(bar, progress=100.0)
+
+
+def _publish(summary: dict[str, Any], out: Path) -> None:
+    counts = {
+        "crack": summary["cracks"],
+        "no crack": summary["answers"] - summary["cracks"],
+        "unlike the training data": summary["novel"],
+        "cannot be read": summary["unreadable"],
+        "answered by this run": summary["answered_now"],
+    }
+    create_table_artifact(
+        key="scoring",
+        table=[
+            {"photographs": name, "number": number}
+            for name, number in counts.items()
+            if number is not None
+        ],
+        description=f"Answers of version {summary['model_version']}, run `{summary['run_id']}`",
+    )
+    places = {"scoring-answers": out, "scoring-unreadable": summary["unreadable_list"]}
+    for key, place in places.items():
+        if place:
+            link = Path(place).resolve().as_uri()
+            create_link_artifact(key=key, link=link, link_text=str(place), description=str(place))

@@ -1,0 +1,118 @@
+"""The back-ups in one place, and the contents that they share."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from cracks.digests import digest_of_file
+from infra.backup.manifest import BackupRefused, Manifest
+from infra.backup.places import Folder, Place
+
+NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z")
+
+
+class Damaged(Exception):
+    """A content is not there, or is another one than its name says."""
+
+
+class Archive:
+    """A folder or prefix that holds back-ups."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        #: The bytes of each content that this process has added, or found whole (0).
+        self._whole: dict[str, int] = {}
+        # Many threads add; no two may write the same content at once.
+        self._locks = [threading.Lock() for _ in range(256)]
+
+    @property
+    def new(self) -> int:
+        """How many bytes this process has added."""
+        return sum(self._whole.values())
+
+    def prepare(self) -> None:
+        """Make the folder, for its owner alone: it will hold what the databases hold."""
+        if isinstance(self.place, Folder):
+            self.place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        """What was there at first; names of back-ups, and contents."""
+        return self.place.sizes()
+
+    @property
+    def names(self) -> list[str]:
+        """The back-ups, the oldest first."""
+        names = (path.removesuffix(".json") for path in self._known)
+        return sorted(filter(NAME.fullmatch, names))
+
+    def read(self, name: str | None) -> Manifest:
+        """Return a back-up, the last one if no name is given.
+
+        Raises:
+            BackupRefused: there is none, or what it says of itself is damaged.
+        """
+        if not self.names or (name and name not in self.names):
+            shown = f" It has {', '.join(self.names[-5:])}." if self.names else ""
+            wanted = f"back-up {name}" if name else "back-up"
+            raise BackupRefused(f"{self.place.origin} has no {wanted}.{shown}")
+        file = f"{name or self.names[-1]}.json"
+        with self.place.local(file) as local:
+            text = local.read_text(encoding="utf-8", errors="replace")
+        return Manifest.parse(text, f"{self.place.origin}/{file}")
+
+    def write(self, manifest: Manifest) -> None:
+        """Give a back-up its name; from now on it is one."""
+        with tempfile.TemporaryDirectory(prefix="cracks-backup-") as folder:
+            file = Path(folder) / "manifest"
+            file.write_text(manifest.text, encoding="utf-8")
+            self.place.write(f"{manifest.name}.json", file)
+
+    def add(self, file: Path, digest: str) -> None:
+        """Keep a content unless it is there, and read it in any case.
+
+        Raises:
+            Damaged: what was written is not what is read, or the file changed meanwhile.
+        """
+        with self._locks[int(digest[:2], 16)]:
+            if digest in self._whole:
+                return
+            if _path(digest) in self._known and self._is_whole(digest):
+                self._whole[digest] = 0
+                return
+            self.place.write(_path(digest), file)
+            with self.content(digest) as written:
+                self._whole[digest] = written.stat().st_size
+
+    @contextmanager
+    def content(self, digest: str) -> Iterator[Path]:
+        """Yield a local file with a content, compared with its digest.
+
+        Raises:
+            Damaged: it is not there, or is another one.
+        """
+        with ExitStack() as stack:
+            try:
+                local = stack.enter_context(self.place.local(_path(digest)))
+            except FileNotFoundError:
+                raise Damaged(digest) from None
+            if digest_of_file(local) != digest:
+                raise Damaged(digest)
+            yield local
+
+    def _is_whole(self, digest: str) -> bool:
+        try:
+            with self.content(digest):
+                return True
+        except Damaged:
+            return False
+
+
+def _path(digest: str) -> str:
+    return f"objects/{digest[:2]}/{digest}"

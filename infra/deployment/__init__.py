@@ -1,0 +1,1 @@
+"""What is deployed to Prefect: work pool, deployments, notifications and automations."""

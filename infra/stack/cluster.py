@@ -1,0 +1,43 @@
+"""The cluster of PostgreSQL: made on first use, owned by the user that runs it."""
+
+from __future__ import annotations
+
+import shutil
+
+from cracks.outputs import remove
+from infra.stack.local import as_postgres, run
+from infra.stack.services import Site
+from infra.stack.settings import Stack, StackError, postgresql_program
+
+
+def create_databases(stack: Stack, site: Site) -> None:
+    """Make the cluster of PostgreSQL where there is none.
+
+    Raises:
+        StackError: initdb refuses, or something else lies in its place.
+    """
+    if (stack.databases / "PG_VERSION").is_file():
+        return
+    if stack.databases.is_dir() and any(stack.databases.iterdir()):
+        raise StackError(
+            f"{stack.databases} is no cluster of PostgreSQL (it has no PG_VERSION). Bring it back "
+            "from a back-up, or move it away to begin anew."
+        )
+    partial = stack.databases.with_name(".postgresql.partial")
+    password = stack.databases.with_name(".postgresql.password.partial")
+    try:
+        remove(partial)
+        partial.mkdir(mode=0o700)
+        password.touch(mode=0o600)
+        password.write_text(site.secrets["CRACKS_POSTGRES_PASSWORD"], encoding="utf-8")
+        if as_postgres():
+            for path in (partial, password):
+                shutil.chown(path, "postgres", "postgres")
+        login = ["-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password)]
+        options = ["-D", str(partial), "-E", "UTF8", "--no-locale", *login]
+        made = [postgresql_program("initdb"), *options]
+        run([*as_postgres(), *made], cwd=partial, what="initdb")
+        partial.rename(stack.databases)
+    finally:
+        remove(partial)
+        remove(password)

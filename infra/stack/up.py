@@ -1,0 +1,276 @@
+"""`make up`: bring up what is not up, in the order of what needs what, and say what to open."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cracks.digests import digest_of_bytes
+from infra.stack.cluster import create_databases
+from infra.stack.leftovers import end_leftovers
+from infra.stack.local import as_postgres, local_environment, local_site, run
+from infra.stack.ports import refuse_taken_ports
+from infra.stack.probing import champion, problem_of
+from infra.stack.services import (
+    ADMIN,
+    Service,
+    Site,
+    Step,
+    client_environment,
+    parts_for,
+    services,
+)
+from infra.stack.settings import (
+    CHECKOUT,
+    PORTS,
+    Stack,
+    StackError,
+    choose_ports,
+    keep_secrets,
+    read_others,
+    write_env,
+)
+from infra.stack.supervision import ALIVE, RUNNING, Supervisor, configuration
+
+#: Seconds between two looks at a service that starts.
+LOOK_INTERVAL = 0.2
+
+#: Starts of a service after which it is said to fail; the supervisor goes on trying.
+MOST_STARTS = 3
+
+#: Lines of a log that are shown of a service that does not start.
+SHOWN_LINES = 5
+
+#: Takes a line for a person.
+Tell = Callable[[str], None]
+
+
+def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
+    """Bring up the stack; what is up already is left alone.
+
+    Args:
+        stack: which one.
+        tell: takes what a person is told.
+        only: services that are wanted, with what they need; none means all.
+
+    Raises:
+        StackError: a service is unknown, a program is missing, a port is taken, or a service does
+            not become healthy. What is healthy stays up, and the next call mends the rest.
+        KeyboardInterrupt: after what this call had started is ended again.
+    """
+    start = time.monotonic()
+    _require_known(only)
+    make_folder(stack)
+    with only_one(stack):
+        ports = choose_ports(stack, os.environ)
+        keep_secrets(stack)
+        site, supervisor = local_site(stack), Supervisor(stack)
+        parts = parts_for(site, only)
+        refuse_taken_ports(stack, {name: ports[name] for name in ports if name in parts})
+        create_databases(stack, site)
+        start_up = _StartUp(stack, site, supervisor, tell, parts)
+        try:
+            start_up.run()
+        except KeyboardInterrupt:
+            start_up.undo()
+            raise
+        comment = f"To use the stack: set -a; . {stack.client}; set +a"
+        write_env(stack.client, client_environment(site), comment)
+    changed = f"up in {time.monotonic() - start:.0f} s" if start_up.started else "up already"
+    if only:
+        tell(f"\n{', '.join(only)}: {changed}. `make up` starts the rest.")
+        return
+    tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, site)}")
+
+
+def _require_known(names: Collection[str]) -> None:
+    unknown = [name for name in names if name not in PORTS]
+    if unknown:
+        raise StackError(f"There is no service {unknown[0]}. Take of: {', '.join(PORTS)}.")
+
+
+def make_folder(stack: Stack) -> None:
+    """Make the folder of the stack, which holds others that not everybody may read.
+
+    Raises:
+        StackError: it cannot be made, or PostgreSQL's user cannot reach it.
+    """
+    try:
+        stack.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (stack.storage, stack.service, stack.prefect, stack.logs):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)
+    except OSError as error:
+        raise StackError(f"{error.filename}: {error.strerror}. Set CRACKS_STACK_DIR.") from None
+    if as_postgres():
+        reach = [*as_postgres(), "test", "-x", str(stack.folder)]
+        if subprocess.run(reach, check=False).returncode:
+            raise StackError(
+                f"The user postgres cannot enter {stack.folder}. Open each folder above it with "
+                "`chmod o+x`, or set CRACKS_STACK_DIR to one that it can enter."
+            )
+
+
+@contextmanager
+def only_one(stack: Stack) -> Iterator[None]:
+    """Keep others from starting or stopping the stack at the same time.
+
+    Raises:
+        StackError: somebody does.
+    """
+    try:
+        with FileLock(stack.lock, timeout=0):
+            yield
+    except Timeout:
+        raise StackError(
+            f"Another `make up` or `make down` works on {stack.folder}. Wait until it ends."
+        ) from None
+
+
+# --- the start ------------------------------------------------------------------------------------
+
+
+@dataclass
+class _StartUp:
+    """One `make up`: what it has started, and what is done."""
+
+    stack: Stack
+    site: Site
+    supervisor: Supervisor
+    tell: Tell
+    parts: Mapping[str, Service | Step]
+    started: list[str] = field(default_factory=list)
+    supervisor_started: bool = False
+    #: The processes that each service was seen as.
+    pids: dict[str, set[int]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Start what does not run, as soon as what it needs is healthy; wait until all is."""
+        self._supervise(services(self.site))
+        waiting = dict(self.parts)
+        done: set[str] = set()
+        since: dict[str, float] = {}
+        while waiting:
+            progressed = False
+            for name, part in list(waiting.items()):
+                if not done.issuperset(part.needs):
+                    continue
+                if isinstance(part, Step):
+                    self._do(part)
+                elif not self._is_healthy(part, since):
+                    continue
+                done.add(name)
+                del waiting[name]
+                progressed = True
+            if not progressed:
+                time.sleep(LOOK_INTERVAL)
+
+    def undo(self) -> None:
+        """End what this call has started, and nothing else."""
+        self.tell("Interrupted: what this had started is ended again.")
+        if self.supervisor_started:
+            self.supervisor.end()
+            end_leftovers(self.stack, flow_runs=False)
+        else:
+            for name in reversed(self.started):
+                self.supervisor.stop_service(name)
+
+    def _supervise(self, known: Mapping[str, Service]) -> None:
+        configured = configuration(self.stack, known)
+        written = self.stack.supervisor
+        changed = not written.is_file() or written.read_text(encoding="utf-8") != configured
+        if changed:
+            written.write_text(configured, encoding="utf-8")
+        if not self.supervisor.runs():
+            # Its predecessor was killed; whatever that watched is watched by nobody.
+            end_leftovers(self.stack, flow_runs=False)
+            self.supervisor_started = True
+            self.supervisor.start()
+        elif changed:
+            for name in self.supervisor.take_over():
+                self.tell(f"{name:<12} its settings have changed: it is started anew")
+
+    def _is_healthy(self, service: Service, since: dict[str, float]) -> bool:
+        """Return whether a service is healthy; start it if nobody has."""
+        if service.name not in since:
+            since[service.name] = time.monotonic()
+            watched = self.supervisor.watched().get(service.name)
+            if watched is None or watched.state not in ALIVE:
+                self.started.append(service.name)
+                self.supervisor.start_service(service.name)
+        took = time.monotonic() - since[service.name]
+        problem = problem_of(service, self.site)
+        if problem is None and self._is_running(service.name):
+            how = f"healthy after {took:.0f} s" if service.name in self.started else "healthy"
+            self.tell(f"{service.name:<12} {how:<20} {service.address}")
+            return True
+        if took > service.start_seconds or self._ends_again_and_again(service.name):
+            raise StackError(self._why_not(service, problem or "it ended"))
+        return False
+
+    def _is_running(self, name: str) -> bool:
+        # A port that answers may be that of a process which is about to end.
+        watched = self.supervisor.watched().get(name)
+        return watched is not None and watched.state in RUNNING
+
+    def _ends_again_and_again(self, name: str) -> bool:
+        watched = self.supervisor.watched().get(name)
+        if watched is None:
+            return False
+        seen = self.pids.setdefault(name, set())
+        seen |= {watched.pid} if watched.pid else set()
+        return watched.state == "FATAL" or len(seen) > MOST_STARTS
+
+    def _why_not(self, service: Service, problem: str) -> str:
+        log = self.stack.log(service.name)
+        lines = _read(log).splitlines()
+        said = "".join(f"\n    {line}" for line in lines[-SHOWN_LINES:])
+        return (
+            f"{service.name} is not healthy ({problem}). Its log {log} ends with:{said}\n"
+            "Mend that and run `make up` again; what is healthy stays up."
+        )
+
+    def _do(self, step: Step) -> None:
+        """Do a step, or not if nothing that it reads has changed since it was done."""
+        digest = _digest_of_flows(self.stack) if step.name == "deployments" else None
+        is_new = not {"postgresql", "prefect"}.isdisjoint(self.started)
+        if digest and not is_new and _read(self.stack.deployed) == digest:
+            return
+        start = time.monotonic()
+        environment = local_environment(self.stack, step)
+        run(list(step.command), cwd=CHECKOUT, what=step.name, environment=environment)
+        if digest:
+            self.stack.deployed.write_text(digest, encoding="utf-8")
+        if self.started:
+            self.tell(f"{step.name:<12} done in {time.monotonic() - start:.0f} s")
+
+
+def _digest_of_flows(stack: Stack) -> str:
+    """Return a digest of what is deployed, where it lies, and the variables for it."""
+    folders = (CHECKOUT / "flows", CHECKOUT / "infra/deployment")
+    files = [CHECKOUT / "prefect.yaml", *(one for f in folders for one in sorted(f.rglob("*.py")))]
+    contents = b"\0".join(file.read_bytes() for file in files)
+    others = repr(sorted(read_others(stack).items()))
+    return digest_of_bytes(f"{CHECKOUT}{others}".encode() + contents)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _to_open(stack: Stack, site: Site) -> str:
+    password = f"user {ADMIN}, password in {stack.secrets}:"
+    lines = (
+        ("MLflow", site.url("mlflow"), f"{password} CRACKS_MLFLOW_PASSWORD"),
+        ("Prefect", site.url("prefect"), f"{password} CRACKS_PREFECT_PASSWORD"),
+        ("Service", site.url("serving"), champion(site)),
+    )
+    shown = "\n".join(f"  {name:<9}{url:<25} {note}" for name, url, note in lines)
+    return f"{shown}\n  A shell   set -a; . {stack.client}; set +a"

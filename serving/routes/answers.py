@@ -1,0 +1,77 @@
+"""`GET /answers`: the newest answers, of all processes of the service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from cracks.answer_records import RecordedAnswer
+from cracks.errors import CracksError
+from serving.predicted import GivenId, Label, ModelVersion, Novel, RunId, Threshold
+from serving.problems import described
+from serving.service import Service
+
+#: Answers of one request.
+MOST = 500
+
+
+class ServedAnswer(BaseModel):
+    """What was answered, without the image."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+    prediction_id: GivenId
+    time: Annotated[datetime, Field(examples=["2026-11-21T16:14:22.417Z"])]
+    kind: Annotated[str, Field(description="predict or inspect", examples=["predict"])]
+    label: Label
+    score: Annotated[
+        float,
+        Field(description="of a photograph, that of its highest tile", examples=[0.987]),
+    ]
+    threshold: Threshold
+    novelty: Annotated[
+        float | None,
+        Field(description="of a photograph, the median of its tiles", examples=[0.4]),
+    ]
+    novel: Novel
+    crack_share: Annotated[
+        float | None, Field(description="of the area of a photograph", examples=[0.03])
+    ]
+    model_version: ModelVersion
+    run_id: RunId
+    milliseconds: Annotated[float, Field(examples=[12.4])]
+
+
+class ServedAnswers(BaseModel):
+    """The newest answers, newest first."""
+
+    answers: list[ServedAnswer]
+
+
+def routes(service: Service) -> APIRouter:
+    """Return the routes that tell what was answered."""
+    router = APIRouter(tags=["answers"])
+
+    # No `async`: reading files takes a thread of its own, and the event loop goes on.
+    @router.get("/answers", responses=described(401, 422, 503, 504))
+    def answers(
+        limit: Annotated[int, Query(ge=1, le=MOST, description="how many at most")] = 50,
+    ) -> ServedAnswers:
+        """Tell what was answered last; other processes' answers come with seconds of delay."""
+        newest = _newest(service, limit)
+        return ServedAnswers(answers=[ServedAnswer.model_validate(one) for one in newest])
+
+    return router
+
+
+def _newest(service: Service, limit: int) -> list[RecordedAnswer]:
+    try:
+        return service.recorder.recent(limit)
+    except (CracksError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise HTTPException(
+            503, f"The record of answers cannot be read ({reason}). Answers are given all the same."
+        ) from None

@@ -1,0 +1,135 @@
+"""`POST /feedback`: what was really on images that were answered."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from cracks.answer_records import AnswerRecord, RecordedAnswer
+from cracks.answer_records.places import FOLDER as ANSWERS
+from cracks.errors import CracksError, FeedbackError, TrackingError
+from cracks.monitoring.feedback import (
+    FOLDER,
+    LONGEST_NAME,
+    LONGEST_NOTE,
+    Feedback,
+    FeedbackRecord,
+    Taken,
+)
+from cracks.monitoring.kept import below
+from serving.noted import noted
+from serving.predicted import EXAMPLE_ID, GivenId, Label
+from serving.problems import described
+from serving.service import Service
+
+#: Labels of one request.
+MOST = 500
+
+
+class Given(BaseModel):
+    """What was really on one answered image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prediction_id: Annotated[str, Field(max_length=200, examples=[EXAMPLE_ID])]
+    label: Annotated[str, Field(max_length=100, description="crack or no crack")]
+    by: Annotated[
+        str,
+        Field(max_length=LONGEST_NAME, description="who says so; by default the key's name"),
+    ] = ""
+    note: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
+
+
+class GivenLabels(BaseModel):
+    """Labels of answers; all are kept, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    feedback: Annotated[list[Given], Field(min_length=1, max_length=MOST)]
+
+
+class Kept(BaseModel):
+    """What became of a label."""
+
+    prediction_id: GivenId
+    label: Label
+    answered: Annotated[str, Field(description="what the service had said", examples=["no crack"])]
+    agrees: Annotated[bool, Field(examples=[False])]
+    status: Annotated[
+        Literal["recorded", "known", "corrected"],
+        Field(
+            description="known: the same was said before; corrected: it replaces another label",
+            examples=["recorded"],
+        ),
+    ]
+
+
+class KeptLabels(BaseModel):
+    """What became of the labels, in their order."""
+
+    feedback: list[Kept]
+
+
+class _Place:
+    """The feedback, and the answers that it is for; opened when they are first needed."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @cached_property
+    def feedback(self) -> FeedbackRecord:
+        return FeedbackRecord(below(self._service.settings.record, FOLDER))
+
+    def find(self, prediction_id: str) -> RecordedAnswer | None:
+        for answer in self._service.recorder.waiting:
+            if answer.prediction_id == prediction_id:
+                return answer
+        settings = self._service.settings
+        return AnswerRecord(settings.record, settings.service / ANSWERS).find(prediction_id)
+
+
+def routes(service: Service) -> APIRouter:
+    """Return the route that takes labels."""
+    router, place = APIRouter(tags=["answers"]), _Place(service)
+
+    # No `async`: files are read and written in a thread of its own.
+    @router.post("/feedback", responses=described(400, 401, 404, 408, 413, 422, 503, 504))
+    def feedback(request: Request, given: GivenLabels) -> KeptLabels:
+        """Keep what was really on answered images; to say the same again changes nothing."""
+        who = noted(request.scope).key or "unknown"
+        said = [
+            Feedback(one.prediction_id, one.label, one.by.strip() or who, one.note)
+            for one in given.feedback
+        ]
+        return KeptLabels(feedback=[_kept(one) for one in _take(place, said)])
+
+    return router
+
+
+def _take(place: _Place, said: list[Feedback]) -> list[Taken]:
+    try:
+        return place.feedback.take(said, place.find)
+    except FeedbackError as error:
+        unknown = "not in the record" in str(error)
+        raise HTTPException(404 if unknown else 422, str(error)) from None
+    except TrackingError as error:  # no prediction id
+        raise HTTPException(422, str(error)) from None
+    except (CracksError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise HTTPException(
+            503, f"The feedback cannot be kept now ({reason}). Nothing of it was; send it again."
+        ) from None
+
+
+def _kept(taken: Taken) -> Kept:
+    entry = taken.entry
+    return Kept(
+        prediction_id=entry.prediction_id,
+        label=entry.label,
+        answered=entry.answered,
+        agrees=entry.agrees,
+        status=taken.status,
+    )

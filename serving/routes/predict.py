@@ -1,0 +1,43 @@
+"""`POST /predict`: an answer for each uploaded image."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from serving.answering import answer_uploads
+from serving.predicted import Prediction, predictions
+from serving.problems import OF_ANSWERS
+from serving.service import Service
+from serving.uploads import described, read_uploads
+
+#: The form's field.
+FIELD = "files"
+
+
+class Predictions(BaseModel):
+    """The answers of one request, in the order of its files; all from the same model."""
+
+    predictions: list[Prediction]
+
+
+def routes(service: Service) -> APIRouter:
+    """Return the routes that answer for patches."""
+    router = APIRouter(tags=["answers"])
+
+    @router.post(
+        "/predict",
+        response_model=Predictions,
+        responses=OF_ANSWERS,
+        openapi_extra=described(FIELD, several=True),
+    )
+    async def predict(request: Request) -> Response:
+        """Answer for each image: one as the body itself, or one or more in a form."""
+        uploads = await read_uploads(request, FIELD, service.settings.max_files)
+        with service.watch.lease() as in_service:
+            given = await answer_uploads(service, request.scope, in_service, uploads)
+        answer = Predictions(predictions=predictions(given, [upload.name for upload in uploads]))
+        # As it is, and not through FastAPI, which would check it once more.
+        return Response(answer.model_dump_json(), media_type="application/json")
+
+    return router

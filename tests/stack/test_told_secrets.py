@@ -1,0 +1,129 @@
+"""What a training leaves behind tells no secret: logs, artifacts, databases, workspace, history."""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from processes import CHECKOUT
+
+from infra.secret_scan.accepted import NAME, read_accepted
+from infra.secret_scan.history import write_removed
+from infra.secret_scan.scanning import files_below, scan
+from infra.stack.leftovers import processes
+from infra.stack.services import DATABASES
+from infra.stack.settings import SECRETS, postgresql_program
+from serving.keys import new_key
+from tests.stack.conftest import RunningStack, Training
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
+
+#: A figure within a text, of megabytes.
+PICTURE = re.compile(r"base64,[A-Za-z0-9+/=]+")
+
+#: Bytes of a file that are looked at in one go.
+BLOCK = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def told(
+    stack: RunningStack, trained: Training, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    """All that others may come to read, as files."""
+    stack.up()
+    stack.predict(trained.photographs)
+    place, written = stack.place, tmp_path_factory.mktemp("told")
+    for name in DATABASES:
+        (written / f"{name}.sql").write_text(_dump(stack, name))
+    commands = [" ".join(process.cmdline()) for process in processes(place)]
+    (written / "commands.txt").write_text("\n".join(commands))
+    # A file that holds addresses and credentials of its own making would be in here too.
+    secret = {place.secrets, place.client}
+    places = [*set(place.folder.iterdir()) - secret - {place.databases}, written]
+    below = [file for file in files_below(places) if not file.is_socket()]
+    removed = write_removed(trained.workspace, written / "history")
+    return [*below, *_made_in(trained.workspace), *removed]
+
+
+def _made_in(workspace: Path) -> list[Path]:
+    """Return what the training made or changed there: the rest are sources."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--others", "--modified"],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [workspace / name for name in listed.split("\0") if (workspace / name).is_file()]
+
+
+def _dump(stack: RunningStack, database: str) -> str:
+    # Prefect's catalogue of blocks shows made-up passwords in its examples.
+    catalogue = [f"--exclude-table-data=block_{name}" for name in ("schema", "type")]
+    where = ["--host=127.0.0.1", f"--username={database}", database]
+    done = subprocess.run(
+        [postgresql_program("pg_dump"), *catalogue, *where],
+        env={
+            "PGPORT": str(stack.ports["postgresql"]),
+            "PGPASSWORD": stack.secrets[f"CRACKS_{database.upper()}_DB_PASSWORD"],
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return PICTURE.sub("", done.stdout)
+
+
+def _containing(files: list[Path], secrets: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    wanted = {name: secret.encode() for name, secret in secrets.items()}
+    longest = max(map(len, wanted.values()))
+    for file in files:
+        with file.open("rb") as stream:
+            rest = b""
+            while block := stream.read(BLOCK):
+                text = rest + block
+                yield from ((name, file) for name, secret in wanted.items() if secret in text)
+                rest = text[-longest:]
+
+
+def test_secrets_are_for_the_owner_only(stack: RunningStack) -> None:
+    assert set(stack.secrets) == set(SECRETS)
+    for file in (stack.place.secrets, stack.place.client):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_none_of_the_secrets_stands_anywhere(stack: RunningStack, told: list[Path]) -> None:
+    assert list(_containing(told, stack.secrets)) == []
+    planted = told[0].with_name("planted.bin")
+    planted.write_bytes(b"\0" * (BLOCK - 9) + stack.secrets["CRACKS_S3_SECRET_KEY"].encode())
+    try:
+        found = list(_containing([planted], stack.secrets))
+    finally:
+        planted.unlink()
+    assert found == [("CRACKS_S3_SECRET_KEY", planted)]
+
+
+def test_the_scanner_finds_nothing_but_what_was_planted(
+    stack: RunningStack, told: list[Path]
+) -> None:
+    log = stack.place.log("planted")
+    artifact = stack.place.storage / "mlflow/artifacts/planted.json"
+    log.write_text(f"Authorization: Bearer {new_key()}\n")
+    artifact.write_text('{"AWS_ACCESS_KEY_ID": "AKIA' + 'J5Q2WX7RTE4PLK3N"}\n')
+    try:
+        found = scan([*filter(_is_worth_a_look, told), log, artifact], made=True)
+    finally:
+        log.unlink()
+        artifact.unlink()
+    accepted = read_accepted(CHECKOUT / NAME)  # of the sources, which the workspace is a clone of
+    told_now = {(one.file, one.kind) for one in found if (one.kind, one.digest) not in accepted}
+    assert told_now == {(str(log), "Key of the service"), (str(artifact), "AWS Access Key")}
+
+
+def _is_worth_a_look(file: Path) -> bool:
+    """Leave out pixels written as numbers, which take minutes, and DVC's copies of the outputs."""
+    return not file.name.endswith("input_example.json") and ".dvc" not in file.parts

@@ -1,0 +1,157 @@
+"""A service whose answers are known: sketches of a few kinds of concrete, and of something else."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from builders import params_with
+
+from cracks.answer_records import RecordedAnswer
+from cracks.answer_records.parts import PartFolder
+from cracks.answer_records.schema import as_table
+from cracks.bundle import NEIGHBOURS, REFERENCE, seal_bundle
+from cracks.digests import digest_of_bytes
+from cracks.handover import Champion, name_champion, read_champion, stage_bundle
+from cracks.labels import LABELS
+from cracks.monitoring.history import Window
+from cracks.monitoring.neighbours import Neighbours, choose_neighbours, write_neighbours
+from cracks.monitoring.reference import Floats, Reference, choose_reference, write_reference
+from cracks.monitoring.watching import Watched, open_watched, watch
+from cracks.params import MonitorParams
+from cracks.prediction_ids import PredictionId
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+SECTION = params_with().monitor
+
+_numbers = itertools.count(1)
+_KINDS = np.random.default_rng(1).normal(size=(4, 64)) * np.array([[2], [2], [2], [6]])
+
+
+def sketches(count: int, seed: int, *, strange: float = 0) -> Floats:
+    """Return sketches of concrete; a share of them, the last ones, of something else."""
+    rng = np.random.default_rng(seed)
+    found = _KINDS[rng.integers(0, 3, count)] + rng.normal(size=(count, 64))
+    others = round(strange * count)
+    if others:
+        found[-others:] = _KINDS[3] + rng.normal(size=(others, 64))
+    return np.asarray(found, np.float32)
+
+
+def reference(count: int = 900) -> Reference:
+    """Return held-out patches in groups of one to five."""
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(count), rng.integers(1, 6, count))[:count]
+    cracked = (rng.random(count) < 0.5)[groups]  # a photograph's patches have one label
+    return choose_reference(
+        [digest_of_bytes(f"patch {number}".encode()) for number in range(count)],
+        [f"{group:04}" for group in groups],
+        cracked,
+        np.where(cracked, rng.beta(9, 1, count), rng.beta(1, 9, count)),
+        rng.random(count) < 0.01,
+        sketches(count, 3),
+    )
+
+
+def neighbours(count: int = 300) -> Neighbours:
+    """Return training patches."""
+    return choose_neighbours(
+        [digest_of_bytes(f"trained on {number}".encode()) for number in range(count)],
+        np.random.default_rng(4).random(count) < 0.5,
+        sketches(count, 5),
+    )
+
+
+def put_in_service(service: Path, version: str = "1") -> Champion:
+    """Hand over a bundle with a reference; its network answers nobody."""
+    folder = service.parent / f"bundle-{version}"
+    folder.mkdir(parents=True)
+    (folder / "model.xml").write_text(f"network {version}")
+    write_reference(reference(), folder / REFERENCE)
+    write_neighbours(neighbours(), folder / NEIGHBOURS)
+    bundle = seal_bundle(
+        folder,
+        {
+            "labels": LABELS,
+            "patch_size": 227,
+            "threshold": 0.5,
+            "architecture": "cnn",
+            "lineage": {},
+            "metrics": {},
+        },
+    )
+    champion = Champion(
+        model_name="crack-classifier",
+        version=version,
+        run_id=version * 32,
+        bundle=stage_bundle(service, bundle, version),
+        bundle_digest=bundle.digest,
+        promoted_at=NOON.isoformat(),
+    )
+    name_champion(service, champion)
+    return champion
+
+
+def answers_in(
+    hour: datetime, count: int = 60, *, strange: float = 0, seed: int | None = None, **changes: Any
+) -> list[RecordedAnswer]:
+    """Return answers of one hour, each of a request of its own."""
+    number = next(_numbers)
+    rng = np.random.default_rng(number if seed is None else seed)
+    found = sketches(count, number if seed is None else seed, strange=strange)
+    answers = []
+    for row in range(count):
+        time = hour + timedelta(seconds=row)
+        digest = digest_of_bytes(f"image {number} {row}".encode())
+        cracked = rng.random() < 0.5
+        score = float(rng.beta(9, 1) if cracked else rng.beta(1, 9))
+        answer = RecordedAnswer(
+            prediction_id=str(PredictionId("1", "0" * 12, digest[:16], time)),
+            time=time,
+            kind="predict",
+            image_sha256=digest,
+            label=LABELS[int(score >= 0.5)],
+            score=score,
+            raw_score=score,
+            threshold=0.5,
+            model_version="1",
+            run_id="1" * 32,
+            milliseconds=12.0,
+            novelty=0.5,
+            novel=bool(rng.random() < 0.01),
+            sketch=found[row],
+        )
+        answers.append(replace(answer, **changes))
+    return answers
+
+
+def record(service: Path, answers: list[RecordedAnswer]) -> Path:
+    """Write answers as one part, and return its file."""
+    folder = PartFolder(service / "answers")
+    part = folder.write(as_table(answers), "web7-4711-qkzmwe", next(_numbers))
+    return folder.file(part)
+
+
+def watched(service: Path, now: datetime, section: MonitorParams = SECTION) -> list[Window]:
+    """Look at the service as the flow does."""
+    known = _opened(read_bundle_digest(service), service, section)
+    return watch(service, known, section, now)
+
+
+def read_bundle_digest(service: Path) -> str:
+    """Return the digest of what is in service."""
+    champion = read_champion(service)
+    assert champion
+    return champion.bundle_digest + champion.version
+
+
+@lru_cache(maxsize=4)
+def _opened(_: str, service: Path, section: MonitorParams) -> Watched:
+    """Open a champion once: what windows like its reference look like takes a while to draw."""
+    return open_watched(service, section)

@@ -1,0 +1,151 @@
+"""What a stack is made with: ports and secrets in files, and no command line that tells one."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.stack.compose import container_site
+from infra.stack.services import client_environment, parts_for, services, steps
+from infra.stack.settings import (
+    PORTS,
+    SECRETS,
+    Stack,
+    StackError,
+    choose_ports,
+    keep_secrets,
+    open_stack,
+    postgresql_program,
+    read_env,
+    read_others,
+    read_ports,
+    write_env,
+)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return Stack(tmp_path)
+
+
+def test_secrets_are_made_once_and_are_for_the_owner_only(stack: Stack) -> None:
+    made = keep_secrets(stack)
+    assert set(made) == set(SECRETS)
+    assert len(set(made.values())) == len(SECRETS)
+    assert stat.S_IMODE(stack.secrets.stat().st_mode) == 0o600
+    stack.secrets.chmod(0o644)  # an editor may do that
+    assert keep_secrets(stack) == made
+    assert stat.S_IMODE(stack.secrets.stat().st_mode) == 0o600
+
+
+def test_a_new_kind_of_secret_is_added_to_those_that_there_are(stack: Stack) -> None:
+    write_env(stack.secrets, {SECRETS[0]: "of-before"}, "as an earlier release left it")
+    assert keep_secrets(stack)[SECRETS[0]] == "of-before"
+    assert set(read_env(stack.secrets)) == set(SECRETS)
+
+
+def test_lost_secrets_are_not_replaced_where_databases_need_them(stack: Stack) -> None:
+    stack.databases.mkdir()
+    with pytest.raises(StackError, match="Bring it back from a back-up"):
+        keep_secrets(stack)
+    assert not stack.secrets.exists()
+
+
+def test_a_port_of_the_environment_is_kept_and_the_rest_of_the_file_stays(stack: Stack) -> None:
+    assert choose_ports(stack, {}) == PORTS
+    write_env(stack.ports, {"CRACKS_MENDELEY_URL": "https://mirror", "CRACKS_S3_PORT": "9001"}, "")
+    chosen = choose_ports(stack, {"CRACKS_MLFLOW_PORT": "5001"})
+    assert chosen == PORTS | {"mlflow": 5001, "s3": 9001}
+    assert read_ports(stack) == chosen
+    assert read_others(stack) == {"CRACKS_MENDELEY_URL": "https://mirror"}
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "5 000"])
+def test_what_is_no_port_is_refused_by_name_and_not_kept(stack: Stack, port: str) -> None:
+    with pytest.raises(StackError, match=r"CRACKS_PREFECT_PORT=.* is no port"):
+        choose_ports(stack, {"CRACKS_PREFECT_PORT": port})
+    assert read_ports(stack) == PORTS
+
+
+def test_two_services_cannot_have_one_port(stack: Stack) -> None:
+    with pytest.raises(StackError, match="mlflow and prefect both have port 4200"):
+        choose_ports(stack, {"CRACKS_MLFLOW_PORT": "4200"})
+
+
+def test_a_folder_whose_path_no_socket_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="CRACKS_STACK_DIR"):
+        open_stack({"CRACKS_STACK_DIR": str(tmp_path / ("deep/" * 20))})
+
+
+def test_a_quotation_mark_that_is_not_closed_is_refused_by_name(stack: Stack) -> None:
+    stack.ports.write_text('CRACKS_MENDELEY_URL="https://mirror\n')
+    with pytest.raises(StackError, match="CRACKS_MENDELEY_URL"):
+        read_others(stack)
+
+
+def test_a_shell_reads_what_is_written(stack: Stack) -> None:
+    values = {
+        "PLAIN": "a-b_c",
+        "SPACED": "two words",
+        "SIGNS": '"key,secret"',
+        "ODD": "it's $HOME;`x`",
+    }
+    write_env(stack.client, values, "for a shell")
+    assert read_env(stack.client) == values
+    show = f'set -a; . {stack.client}; printf \'%s\\n\' "$PLAIN" "$SPACED" "$SIGNS" "$ODD"'
+    shown = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines() == list(values.values())
+
+
+def test_postgresql_is_found_where_only_its_server_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not installed:
+        pytest.skip("no PostgreSQL from Debian's packages")
+    refusing = tmp_path / "pg_config"  # as postgresql-common's does without libpq-dev
+    refusing.write_text("#!/bin/sh\necho 'You need to install libpq-dev' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Path(postgresql_program("initdb")) in installed
+
+
+def test_no_command_line_tells_a_secret() -> None:
+    site = container_site()
+    for part in (*services(site).values(), *steps(site).values()):
+        told = " ".join(part.command)
+        assert not [name for name in SECRETS if name in told], part.name
+
+
+@pytest.mark.parametrize(
+    ("named", "parts"),
+    [
+        (["postgresql"], {"postgresql", "databases"}),
+        (["s3"], {"s3", "buckets"}),
+        (["serving"], {"serving", "keys"}),
+        (["mlflow"], {"postgresql", "databases", "s3", "buckets", "mlflow"}),
+        (["worker"], {*PORTS, "databases", "buckets", "deployments"} - {"serving"}),
+    ],
+)
+def test_a_service_that_is_wanted_alone_brings_what_it_needs_and_no_more(
+    named: list[str], parts: set[str]
+) -> None:
+    assert set(parts_for(container_site(), named)) == parts
+
+
+def test_only_who_asks_the_service_has_its_key() -> None:
+    site = container_site()
+    assert client_environment(site)["CRACKS_SERVICE_KEY"] == site.secrets["CRACKS_SERVICE_KEY"]
+    for service in services(site).values():
+        assert "CRACKS_SERVICE_KEY" not in service.environment, service.name
+
+
+def test_everything_that_is_needed_is_described() -> None:
+    site = container_site()
+    known = {**services(site), **steps(site)}
+    assert list(services(site)) == list(PORTS)
+    for part in known.values():
+        assert set(part.needs) <= set(known)
