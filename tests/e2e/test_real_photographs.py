@@ -45,7 +45,8 @@ def trained(make_workspace: Callable[[], Workspace]) -> Workspace:
 
 
 def _tracking(workspace: Workspace) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(f"sqlite:///{workspace.root}/mlruns/mlflow.db")
+    address = f"sqlite:///{workspace.root}/mlruns/mlflow.db"
+    return mlflow.MlflowClient(address, address)
 
 
 def test_real_photographs_are_told_apart(trained: Workspace) -> None:

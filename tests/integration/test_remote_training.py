@@ -26,7 +26,11 @@ from cracks.scratch import KEPT, scratch_folder
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
+#: Of this file alone, for the server has the models of other tests, and their champions.
+MODEL = "trained-elsewhere"
+
 SMALL = [
+    f"register.model_name={MODEL}",
     "ingest.source=sample",
     "ingest.sample.patches=160",
     "ingest.shard_rows=100",
@@ -102,7 +106,7 @@ class Elsewhere:
         # Both: the registry is otherwise that of whatever this process talked to last.
         server = self.variables["MLFLOW_TRACKING_URI"]
         client = MlflowClient(server, server)
-        found: dict[str, str] = client.get_model_version("concrete-crack-classifier", version).tags
+        found: dict[str, str] = client.get_model_version(MODEL, version).tags
         return found
 
     def change(self, *assignments: str) -> None:

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock, Timeout
 from processes import (
     TOOLS,
     RunningProcess,
@@ -103,12 +105,17 @@ def swept(paths: Paths, begin: Begin) -> Swept:
     killed, other = begin("--trials", TRIALS, *SWEEP), begin("--trials", TRIALS, *SWEEP)
 
     def is_in_a_trial_after_the_first() -> bool:
-        lines = killed.stderr.splitlines()
-        begun = sum(line.startswith("trial ") for line in lines)
-        ended = sum(line.startswith("  validation loss") for line in lines)
-        return begun > ended and '"history"' in log.read_text()
+        begun = _begun(killed)
+        return bool(begun) and '"history"' in log.read_text() and _is_tried(paths, begun[-1])
 
-    killed.wait_until(is_in_a_trial_after_the_first, "a trial after the first", timeout=120)
+    def is_stopped_there() -> bool:
+        # Looked at while it stands still, for the trial may end between a look and the kill.
+        os.kill(killed.pid, signal.SIGSTOP)
+        if not (there := is_in_a_trial_after_the_first()):
+            os.kill(killed.pid, signal.SIGCONT)
+        return there
+
+    killed.wait_until(is_stopped_there, "a trial after the first", timeout=120)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait(10)
     at_the_kill = log.read_text()
@@ -122,10 +129,18 @@ def _begun(process: RunningProcess) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("trial ")]
 
 
+def _is_tried(paths: Paths, number: int) -> bool:
+    """Return whether a living process holds the lock of a trial."""
+    with suppress(Timeout), FileLock(paths.root / f"sweeps/.default/{number}.lock", timeout=0):
+        return False
+    return True
+
+
 def _runs(paths: Paths) -> list[Run]:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{paths.local_tracking / 'mlflow.db'}")
+    address = f"sqlite:///{paths.local_tracking / 'mlflow.db'}"
+    client = MlflowClient(address, address)
     experiment = client.get_experiment_by_name("concrete-crack-training")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
