@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Console
@@ -25,6 +27,17 @@ Advance = Callable[[int], None]
 #: Seconds between two plain lines, so that a log file stays readable.
 LINE_INTERVAL = 5.0
 
+#: A plain line, as `_lines` writes it.
+LINE = re.compile(r"  (?P<description>.+): (?P<done>[\d,]+) of (?P<total>[\d,]+) \(")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How far the work of another process has come, by a plain line of it."""
+
+    description: str
+    share: float  # done, from 0 to 1
+
 
 @contextmanager
 def progress(total: int, description: str, unit: str) -> Iterator[Advance]:
@@ -39,6 +52,15 @@ def progress(total: int, description: str, unit: str) -> Iterator[Advance]:
         )
         with shown as advance:
             yield advance
+
+
+def heard_in(line: str) -> Heard | None:
+    """Return what a line of another process tells of its progress, if it is such a line."""
+    found = LINE.match(line)
+    if found is None:
+        return None
+    done, total = (int(found[name].replace(",", "")) for name in ("done", "total"))
+    return Heard(found["description"], done / total if total else 1.0)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +102,12 @@ def stage_is_up_to_date(paths: Paths, stage: str, *, absent_is_unchanged: bool =
 
 
 def run_stage(
-    paths: Paths, stage: str, *, force: bool = False, variables: Mapping[str, str] | None = None
+    paths: Paths,
+    stage: str,
+    *,
+    force: bool = False,
+    variables: Mapping[str, str] | None = None,
+    hear: Callable[[str], None] | None = None,
 ) -> None:
     """Bring one stage up to date with `dvc repro`; what it prints is passed on.
 
@@ -111,6 +116,7 @@ def run_stage(
         stage: its name in dvc.yaml; the stages before it must be up to date.
         force: run it even if DVC finds nothing changed.
         variables: of the environment, for the stage alone.
+        hear: takes each line that the stage writes to standard error.
 
     Raises:
         StageError: the stage refused; the message is the stage's own.
@@ -119,7 +125,8 @@ def run_stage(
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
         message = Path(folder) / "message"
         command = ["repro", "--single-item", *(["--force"] if force else []), stage]
-        code, output = _dvc(paths, command, {**(variables or {}), MESSAGE_FILE: str(message)})
+        settings = {**(variables or {}), MESSAGE_FILE: str(message)}
+        code, output = _dvc(paths, command, settings, hear)
         if code == 0:
             return
         if message.exists():
@@ -137,7 +144,12 @@ def run_stage(
     )
 
 
-def _dvc(paths: Paths, command: list[str], variables: dict[str, str]) -> tuple[int, str]:
+def _dvc(
+    paths: Paths,
+    command: list[str],
+    variables: dict[str, str],
+    hear: Callable[[str], None] | None = None,
+) -> tuple[int, str]:
     """Run dvc; pass its standard error on line by line, and return it with the exit code."""
     # The stages' `python` must be the one that runs now, whether or not its folder is on the path.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -156,6 +168,8 @@ def _dvc(paths: Paths, command: list[str], variables: dict[str, str]) -> tuple[i
         try:
             for line in process.stderr or ():
                 lines.append(line)
+                if hear is not None:
+                    hear(line)
                 if not line.startswith("ERROR: "):  # these become the message of the refusal
                     logger.info(line.rstrip())
             return process.wait(), "".join(lines)

@@ -5,20 +5,62 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
+    create_progress_artifact,
     create_table_artifact,
+    update_progress_artifact,
 )
 
 from cracks.cluster_settings import cluster_settings
 from cracks.modelcard import metrics_table, reliability
 from cracks.overview import expectations_table
 from cracks.paths import Paths
+from cracks.progress import heard_in
 from cracks.reports import Report
+
+#: Seconds between two reports of progress, each of which is a request to Prefect's server.
+PROGRESS_INTERVAL = 2.0
+
+
+class ShownProgress:
+    """One bar in Prefect's UI, as an artifact of the run."""
+
+    def __init__(self, key: str, description: str, share: float = 0.0) -> None:
+        """Show how much is done at first, from 0 to 1."""
+        bar: Any = create_progress_artifact(100 * share, key=key, description=description)
+        self._artifact, self._last = bar, time.monotonic()
+
+    def show(self, share: float) -> None:
+        """Show how much is done now, but no more often than the server should be asked."""
+        if share >= 1 or time.monotonic() - self._last >= PROGRESS_INTERVAL:
+            self._last = time.monotonic()
+            update_progress_artifact(self._artifact, 100 * share)
+
+
+class StageProgress:
+    """The bars of a DVC stage, from the lines that it writes where there is no terminal."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._shown: dict[str, ShownProgress] = {}
+
+    def hear(self, line: str) -> None:
+        """Show what a line tells of progress, if anything."""
+        heard = heard_in(line)
+        if heard is None:
+            return
+        if heard.description in self._shown:
+            self._shown[heard.description].show(heard.share)
+        elif heard.share < 1:  # what is done at its first line took a moment only
+            bar = ShownProgress(f"{self._stage}-progress", heard.description, heard.share)
+            self._shown[heard.description] = bar
 
 
 def publish_stage(stage: str, report: Report, paths: Paths) -> None:
@@ -91,10 +133,10 @@ def publish_outcome(outcome: str) -> None:
     create_markdown_artifact(key="training", markdown=outcome, description="What came of it")
 
 
-def publish_dashboard(stage: str) -> None:
-    """Publish where a cluster can be watched, if one does the work of this stage."""
+def publish_dashboard(made: str) -> None:
+    """Publish where a cluster can be watched that makes "the features", say, if there is one."""
     cluster = cluster_settings()
-    if stage != "featurize" or not cluster:
+    if not cluster:
         return
     from cracks.cluster import dashboard_link
 
@@ -102,7 +144,7 @@ def publish_dashboard(stage: str) -> None:
         key="cluster-dashboard",
         link=dashboard_link(cluster),
         link_text="Dask dashboard",
-        description=f"The cluster at {cluster.address}, which computes the features",
+        description=f"The cluster at {cluster.address}, which makes {made}",
     )
 
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.artifacts import (
-    create_link_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.states import Failed
 from pydantic import Field
 
@@ -24,13 +18,11 @@ from cracks.errors import CracksError, SourceError, WorkspaceError
 from cracks.image_files import is_remote
 from cracks.paths import open_workspace
 from cracks.progress import Advance
+from flows.artifacts import ShownProgress, publish_dashboard
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
 
 logger = logging.getLogger("cracks.scoring")
-
-#: Seconds between two reports of progress, each of which is a request to Prefect's server.
-PROGRESS_INTERVAL = 2.0
 
 
 # Prefect shows the types, the bounds and the words below `Args` in the form for a new run.
@@ -79,6 +71,7 @@ def answer(service: Path, source: str, out: Path) -> dict[str, Any]:
     """Write the answers that are missing, and publish what they say."""
     from cracks.batch_scoring import answer_all
 
+    publish_dashboard("the answers")
     summary = answer_all(service, [source], out, _progress)
     _publish(summary, out)
     logger.info(
@@ -106,20 +99,16 @@ def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
 @contextmanager
 def _progress(total: int) -> Iterator[Advance]:
     """Show in Prefect's UI how far the answers have come."""
-    bar: Any = create_progress_artifact(
-        progress=0.0, key="scoring-progress", description=f"{total:,} photographs to answer for"
-    )
-    done_now, last = 0, time.monotonic()
+    bar = ShownProgress("scoring-progress", f"{total:,} photographs to answer for")
+    done_now = 0
 
     def advance(count: int) -> None:
-        nonlocal done_now, last
+        nonlocal done_now
         done_now += count
-        if time.monotonic() - last >= PROGRESS_INTERVAL:
-            last = time.monotonic()
-            update_progress_artifact(bar, progress=100 * done_now / total)
+        bar.show(done_now / total)
 
     yield advance
-    update_progress_artifact(bar, progress=100.0)
+    bar.show(1)
 
 
 def _publish(summary: dict[str, Any], out: Path) -> None:

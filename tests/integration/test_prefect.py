@@ -51,6 +51,11 @@ REFUSAL = "ingest: there are no photographs. Take some."
 
 REFUSE = f"""
 import os, pathlib, sys
+from cracks.progress import progress
+with progress(2000, "photographs", "images") as advance:
+    advance(1200)
+with progress(2000, "a moment's work", "images") as advance:
+    advance(2000)
 pathlib.Path(os.environ["CRACKS_MESSAGE_FILE"]).write_text("{REFUSAL}")
 sys.exit(1)
 """
@@ -145,6 +150,17 @@ def test_a_stage_that_refuses_ends_the_flow_with_its_one_line_and_is_not_tried_a
     (told,) = read_runs(workspace / "service")
     assert (told.flow_run_id, told.outcome, told.reasons) == (run_id, "failed", [REFUSAL])
     assert (told.name, told.stages) == (run["name"], {"ingest": "failed"})
+
+
+def test_the_ui_shows_how_far_a_stage_has_come(
+    prefect_server: PrefectServer, start: StartProcess, workspace: Path
+) -> None:
+    run_id = end_of(begin_training(prefect_server, start, workspace))
+    (bar,) = prefect_server.find(
+        "artifacts", artifacts={"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}}
+    )
+    assert (bar["key"], bar["description"]) == ("ingest-progress", "photographs")
+    assert float(bar["data"]) == 60
 
 
 def test_a_busy_workspace_is_told_of_and_tried_again_until_it_is_free(

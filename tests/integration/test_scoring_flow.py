@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from dask_cluster import DaskCluster
 from processes import RunningProcess, StartProcess
 from servers import PrefectServer
 
@@ -47,11 +49,11 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def score(
-    server: PrefectServer, start: StartProcess, *orders: dict[str, Any]
+    server: PrefectServer, start: StartProcess, *orders: dict[str, Any], **variables: str
 ) -> list[dict[str, Any]]:
     process: RunningProcess = start(
         [sys.executable, "-c", SCORE, *(json.dumps(order) for order in orders)],
-        variables=server.variables,
+        variables={**server.variables, **variables},
         name="scoring",
     )
     assert process.wait(120) == 0, process.log
@@ -94,6 +96,29 @@ def test_a_folder_is_answered_for_once_and_the_ui_shows_counts_progress_and_plac
         "1 photographs (14%) cannot be read; most_unreadable is 10%"
     )
     assert "\n" not in strict["message"]
+
+
+def test_the_ui_links_the_cluster_that_answers(
+    prefect_server: PrefectServer, start: StartProcess, workspace: Path, tmp_path: Path
+) -> None:
+    cluster = DaskCluster(start, tmp_path, variables={})
+    cluster.start_scheduler()
+    cluster.add_worker()
+    cluster.wait_for_workers(1)
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    (photographs / "pier.png").write_bytes(grey_image(90, "PNG", SIZE))
+    order = {"photographs": str(photographs), "out": "answers", "workspace": str(workspace)}
+    store = tmp_path / "store"
+    store.mkdir()
+    on_cluster = {"DASK_SCHEDULER_ADDRESS": cluster.address, "CRACKS_CLUSTER_STORE": str(store)}
+    (run,) = score(prefect_server, start, order, **on_cluster)
+    assert (run["type"], run["result"]["answers"]) == ("COMPLETED", 1), run
+    shown = artifacts(prefect_server, run["id"])
+    link = re.search(r"\[Dask dashboard\]\((.+)\)", shown["cluster-dashboard"]["data"])
+    assert link
+    assert cluster.is_watched_at(link[1])
+    assert float(shown["scoring-progress"]["data"]) == 100
 
 
 def test_without_a_champion_or_with_a_bad_place_it_refuses_in_one_line_and_writes_nothing(

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cracks import progress as module
-from cracks.progress import progress
+from cracks.progress import Heard, heard_in, progress
 
 
 class Terminal(io.StringIO):
@@ -54,3 +54,29 @@ def test_a_person_sees_a_bar_that_ends_where_the_work_ends(
     assert "reading" in terminal.getvalue()
     assert "3/3" in terminal.getvalue()
     assert capsys.readouterr().out == ""
+
+
+def test_another_process_understands_the_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINE_INTERVAL", 0.0)
+    with progress(4000, "features: of the shards", "patches") as advance:
+        advance(1000)
+        advance(3000)
+    lines = capsys.readouterr().err.splitlines()
+    description = "features: of the shards"
+    assert [heard_in(line) for line in lines[:2]] == [
+        Heard(description, 0.25),
+        Heard(description, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("line", ["", "WARNING: 3 of 4 (no progress)", "  epoch 1 of 20: loss 0.3"])
+def test_other_lines_tell_no_progress(line: str) -> None:
+    assert heard_in(line) is None
+
+
+def test_work_without_anything_to_do_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(0, "reading", "images"):
+        pass
+    assert heard_in(capsys.readouterr().err) == Heard("reading", 1.0)
