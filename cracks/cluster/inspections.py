@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cracks.bundle import Bundle
-from cracks.cluster.answers import (
+from cracks.cluster.files import (
     Named,
     in_order,
     loaded_classifier,
-    name_of,
-    named,
+    pieces_of,
     sample_of,
     send_bundle,
 )
-from cracks.cluster.pieces import Outcome, Piece, require_no_failure
+from cracks.cluster.pieces import Outcome, require_no_failure
 from cracks.cluster.running import outcomes
 from cracks.cluster.store import PatientStore, Store, open_store, read_result
 from cracks.cluster_settings import ClusterSettings
@@ -78,25 +77,18 @@ def inspect_on_cluster(
     """
     store = PatientStore(open_store(settings.store))
     key, champion = send_bundle(store, bundle), folder.champion
-    wanted = {file.name for file in missing}
     origin = [key, champion.model_dump(), folder.overlap, folder.mm_per_px]
     beginning = f"inspections/{digest_of_value(origin)[:32]}/"
-
-    def pieces() -> Iterator[Piece]:
-        number = 0
-        for start in range(0, len(files), PHOTOGRAPHS):
-            part = [file for file in files[start : start + PHOTOGRAPHS] if file.name in wanted]
-            if part:
-                work = InspectionsOfPhotos(
-                    key, champion, named(part), folder.overlap, folder.mm_per_px
-                )
-                result = f"{beginning}{digest_of_value(work.files)[:32]}.zip"
-                yield Piece(number, name_of(part), result, len(part), work)
-                number += 1
-
+    pieces = pieces_of(
+        files,
+        missing,
+        PHOTOGRAPHS,
+        lambda part: InspectionsOfPhotos(key, champion, part, folder.overlap, folder.mm_per_px),
+        lambda name: f"{beginning}{name}.zip",
+    )
     failures: list[Outcome] = []
     total = 0
-    for outcome in in_order(outcomes(settings, pieces(), beginning, sample_of(missing))):
+    for outcome in in_order(outcomes(settings, pieces, beginning, sample_of(missing))):
         total += 1
         if outcome.failure:
             failures.append(outcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cracks.ahead import computed_ahead, in_one_thread
-from cracks.cluster.answers import in_order
+from cracks.cluster.files import in_order
 from cracks.cluster.pieces import Outcome, Piece, require_no_failure
 from cracks.cluster.store import (
     CONTENT,
