@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from infra.clean_environment import clean_environment
+
 Found = TypeVar("Found")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -22,33 +24,14 @@ TOOLS = Path(sys.executable).parent
 #: Lines of a log that are shown for a failed test.
 SHOWN_LINES = 15
 
-#: The user's own settings of these tools must not decide a test.
-SETTINGS = (
-    "AWS_",
-    "CRACKS_",
-    "DASK_",
-    "DVC_",
-    "GIT_",
-    "KERAS_",
-    "MLFLOW_",
-    "PREFECT_",
-    "PYTHON",
-    "TF_",
-    "UV_",
-)
-
 
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of this process without settings of the tools, and `variables`.
 
     Python finds the code of this checkout, wherever the project is installed from.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-    kept["PATH"] = os.pathsep.join([str(TOOLS), kept.get("PATH", os.defpath)])
-    # UV_CACHE_DIR is a place and decides nothing but the time that is taken.
-    kept |= {name: os.environ[name] for name in ("UV_CACHE_DIR",) if name in os.environ}
     quiet = {"DO_NOT_TRACK": "true", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **quiet, "PYTHONPATH": str(CHECKOUT), **variables}
+    return {**clean_environment(), **quiet, "PYTHONPATH": str(CHECKOUT), **variables}
 
 
 def free_port() -> int:

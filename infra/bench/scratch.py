@@ -20,23 +20,10 @@ from typing import Any
 
 from cracks.environment import DEFAULTS
 from cracks.terminal import TERMINAL
+from infra.clean_environment import clean_environment
 
 #: Where the tools of this environment lie.
 TOOLS = Path(sys.executable).parent
-
-#: The user's own settings of these tools must not decide a measurement.
-SETTINGS = (
-    "AWS_",
-    "CRACKS_",
-    "DASK_",
-    "DVC_",
-    "GIT_",
-    "KERAS_",
-    "MLFLOW_",
-    "PREFECT_",
-    "PYTHON",
-    "TF_",
-)
 
 #: Seconds that a process gets to end by itself.
 GRACE = 10
@@ -132,8 +119,6 @@ class Scratch:
             )
 
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
-        kept["PATH"] = os.pathsep.join([str(TOOLS), kept.get("PATH", os.defpath)])
         # What was printed last shall be the last line of the output.
         settings = {"PYTHONUNBUFFERED": "1"}
         places = {
@@ -144,7 +129,7 @@ class Scratch:
         }
         # The stages draw their bars on the terminal, though what they print is kept.
         terminal = {TERMINAL: os.ttyname(sys.stderr.fileno())} if sys.stderr.isatty() else {}
-        return {**kept, **DEFAULTS, **settings, **places, **terminal, **variables}
+        return {**clean_environment(), **DEFAULTS, **settings, **places, **terminal, **variables}
 
 
 @contextmanager
