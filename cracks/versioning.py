@@ -149,6 +149,8 @@ def _dvc(
     command: list[str],
     variables: dict[str, str],
     hear: Callable[[str], None] | None = None,
+    *,
+    program: str = "dvc",
 ) -> tuple[int, str]:
     """Run dvc; pass its standard error on line by line, and return it with the exit code."""
     # The stages' `python` must be the one that runs now, whether or not its folder is on the path.
@@ -157,7 +159,7 @@ def _dvc(
     lines = []
     with subprocess.Popen(
         # -P: a file of the workspace must not take the place of a module that dvc imports.
-        [sys.executable, "-P", "-m", "dvc", *command],
+        [sys.executable, "-P", "-m", program, *command],
         cwd=paths.root,
         env={**os.environ, "PATH": path, **variables, **terminal},
         stdout=subprocess.DEVNULL,
@@ -349,7 +351,7 @@ def _not_in_remote(paths: Paths, outputs: Sequence[str]) -> list[str]:
 
 
 def _transfer(paths: Paths, verb: str, outputs: Sequence[str]) -> None:
-    code, output = _dvc(paths, [verb, *outputs], {})
+    code, output = _dvc(paths, [verb, *outputs], {}, program="cracks.patient_dvc")
     if code == 0:
         return
     if "Missing cache files" in output and (lost := _not_in_remote(paths, outputs)):

@@ -91,6 +91,8 @@ class S3Proxy:
     upstream: str
     asked: list[str] = field(default_factory=list)
     spoil: Spoil | None = None
+    #: Whether an upload that asks whether its body is wanted is told so.
+    gives_leave: bool = True
     #: 0 is any that is free.
     port: int = 0
 
@@ -146,6 +148,9 @@ def _handler(proxy: S3Proxy) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
+
+        def handle_expect_100(self) -> bool:
+            return super().handle_expect_100() if proxy.gives_leave else True
 
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
