@@ -111,18 +111,18 @@ class Asking:
         }
         return (
             given
-            - _recorded([self.stack.place.service / "answers"])
-            - _recorded([self.stack.place.storage / "answers"])
+            - recorded_in(self.stack.place.service / "answers")
+            - recorded_in(self.stack.place.storage / "answers")
         )
 
 
-def _recorded(folders: list[Path]) -> set[str]:
+def recorded_in(folder: Path) -> set[str]:
+    """Return the ids of the answers in a record, which may be written at the same time."""
     found: set[str] = set()
-    for folder in folders:
-        for part in folder.rglob("*.parquet"):
-            try:
-                table = pq.read_table(part, columns=["prediction_id"], partitioning=None)
-            except FileNotFoundError:  # uploaded, or merged, since it was listed
-                continue
-            found.update(table["prediction_id"].to_pylist())
+    for part in folder.rglob("*.parquet"):
+        try:
+            table = pq.read_table(part, columns=["prediction_id"], partitioning=None)
+        except FileNotFoundError:  # uploaded, or merged, since it was listed
+            continue
+        found.update(table["prediction_id"].to_pylist())
     return found

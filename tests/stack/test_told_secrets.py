@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT
+from processes import CHECKOUT, wait_until
 
 from infra.secret_scan.accepted import NAME, read_accepted
 from infra.secret_scan.history import write_removed
@@ -18,6 +18,7 @@ from infra.stack.leftovers import processes
 from infra.stack.services import DATABASES
 from infra.stack.settings import SECRETS, postgresql_program
 from serving.keys import new_key
+from tests.stack.asking import recorded_in
 from tests.stack.conftest import RunningStack, Training
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
@@ -35,8 +36,10 @@ def told(
 ) -> list[Path]:
     """All that others may come to read, as files."""
     stack.up()
-    stack.predict(trained.photographs)
     place, written = stack.place, tmp_path_factory.mktemp("told")
+    given = {answer["prediction_id"] for answer in stack.predict(trained.photographs)}
+    # What is listed here must stay where it is until it was looked at.
+    wait_until(lambda: given <= recorded_in(place.storage / "answers"), "the upload")
     for name in DATABASES:
         (written / f"{name}.sql").write_text(_dump(stack, name))
     commands = [" ".join(process.cmdline()) for process in processes(place)]
