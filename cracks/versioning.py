@@ -40,6 +40,9 @@ REMOTE = "elsewhere"
 NOT_NOW = ("Connection", "connect to", "timed out", "Timeout", "SlowDown", "Unavailable", "(50")
 DENIED = ("Forbidden", "AccessDenied", "Access Denied", "credentials", "InvalidAccessKey", "(403)")
 
+#: In what dvc says of a stage that Ctrl-C has ended.
+INTERRUPTED = "exited with 130"
+
 #: What the system says, and so every tool, where there is no room for another byte.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
@@ -120,6 +123,7 @@ def run_stage(
 
     Raises:
         StageError: the stage refused; the message is the stage's own.
+        KeyboardInterrupt: the stage was interrupted, if this process was not.
         WorkspaceBusy: another dvc command runs in the workspace.
     """
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
@@ -131,6 +135,8 @@ def run_stage(
             return
         if message.exists():
             raise StageError(message.read_text(encoding="utf-8"))
+    if INTERRUPTED in output:
+        raise KeyboardInterrupt
     if "is busy" in output or "Unable to acquire lock" in output:
         raise _busy(paths)
     if any(said in output for said in DISK_FULL):

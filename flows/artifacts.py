@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import logging
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +28,51 @@ from cracks.paths import Paths
 from cracks.progress import heard_in
 from cracks.reports import Report
 
+logger = logging.getLogger("cracks.flows")
+
 #: Seconds between two reports of progress, each of which is a request to Prefect's server.
 PROGRESS_INTERVAL = 2.0
 
 
 class ShownProgress:
-    """One bar in Prefect's UI, as an artifact of the run."""
+    """One bar in Prefect's UI, as an artifact of the run.
 
-    def __init__(self, key: str, description: str, share: float = 0.0) -> None:
-        """Show how much is done at first, from 0 to 1."""
-        bar: Any = create_progress_artifact(100 * share, key=key, description=description)
-        self._artifact, self._last = bar, time.monotonic()
+    A thread of its own tells the server: the work neither waits for it nor fails with it.
+    """
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key, self._description = key, description
+        self._artifact: Any = None
+        self._run = copy_context()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="progress")
+        self._told: Future[None] | None = None
+        self._last = 0.0
 
     def show(self, share: float) -> None:
-        """Show how much is done now, but no more often than the server should be asked."""
-        if share >= 1 or time.monotonic() - self._last >= PROGRESS_INTERVAL:
+        """Show how much is done, from 0 to 1, but no more often than the server can be asked."""
+        is_busy = self._told is not None and not self._told.done()
+        is_soon = time.monotonic() - self._last < PROGRESS_INTERVAL
+        if share >= 1 or not (is_busy or is_soon):
             self._last = time.monotonic()
-            update_progress_artifact(self._artifact, 100 * share)
+            self._told = self._thread.submit(self._run.run, self._tell, 100 * share)
+
+    def _tell(self, percent: float) -> None:
+        try:
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(
+                    percent, key=self._key, description=self._description
+                )
+            else:
+                update_progress_artifact(self._artifact, percent)
+        except Exception as error:  # whatever it is, the work goes on
+            logger.debug("Prefect was not told of %s: %s", self._key, error)
 
 
 class StageProgress:
     """The bars of a DVC stage, from the lines that it writes where there is no terminal."""
 
     def __init__(self, stage: str) -> None:
-        self._stage = stage
+        self._key = f"{stage}-progress"
         self._shown: dict[str, ShownProgress] = {}
 
     def hear(self, line: str) -> None:
@@ -59,8 +83,8 @@ class StageProgress:
         if heard.description in self._shown:
             self._shown[heard.description].show(heard.share)
         elif heard.share < 1:  # what is done at its first line took a moment only
-            bar = ShownProgress(f"{self._stage}-progress", heard.description, heard.share)
-            self._shown[heard.description] = bar
+            self._shown[heard.description] = ShownProgress(self._key, heard.description)
+            self._shown[heard.description].show(heard.share)
 
 
 def publish_stage(stage: str, report: Report, paths: Paths) -> None:

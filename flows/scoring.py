@@ -100,6 +100,7 @@ def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
 def _progress(total: int) -> Iterator[Advance]:
     """Show in Prefect's UI how far the answers have come."""
     bar = ShownProgress("scoring-progress", f"{total:,} photographs to answer for")
+    bar.show(0)
     done_now = 0
 
     def advance(count: int) -> None:

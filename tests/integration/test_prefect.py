@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT, RunningProcess, StartProcess, wait_until
+from processes import CHECKOUT, RunningProcess, StartProcess, free_port, wait_until
 from servers import PrefectServer
 
 from cracks.training_runs import read_runs
@@ -30,6 +30,16 @@ from cracks.environment import settle_environment
 settle_environment()
 from flows.training import training
 print(training(sys.argv[1], return_state=True).state_details.flow_run_id, flush=True)
+"""
+
+SHOW_PROGRESS = """
+import time
+from cracks.environment import settle_environment
+settle_environment()
+from flows.artifacts import StageProgress
+start = time.monotonic()
+StageProgress("ingest").hear("  photographs: 1,200 of 2,000 (300 images/s)")
+print(time.monotonic() - start)
 """
 
 HOLD_THE_LOCK_OF_DVC = """
@@ -161,6 +171,16 @@ def test_the_ui_shows_how_far_a_stage_has_come(
     )
     assert (bar["key"], bar["description"]) == ("ingest-progress", "photographs")
     assert float(bar["data"]) == 60
+
+
+def test_a_server_that_is_away_neither_fails_nor_delays_a_stage_for_its_bar(
+    start: StartProcess,
+) -> None:
+    away = {"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
+    process = start([sys.executable, "-c", SHOW_PROGRESS], variables=away)
+    assert process.wait(60) == 0, process.log
+    assert float(process.stdout) < 1
+    assert "Traceback" not in process.stderr
 
 
 def test_a_busy_workspace_is_told_of_and_tried_again_until_it_is_free(

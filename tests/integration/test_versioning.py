@@ -57,6 +57,8 @@ if text == "refuse":
     sys.exit(1)
 if text == "break":
     sys.exit("something broke")
+if text == "interrupt":
+    sys.exit(130)
 if text == "fill":
     raise OSError(28, os.strerror(28))
 print("copying", text, file=sys.stderr)
@@ -272,6 +274,14 @@ def test_a_failure_without_a_message_names_the_stage_and_where_to_look(
         run_stage(workspace.paths, "copy")
     assert f"`cd {workspace.root} && dvc repro copy` shows more" in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+def test_ctrl_c_that_reached_the_stage_alone_ends_everything(workspace: Workspace) -> None:
+    # Python drops the KeyboardInterrupt of a process that is in a callback just then.
+    workspace.write("interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(workspace.paths, "copy")
+    assert not stage_is_up_to_date(workspace.paths, "copy")
 
 
 def test_a_full_disk_is_told_in_one_line_that_says_where_to_make_room(workspace: Workspace) -> None:
