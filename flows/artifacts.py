@@ -7,9 +7,11 @@ import csv
 import json
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from prefect.artifacts import (
@@ -33,28 +35,44 @@ logger = logging.getLogger("cracks.flows")
 #: Seconds between two reports of progress, each of which is a request to Prefect's server.
 PROGRESS_INTERVAL = 2.0
 
+#: Seconds to wait at the end of the work for a server that is slow to hear of it.
+TELLING_TIMEOUT = 5.0
+
 
 class ShownProgress:
     """One bar in Prefect's UI, as an artifact of the run.
 
-    A thread of its own tells the server: the work neither waits for it nor fails with it.
+    Threads tell the server, for which nobody waits where the process is to end: the work is not
+    delayed by the server, does not fail with it, and can be interrupted.
     """
 
     def __init__(self, key: str, description: str) -> None:
         self._key, self._description = key, description
         self._artifact: Any = None
         self._run = copy_context()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="progress")
-        self._told: Future[None] | None = None
+        self._telling: Thread | None = None
         self._last = 0.0
 
     def show(self, share: float) -> None:
         """Show how much is done, from 0 to 1, but no more often than the server can be asked."""
-        is_busy = self._told is not None and not self._told.done()
-        is_soon = time.monotonic() - self._last < PROGRESS_INTERVAL
-        if share >= 1 or not (is_busy or is_soon):
-            self._last = time.monotonic()
-            self._told = self._thread.submit(self._run.run, self._tell, 100 * share)
+        is_telling = self._telling is not None and self._telling.is_alive()
+        if not is_telling and time.monotonic() - self._last >= PROGRESS_INTERVAL:
+            self._begin_to_tell(share)
+
+    def end(self, share: float) -> None:
+        """Show how much was done in the end."""
+        self._wait()
+        self._begin_to_tell(share)
+        self._wait()
+
+    def _begin_to_tell(self, share: float) -> None:
+        self._last = time.monotonic()
+        self._telling = Thread(target=self._run.run, args=(self._tell, 100 * share), daemon=True)
+        self._telling.start()
+
+    def _wait(self) -> None:
+        if self._telling is not None:
+            self._telling.join(TELLING_TIMEOUT)
 
     def _tell(self, percent: float) -> None:
         try:
@@ -68,23 +86,28 @@ class ShownProgress:
             logger.debug("Prefect was not told of %s: %s", self._key, error)
 
 
-class StageProgress:
-    """The bars of a DVC stage, from the lines that it writes where there is no terminal."""
+@contextmanager
+def watched_cluster(stage: str) -> Iterator[Callable[[str], None] | None]:
+    """Show where a cluster can be watched that works for a stage, and how far it has come.
 
-    def __init__(self, stage: str) -> None:
-        self._key = f"{stage}-progress"
-        self._shown: dict[str, ShownProgress] = {}
+    Yields:
+        What to call with each line of the stage, or None if no cluster works for it.
+    """
+    if stage != "featurize" or not cluster_settings():
+        yield None
+        return
+    publish_dashboard("the features")
+    bar, share = ShownProgress("featurize-progress", "Features by the cluster"), 0.0
 
-    def hear(self, line: str) -> None:
-        """Show what a line tells of progress, if anything."""
-        heard = heard_in(line)
-        if heard is None:
-            return
-        if heard.description in self._shown:
-            self._shown[heard.description].show(heard.share)
-        elif heard.share < 1:  # what is done at its first line took a moment only
-            self._shown[heard.description] = ShownProgress(self._key, heard.description)
-            self._shown[heard.description].show(heard.share)
+    def hear(line: str) -> None:
+        nonlocal share
+        if heard := heard_in(line):
+            share = heard.share
+            bar.show(share)
+
+    yield hear
+    if share:  # on a terminal the stage draws a bar of its own and writes no lines
+        bar.end(share)
 
 
 def publish_stage(stage: str, report: Report, paths: Paths) -> None:

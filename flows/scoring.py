@@ -109,7 +109,7 @@ def _progress(total: int) -> Iterator[Advance]:
         bar.show(done_now / total)
 
     yield advance
-    bar.show(1)
+    bar.end(1)
 
 
 def _publish(summary: dict[str, Any], out: Path) -> None:

@@ -28,11 +28,10 @@ from cracks.versioning import (
 )
 from flows.approval import MOST_HOURS, request_approval
 from flows.artifacts import (
-    StageProgress,
-    publish_dashboard,
     publish_outcome,
     publish_stage,
     publish_verdict,
+    watched_cluster,
 )
 from flows.promotion import promote_version, summarise_promotion
 from flows.starts import refuse_after_too_many_deaths
@@ -183,8 +182,6 @@ def bring_up_to_date(
         if lazily:
             pull_data(paths, absent_inputs(paths, stage))
         _say(stage, "running")
-        if stage == "featurize":  # no other stage works on the cluster
-            publish_dashboard("the features")
         _run(stage, paths, variables, force=outside)
     report = read_report(paths.report(stage))
     took = "up to date" if fresh else f"done in {time.monotonic() - start:.0f} s"
@@ -207,8 +204,8 @@ def register_model(params: Params, paths: Paths, cause: str = "") -> Report:
 
 def _run(stage: str, paths: Paths, variables: Mapping[str, str], *, force: bool) -> None:
     try:
-        hear = StageProgress(stage).hear
-        run_stage(paths, stage, force=force, variables=variables, hear=hear)
+        with watched_cluster(stage) as hear:
+            run_stage(paths, stage, force=force, variables=variables, hear=hear)
     except StageError:
         # The table of broken expectations is what a person needs then.
         if stage == "validate" and paths.report(stage).is_file():
