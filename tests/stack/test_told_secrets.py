@@ -38,8 +38,9 @@ def told(
     stack.up()
     place, written = stack.place, tmp_path_factory.mktemp("told")
     given = {answer["prediction_id"] for answer in stack.predict(trained.photographs)}
-    # What is listed here must stay where it is until it was looked at.
-    wait_until(lambda: given <= recorded_in(place.storage / "answers"), "the upload")
+    # What is listed here must stay where it is until it was looked at; uploads come once a minute.
+    bucket = place.storage / "answers"
+    wait_until(lambda: given <= recorded_in(bucket), "the upload", timeout=180, interval=1)
     for name in DATABASES:
         (written / f"{name}.sql").write_text(_dump(stack, name))
     commands = [" ".join(process.cmdline()) for process in processes(place)]
