@@ -50,7 +50,7 @@ compose: $(READY) ## Write infra/compose.yaml, the stack in containers, from the
 	@$(BIN)/python -m infra.stack compose
 
 bench: $(READY) ## Measure; ONLY=part for one part, SOURCE=path for other photographs
-	$(BIN)/python -m infra.bench $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")
 
 test: $(READY) ## Run every test, on every core
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder

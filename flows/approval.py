@@ -18,11 +18,11 @@ from prefect.input import RunInput
 from prefect.states import Failed
 from pydantic import Field
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError
-from cracks.params import load_params
-from cracks.paths import open_workspace
-from cracks.reports import Report
+from cracks.system.environment import settle_environment
+from cracks.workspace.params import load_params
+from cracks.workspace.paths import open_workspace
+from cracks.workspace.reports import Report
 from flows.promotion import promote_version, summarise_promotion
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done

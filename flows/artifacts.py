@@ -23,12 +23,12 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from cracks.cluster_settings import cluster_settings
-from cracks.modelcard import metrics_table, reliability
-from cracks.overview import expectations_table
-from cracks.paths import Paths
-from cracks.progress import heard_in
-from cracks.reports import Report
+from cracks.cluster.settings import cluster_settings
+from cracks.dataset.validate.results_page import expectations_table
+from cracks.registry.model_card import metrics_table, reliability
+from cracks.system.progress import heard_in
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
 
 logger = logging.getLogger("cracks.flows")
 
@@ -185,7 +185,7 @@ def publish_dashboard(made: str) -> None:
     cluster = cluster_settings()
     if not cluster:
         return
-    from cracks.cluster import dashboard_link
+    from cracks.cluster.scheduler import dashboard_link
 
     create_link_artifact(
         key="cluster-dashboard",

@@ -21,7 +21,6 @@ from prefect.events import emit_event
 from prefect.states import Failed
 from pydantic import Field
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError, TrackingError
 from cracks.monitoring.history import (
     Mover,
@@ -35,8 +34,9 @@ from cracks.monitoring.history import (
     write_report,
     write_window,
 )
-from cracks.params import Params, load_params
-from cracks.paths import Paths, open_workspace
+from cracks.system.environment import settle_environment
+from cracks.workspace.params import Params, load_params
+from cracks.workspace.paths import Paths, open_workspace
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
 
@@ -87,8 +87,8 @@ def monitoring(workspace: Annotated[str, Field(min_length=1)] = ".") -> Any:
 @step("look")
 def look(params: Params, paths: Paths, now: datetime) -> list[Window]:
     """Judge the windows, write their history, and publish what the last one says."""
-    from cracks.monitoring.pages import draw_movers, window_page
-    from cracks.monitoring.watching import open_watched, watch
+    from cracks.monitoring.drift.watch import open_watched, watch
+    from cracks.monitoring.window_report import draw_movers, window_page
 
     watched = open_watched(paths.service, params.monitor)
     place = place_of_monitoring(paths.service)
@@ -136,7 +136,7 @@ def _to_be_told(paths: Paths) -> list[Window]:
 
 def _new_data(params: Params, paths: Paths, run_id: str) -> Signal | None:
     """Return what newly ingested data looks like; without MLflow the answers are judged alone."""
-    from cracks.monitoring.new_data import measure_new_data
+    from cracks.monitoring.drift.new_data import measure_new_data
 
     try:
         return measure_new_data(params, paths, run_id)
@@ -159,7 +159,7 @@ def _say(window: Window) -> None:
 
 
 def _publish(window: Window, picture: bytes | None, paths: Paths) -> None:
-    from cracks.monitoring.pages import accuracy_row, mover_rows, outcome_of, signal_rows
+    from cracks.monitoring.window_report import accuracy_row, mover_rows, outcome_of, signal_rows
 
     text = f"## Monitoring\n\n{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: "
     text += f"{window.answers:,} answers, version {window.model_version}.\n\n"

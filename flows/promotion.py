@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.reports import Report
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
 from flows.artifacts import publish_promotion
 from flows.steps import step
 

@@ -12,12 +12,12 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError
-from cracks.gate import Decision
-from cracks.params import Params, load_params
-from cracks.paths import Paths
-from cracks.remote_work import (
+from cracks.registry.gate import Decision
+from cracks.system.environment import settle_environment
+from cracks.versioning.dvc_stages import locked_workspace, pull_data
+from cracks.versioning.git_results import Pushed, has_news, push_results
+from cracks.versioning.remote_training import (
     BUNDLE,
     RECORDED,
     Order,
@@ -28,10 +28,10 @@ from cracks.remote_work import (
     publish,
     scratch_place,
 )
-from cracks.reports import Report, read_report
-from cracks.repository import Pushed, has_news, push_results
-from cracks.scratch import scratch_folder
-from cracks.versioning import locked_workspace, pull_data
+from cracks.versioning.run_folder import scratch_folder
+from cracks.workspace.params import Params, load_params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report, read_report
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
 from flows.training import judge_and_promote, run_stages

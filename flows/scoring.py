@@ -13,11 +13,11 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.states import Failed
 from pydantic import Field
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError, SourceError, WorkspaceError
-from cracks.image_files import is_remote
-from cracks.paths import open_workspace
-from cracks.progress import Advance
+from cracks.images.files import is_remote
+from cracks.system.environment import settle_environment
+from cracks.system.progress import Advance
+from cracks.workspace.paths import open_workspace
 from flows.artifacts import ShownProgress, publish_dashboard
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
@@ -69,7 +69,7 @@ def scoring(
 @step("answer")
 def answer(service: Path, source: str, out: Path) -> dict[str, Any]:
     """Write the answers that are missing, and publish what they say."""
-    from cracks.batch_scoring import answer_all
+    from cracks.cluster.dispatch import answer_all
 
     publish_dashboard("the answers")
     summary = answer_all(service, [source], out, _progress)
@@ -85,7 +85,7 @@ def answer(service: Path, source: str, out: Path) -> dict[str, Any]:
 
 
 def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
-    from cracks.batch_scoring import refuse_if_nothing_was_readable
+    from cracks.cluster.dispatch import refuse_if_nothing_was_readable
 
     refuse_if_nothing_was_readable(summary)
     share = summary["unreadable"] / (summary["answers"] + summary["unreadable"])

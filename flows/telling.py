@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from cracks.paths import Paths
-from cracks.reports import Report, read_report
-from cracks.training_runs import (
+from cracks.inference.handover.training_summaries import (
     LONGEST,
     TrainingRun,
     data_seen,
@@ -19,7 +17,9 @@ from cracks.training_runs import (
     outcome_of,
     record_run,
 )
-from cracks.training_story import pictures_of, story
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report, read_report
+from flows.training_page import pictures_of, story
 
 logger = logging.getLogger("cracks.training")
 

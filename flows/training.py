@@ -12,20 +12,19 @@ from prefect import flow
 from prefect.states import Failed
 from pydantic import Field
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError, StageError
-from cracks.freshness import outside_input_changed
-from cracks.params import Params, load_params
-from cracks.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
-from cracks.reports import Report, read_report
-from cracks.summaries import summarise
-from cracks.versioning import (
+from cracks.system.environment import settle_environment
+from cracks.versioning.dvc_stages import (
     absent_inputs,
     locked_workspace,
     pull_data,
     run_stage,
     stage_is_up_to_date,
 )
+from cracks.versioning.external_inputs import outside_input_changed
+from cracks.workspace.params import Params, load_params
+from cracks.workspace.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
+from cracks.workspace.reports import Report, read_report
 from flows.approval import MOST_HOURS, request_approval
 from flows.artifacts import (
     publish_outcome,
@@ -34,6 +33,7 @@ from flows.artifacts import (
     watched_cluster,
 )
 from flows.promotion import promote_version, summarise_promotion
+from flows.stage_summaries import summarise
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
 from flows.telling import Telling

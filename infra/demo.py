@@ -19,11 +19,11 @@ from pathlib import Path
 
 import httpx
 
-from cracks.labels import CRACK, NO_CRACK
-from cracks.modelcard import metrics_table
-from cracks.reports import read_report
-from cracks.sample import draw_sample
-from cracks.terminal import print_table
+from cracks.dataset.labels import CRACK, NO_CRACK
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.registry.model_card import metrics_table
+from cracks.system.terminal import print_table
+from cracks.workspace.reports import read_report
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PLACE = CHECKOUT / ".demo"

@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 from cracks.errors import CracksError
-from cracks.storage import ensure_bucket, parse_address
+from cracks.storage.addresses import parse_address
+from cracks.storage.client import ensure_bucket
 
 NAME = "s3"
 

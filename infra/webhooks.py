@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from cracks.errors import CracksError, TrackingError
-from cracks.paths import Paths
-from cracks.terminal import print_table
-from cracks.tracking.connection import Connection
-from cracks.tracking.webhooks import Webhooks
+from cracks.registry.mlflow_store.connection import Connection
+from cracks.registry.mlflow_store.webhooks import Webhooks
+from cracks.system.terminal import print_table
+from cracks.workspace.paths import Paths
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SECRET_VARIABLE = "CRACKS_WEBHOOK_SECRET"

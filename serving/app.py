@@ -11,20 +11,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from cracks.answer_records import Recorder
 from cracks.errors import ServiceError, UnreadableImage
 from cracks.monitoring.history import FOLDER as MONITORING
-from cracks.monitoring.kept import below
+from cracks.monitoring.prediction_log.recorder import Recorder
 from cracks.monitoring.request_counts import RequestCounts
-from serving import problems
-from serving.champion import ChampionWatch
-from serving.description import describe
-from serving.engine import Overloaded
-from serving.keys import KeyCheck, KeyRing
-from serving.limits import RequestLimits
-from serving.metrics import Metrics
-from serving.pipeline_metrics import PipelineCollector
-from serving.request_log import RequestLog
+from cracks.storage.kept import below
+from serving.engine.batching import Overloaded
+from serving.engine.champion_watch import ChampionWatch
+from serving.middleware.api_keys import KeyCheck, KeyRing
+from serving.middleware.request_limits import RequestLimits
+from serving.middleware.request_log import RequestLog
+from serving.middleware.security_headers import SecurityHeaders
 from serving.routes import (
     answers,
     feedback,
@@ -37,10 +34,13 @@ from serving.routes import (
     pipeline,
     predict,
 )
-from serving.security import SecurityHeaders
+from serving.schemas import problems
+from serving.schemas.openapi import describe
 from serving.service import Service
 from serving.settings import MEGABYTE, ServiceSettings
-from serving.watched import Watched
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.monitoring_cache import Watched
+from serving.telemetry.pipeline_metrics import PipelineCollector
 
 #: Each gives the routes of its subject.
 ROUTES: tuple[Callable[[Service], APIRouter], ...] = (

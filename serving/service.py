@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cracks.answer_records import Recorder
+from cracks.monitoring.prediction_log.recorder import Recorder
 from cracks.monitoring.request_counts import RequestCounts
-from serving.champion import ChampionWatch
-from serving.metrics import Metrics
+from serving.engine.champion_watch import ChampionWatch
 from serving.settings import ServiceSettings
-from serving.watched import Watched
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.monitoring_cache import Watched
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from cracks.runtime import keep_blas_to_one_thread
-from serving.logs import log_as_json
-from serving.metrics import SHARED
+from cracks.inference.runtime.openvino_runtime import keep_blas_to_one_thread
 from serving.settings import ServiceSettings
+from serving.telemetry.json_logs import log_as_json
+from serving.telemetry.metrics import SHARED
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,7 +28,7 @@ HUNG_AFTER: Final = 30
 #: so that none of them sends a request into a connection that is just being closed.
 KEEP_ALIVE: Final = 75
 
-#: How uvicorn serves: `serving.request_log` logs the requests, and nothing here is a WebSocket.
+#: How uvicorn serves: `serving.middleware.request_log` logs the requests; no WebSockets.
 UVICORN: Final[dict[str, Any]] = {
     "log_config": None,
     "access_log": False,

@@ -7,14 +7,14 @@ import os
 import sys
 from pathlib import Path
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError, ValidationFailed
-from cracks.outputs import write_text
-from cracks.params import load_params
-from cracks.paths import STAGES, Paths, open_workspace
-from cracks.reports import write_report
-from cracks.resources import watched
-from cracks.versioning import MESSAGE_FILE
+from cracks.system.atomic_files import write_text
+from cracks.system.environment import settle_environment
+from cracks.versioning.dvc_stages import MESSAGE_FILE
+from cracks.workspace.params import load_params
+from cracks.workspace.paths import STAGES, Paths, open_workspace
+from cracks.workspace.reports import write_report
+from cracks.workspace.resource_usage import watched
 
 
 def main(arguments: list[str]) -> int:

@@ -12,9 +12,32 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.answer_records.sketch import sketch
-from cracks.behaviour import behaviour_sample, rows_of_scores, scores_of_variants
-from cracks.evaluation import (
+from cracks.dataset.canvas import pixels_of
+from cracks.dataset.labels import LABELS
+from cracks.dataset.shards import contents_of, rows_of
+from cracks.evaluation.behaviour_tests import behaviour_sample, rows_of_scores, scores_of_variants
+from cracks.evaluation.figures.behaviour import (
+    draw_behaviour,
+    draw_least_certain,
+    draw_occlusion,
+    draw_perturbations,
+)
+from cracks.evaluation.figures.curves import (
+    draw_evaluation,
+    draw_label_errors,
+    draw_mistakes,
+    draw_novelty,
+    draw_slices,
+)
+from cracks.evaluation.label_errors import (
+    COLUMNS,
+    examine_held_out,
+    examine_out_of_fold,
+    label_error_rows,
+)
+from cracks.evaluation.metrics import Curves, Scores, classification_table, curves
+from cracks.evaluation.occlusion import Maps, occlusion_maps
+from cracks.evaluation.protocol import (
     PATCHES,
     SEED,
     Decided,
@@ -30,43 +53,20 @@ from cracks.evaluation import (
     reference_positions,
     sliced,
 )
-from cracks.features import SplitFeatures, split_features
-from cracks.figures.behaviour import (
-    draw_behaviour,
-    draw_least_certain,
-    draw_occlusion,
-    draw_perturbations,
-)
-from cracks.figures.canvas import pixels_of
-from cracks.figures.evaluation import (
-    draw_evaluation,
-    draw_label_errors,
-    draw_mistakes,
-    draw_novelty,
-    draw_slices,
-)
-from cracks.images import Pixels
-from cracks.label_errors import (
-    COLUMNS,
-    examine_held_out,
-    examine_out_of_fold,
-    label_error_rows,
-)
-from cracks.labels import LABELS
-from cracks.metrics import Curves, Scores, classification_table, curves
-from cracks.monitoring.neighbours import choose_neighbours, write_neighbours
-from cracks.monitoring.reference import Floats, as_column
-from cracks.networks import open_network
-from cracks.novelty import Novelty
-from cracks.occlusion import Maps, occlusion_maps
-from cracks.outputs import replacing, write_text
-from cracks.params import EvaluateParams, Params
-from cracks.paths import Paths
-from cracks.remembered import Remembering, identity_of
-from cracks.reports import Report
-from cracks.runtime import Runs
-from cracks.shards import contents_of, rows_of
-from cracks.tables import read_table, write_csv, write_table
+from cracks.images.decode import Pixels
+from cracks.inference.bundle.novelty import Novelty
+from cracks.inference.runtime.cached_network import Remembering, identity_of
+from cracks.inference.runtime.networks import open_network
+from cracks.inference.runtime.openvino_runtime import Runs
+from cracks.monitoring.drift.neighbours import choose_neighbours, write_neighbours
+from cracks.monitoring.drift.reference import Floats, as_column
+from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.system.atomic_files import replacing, write_text
+from cracks.training.features.arrays import SplitFeatures, split_features
+from cracks.workspace.params import EvaluateParams, Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
+from cracks.workspace.tables import read_table, write_csv, write_table
 
 #: Side of the square that is covered to see what a score hangs on, and the way to the next one.
 WINDOW, STRIDE = 75, 28

@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cracks.bundle import (
+from cracks.dataset.labels import LABELS
+from cracks.dataset.shards import contents_of, rows_of
+from cracks.errors import BundleError
+from cracks.evaluation.metrics import Scores
+from cracks.images.decode import Pixels, decode_stored
+from cracks.inference.bundle.bundle import (
     GOLDEN,
     NEIGHBOURS,
     NETWORK,
@@ -19,27 +24,22 @@ from cracks.bundle import (
     Bundle,
     seal_bundle,
 )
-from cracks.calibration import Calibration
-from cracks.classifier import Classifier
-from cracks.digests import digest_of_file
-from cracks.errors import BundleError
-from cracks.golden import choose_golden, write_golden
-from cracks.images import Pixels, decode_stored
-from cracks.labels import LABELS
-from cracks.latency import time_single
-from cracks.metrics import Scores
-from cracks.monitoring.reference import reference_from, write_reference
-from cracks.networks import KERAS, runtime_is_installed
-from cracks.networks import NETWORK as HALF
-from cracks.other_runtimes import RUNTIMES, run_apart
-from cracks.outputs import replacing
-from cracks.params import Params
-from cracks.parity import parity, require_parity
-from cracks.paths import Paths
-from cracks.reports import Report, flatten, read_report
-from cracks.runtime import connected
-from cracks.shards import contents_of, rows_of
-from cracks.tables import read_table
+from cracks.inference.bundle.calibration import Calibration
+from cracks.inference.bundle.classifier import Classifier
+from cracks.inference.bundle.golden_patches import choose_golden, write_golden
+from cracks.inference.bundle.parity import parity, require_parity
+from cracks.inference.runtime.latency import time_single
+from cracks.inference.runtime.networks import KERAS, runtime_is_installed
+from cracks.inference.runtime.networks import NETWORK as HALF
+from cracks.inference.runtime.onnx_litert import RUNTIMES, run_apart
+from cracks.inference.runtime.openvino_runtime import connected
+from cracks.monitoring.drift.reference import reference_from, write_reference
+from cracks.system.atomic_files import replacing
+from cracks.system.hashing import digest_of_file
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report, flatten, read_report
+from cracks.workspace.tables import read_table
 
 #: Images in a batch of the other runtimes, and repetitions that a latency is the median of.
 BATCH_SIZE, REPETITIONS = 4, 10
@@ -93,9 +93,9 @@ def export(params: Params, paths: Paths) -> Report:
 
 def _write_other_networks(names: Sequence[str], paths: Paths, folder: Path) -> None:
     # TensorFlow is loaded only where another format is asked for.
-    from cracks.model.architectures import build_classifier
-    from cracks.model.conversion import write_litert, write_onnx
-    from cracks.model.storage import load_model
+    from cracks.training.networks.architectures import build_classifier
+    from cracks.training.networks.conversion import write_litert, write_onnx
+    from cracks.training.networks.keras_files import load_model
 
     halves = (load_model(half / KERAS) for half in (paths.featurizer, paths.trainable))
     answering, writers = build_classifier(*halves), {"onnx": write_onnx, "litert": write_litert}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cracks.featurizing import digest_of_weights, store_features, store_featurizer
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.reports import Report
-from cracks.shards import count_rows, shard_files
+from cracks.dataset.shards import count_rows, shard_files
+from cracks.training.networks.featurizer import digest_of_weights, store_features, store_featurizer
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
 
 
 def featurize(params: Params, paths: Paths) -> Report:

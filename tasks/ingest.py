@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from cracks.datacard import data_card
-from cracks.figures.data import draw_examples
-from cracks.intake import (
+from cracks.dataset.figures import draw_examples
+from cracks.dataset.ingest.append import (
     Intake,
     Memory,
     carry_over,
@@ -12,22 +11,23 @@ from cracks.intake import (
     require_accepted,
     take_in,
 )
-from cracks.labels import LABELS
-from cracks.manifest import (
+from cracks.dataset.ingest.data_card import data_card
+from cracks.dataset.ingest.sources.mendeley import described_files
+from cracks.dataset.ingest.sources.source_list import Sources, open_sources
+from cracks.dataset.labels import LABELS
+from cracks.dataset.manifest import (
     QUARANTINE_COLUMNS,
     ManifestWriter,
     known_facts,
     rewrite_manifest,
 )
-from cracks.mendeley import described_files
-from cracks.outputs import replacing, restore, write_text
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.progress import progress
-from cracks.reports import Report
-from cracks.shards import ShardWriter, count_rows, next_shard, stored_places
-from cracks.sources import Sources, open_sources
-from cracks.tables import read_table, write_csv
+from cracks.dataset.shards import ShardWriter, count_rows, next_shard, stored_places
+from cracks.system.atomic_files import replacing, restore, write_text
+from cracks.system.progress import progress
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
+from cracks.workspace.tables import read_table, write_csv
 
 #: DVC warns of empty folders, and most sources fetch nothing.
 RAW = "Archives as they were published. `ingest` fetches them once; DVC versions them.\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 
 from cracks.errors import TrackingError
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.promotion import Order, carry_out
-from cracks.reports import Report
-from cracks.tracking import REASON_TAG, Tracking
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.training_runs import REASON_TAG
+from cracks.registry.promotion.transaction import Order, carry_out
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
 
 
 def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: str = "") -> Report:
@@ -23,10 +24,10 @@ def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: s
         who: for the ledger; empty takes the user of this process.
 
     Returns:
-        What `cracks.promotion.carry_out` returns.
+        What `cracks.registry.promotion.transaction.carry_out` returns.
 
     Raises:
-        TrackingError, PromotionFailed: as `cracks.promotion.carry_out`.
+        TrackingError, PromotionFailed: as `cracks.registry.promotion.transaction.carry_out`.
     """
     tracking = Tracking(paths, params.register_.model_name)
     why = why or tracking.registry.version(version).tags.get(REASON_TAG, "no reason was given")
@@ -38,11 +39,11 @@ def rollback(params: Params, paths: Paths, version: str | None, *, why: str) -> 
     """Put an earlier champion back into service, the last one before this if none is named.
 
     Returns:
-        What `cracks.promotion.carry_out` returns.
+        What `cracks.registry.promotion.transaction.carry_out` returns.
 
     Raises:
         TrackingError: there is no champion before this, or no such version.
-        PromotionFailed: as `cracks.promotion.carry_out`.
+        PromotionFailed: as `cracks.registry.promotion.transaction.carry_out`.
     """
     tracking = Tracking(paths, params.register_.model_name)
     if version is None:

@@ -16,34 +16,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cracks.bundle import Bundle, open_bundle
-from cracks.classifier import Classifier
-from cracks.comparison import Difference, compare
-from cracks.digests import digest_of_value
-from cracks.gate import SEPARATOR, Decision, check_limits, decide, limit_rows, numbers_of
-from cracks.images import decode_to_size
-from cracks.lineage import COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, patches_table
-from cracks.modelcard import describe_version
-from cracks.params import Params
-from cracks.paths import STAGES, Paths
-from cracks.registered import fetch_bundle
-from cracks.reports import Report, flatten, read_report
-from cracks.scored import scored_patches
-from cracks.tables import read_table
-from cracks.tracking import (
+from cracks.dataset.scored_patches import scored_patches
+from cracks.evaluation.paired_comparison import Difference, compare
+from cracks.images.decode import decode_to_size
+from cracks.inference.bundle.bundle import Bundle, open_bundle
+from cracks.inference.bundle.classifier import Classifier
+from cracks.registry.gate import SEPARATOR, Decision, check_limits, decide, limit_rows, numbers_of
+from cracks.registry.lineage.chain import COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, patches_table
+from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG
+from cracks.registry.mlflow_store.records import ModelVersion, TrainingRecord
+from cracks.registry.mlflow_store.registered_bundle import fetch_bundle
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.training_runs import (
     ACTION_TAG,
     BUNDLE_TAG,
     CAUSE_TAG,
-    LEDGER_TAG,
     PATCHES_ARTIFACT,
     PATCHES_TAG,
     REASON_TAG,
     VERDICT_TAG,
-    ModelVersion,
-    Tracking,
-    TrainingRecord,
 )
-from cracks.versioning import code_version, output_digest, pipeline_digest
+from cracks.registry.model_card import describe_version
+from cracks.system.hashing import digest_of_value
+from cracks.versioning.dvc_stages import code_version, output_digest, pipeline_digest
+from cracks.workspace.params import Params
+from cracks.workspace.paths import STAGES, Paths
+from cracks.workspace.reports import Report, flatten, read_report
+from cracks.workspace.tables import read_table
 
 #: Tags of a run: a digest of what its verdict was reached from, and the comparison as JSON.
 JUDGED_TAG = "verdict.inputs"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from cracks.figures.data import draw_nearest_pairs
-from cracks.grouping import COLUMNS, find_likeness
-from cracks.leakage import nearest_pairs, random_sides
-from cracks.outputs import replacing
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.reports import Report
-from cracks.splitting import earlier_table, shares_of, split_report, split_table
-from cracks.tables import read_table, write_table
+from cracks.dataset.figures import draw_nearest_pairs
+from cracks.dataset.split.assignment import earlier_table, shares_of, split_report, split_table
+from cracks.dataset.split.grouping import COLUMNS, find_likeness
+from cracks.dataset.split.leakage import nearest_pairs, random_sides
+from cracks.system.atomic_files import replacing
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
+from cracks.workspace.tables import read_table, write_table
 
 #: Pairs drawn for each way to split.
 PAIRS = 8

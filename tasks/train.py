@@ -8,27 +8,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cracks.features import decoded_batches, split_features
-from cracks.figures.training import draw_augmentation, draw_layers, draw_learning_curves
-from cracks.images import decode_stored
-from cracks.model.architectures import build_classifier, with_features
-from cracks.model.augmentation import augmented
-from cracks.model.devices import choose_devices
-from cracks.model.fallback import KerasNetwork
-from cracks.model.halves import store_half
-from cracks.model.modes import Learner, learning_key
-from cracks.model.reproducibility import make_reproducible
-from cracks.model.storage import layers_of, load_model, save_model, summary_of
-from cracks.model.training import Examples, score, write_tensorboard
-from cracks.networks import KERAS
-from cracks.outputs import remove, replacing, write_text
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.remembered import Remembering, identity_of
-from cracks.reports import Report
-from cracks.runtime import joined
-from cracks.shards import contents_of, rows_of
-from cracks.tables import read_table, write_csv, write_table
+from cracks.dataset.shards import contents_of, rows_of
+from cracks.images.decode import decode_stored
+from cracks.inference.runtime.cached_network import Remembering, identity_of
+from cracks.inference.runtime.networks import KERAS
+from cracks.inference.runtime.openvino_runtime import joined
+from cracks.system.atomic_files import remove, replacing, write_text
+from cracks.training.features.arrays import decoded_batches, split_features
+from cracks.training.figures import draw_augmentation, draw_layers, draw_learning_curves
+from cracks.training.networks.architectures import build_classifier, with_features
+from cracks.training.networks.augmentation import augmented
+from cracks.training.networks.devices import choose_devices
+from cracks.training.networks.fit import Examples, score, write_tensorboard
+from cracks.training.networks.halves import store_half
+from cracks.training.networks.keras_files import layers_of, load_model, save_model, summary_of
+from cracks.training.networks.keras_network import KerasNetwork
+from cracks.training.networks.learner import Learner, learning_key
+from cracks.training.networks.reproducibility import make_reproducible
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
+from cracks.workspace.tables import read_table, write_csv, write_table
 
 #: Rows of features that show the runtime's quantisation how large numbers become.
 EXAMPLES = 300

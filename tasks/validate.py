@@ -7,28 +7,34 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from cracks.digests import digest_of_file
-from cracks.drift import WATCHED, drift_from, next_profiles, profile_of, reference_for
-from cracks.errors import ValidationFailed
-from cracks.expectations import run_validation
-from cracks.figures.data import draw_contact_sheet
-from cracks.labels import CRACK
-from cracks.manifest import numbers_of
-from cracks.outputs import replacing, write_json, write_text
-from cracks.overview import expectations_table, overview_page
-from cracks.params import Params
-from cracks.paths import Paths
-from cracks.reports import Report, read_report
-from cracks.shards import rows_of
-from cracks.tables import read_table
-from cracks.terminal import print_table
-from cracks.validation import (
+from cracks.dataset.figures import draw_contact_sheet
+from cracks.dataset.labels import CRACK
+from cracks.dataset.manifest import numbers_of
+from cracks.dataset.shards import rows_of
+from cracks.dataset.validate.checked_tables import (
     SEEN,
     drift_table,
     files_table,
     patches_table,
     splits_table,
 )
+from cracks.dataset.validate.drift import (
+    WATCHED,
+    drift_from,
+    next_profiles,
+    profile_of,
+    reference_for,
+)
+from cracks.dataset.validate.expectations import run_validation
+from cracks.dataset.validate.results_page import expectations_table, overview_page
+from cracks.errors import ValidationFailed
+from cracks.system.atomic_files import replacing, write_json, write_text
+from cracks.system.hashing import digest_of_file
+from cracks.system.terminal import print_table
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report, read_report
+from cracks.workspace.tables import read_table
 
 
 def validate(params: Params, paths: Paths) -> Report:

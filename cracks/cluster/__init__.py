@@ -6,19 +6,5 @@
     keeps them as at a desk ◄── features/… …    results      ◄──────  write, each whole
 
 `DASK_SCHEDULER_ADDRESS` is the switch, `CRACKS_CLUSTER_STORE` the place; both are read by
-`cracks.cluster_settings`. This package alone knows Dask.
+`cracks.cluster.settings`. This package alone knows Dask.
 """
-
-from __future__ import annotations
-
-from cracks.cluster.answers import score_on_cluster
-from cracks.cluster.connection import dashboard_link
-from cracks.cluster.features import store_features_on_cluster
-from cracks.cluster.inspections import inspect_on_cluster
-
-__all__ = [
-    "dashboard_link",
-    "inspect_on_cluster",
-    "score_on_cluster",
-    "store_features_on_cluster",
-]

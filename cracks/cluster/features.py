@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from cracks.cluster.pieces import Outcome, Piece, require_no_failure
-from cracks.cluster.running import outcomes
-from cracks.cluster.store import PatientStore, Store, open_store, read_result, send_files
+from cracks.cluster.result_store import PatientStore, Store, open_store, read_result, send_files
+from cracks.cluster.runner import outcomes
+from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import library_versions, own_versions
 from cracks.cluster.worker import fetched_folder, once
-from cracks.cluster_settings import ClusterSettings
-from cracks.digests import digest_of_value
-from cracks.feature_store import FeatureStore
-from cracks.features import features_of
-from cracks.networks import NETWORK
-from cracks.progress import Advance
-from cracks.runtime import Network
-from cracks.shards import contents_in, count_rows
+from cracks.dataset.shards import contents_in, count_rows
+from cracks.inference.runtime.networks import NETWORK
+from cracks.inference.runtime.openvino_runtime import Network
+from cracks.system.hashing import digest_of_value
+from cracks.system.progress import Advance
+from cracks.training.features.arrays import features_of
+from cracks.training.features.store import FeatureStore
 
 
 @dataclass(frozen=True)

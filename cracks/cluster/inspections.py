@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cracks.bundle import Bundle
-from cracks.cluster.files import (
+from cracks.cluster.file_pieces import (
     Named,
     in_order,
     loaded_classifier,
@@ -20,16 +19,17 @@ from cracks.cluster.files import (
     send_bundle,
 )
 from cracks.cluster.pieces import Outcome, require_no_failure
-from cracks.cluster.running import outcomes
-from cracks.cluster.store import PatientStore, Store, open_store, read_result
-from cracks.cluster_settings import ClusterSettings
-from cracks.digests import digest_of_value
-from cracks.handover import Champion
-from cracks.image_files import ImageFile, image_file
-from cracks.outputs import replacing
-from cracks.photos.folder import PHOTOS, InspectionFolder
-from cracks.photos.series import inspect_photos
-from cracks.progress import Advance
+from cracks.cluster.result_store import PatientStore, Store, open_store, read_result
+from cracks.cluster.runner import outcomes
+from cracks.cluster.settings import ClusterSettings
+from cracks.images.files import ImageFile, image_file
+from cracks.inference.bundle.bundle import Bundle
+from cracks.inference.handover.champion import Champion
+from cracks.inference.photos.inspection_folder import PHOTOS, InspectionFolder
+from cracks.inference.photos.many_photos import inspect_photos
+from cracks.system.atomic_files import replacing
+from cracks.system.hashing import digest_of_value
+from cracks.system.progress import Advance
 
 #: Photographs of a piece: of 12 megapixels each, some seconds.
 PHOTOGRAPHS = 8

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cracks.cluster.store import Store
+from cracks.cluster.result_store import Store
 from cracks.errors import ClusterError
 
 #: Pieces that are named in a refusal.

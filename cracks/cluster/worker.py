@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from distributed import get_worker
 
-from cracks.ahead import in_one_thread
 from cracks.cluster.pieces import Work
-from cracks.cluster.store import Store, fetch_folder, is_done, open_store, write_result
+from cracks.cluster.result_store import Store, fetch_folder, is_done, open_store, write_result
 from cracks.cluster.versions import Versions, differences, own_versions
-from cracks.environment import settle_environment
 from cracks.errors import ClusterError, CracksError
-from cracks.image_files import content_of, image_file
+from cracks.images.files import content_of, image_file
+from cracks.system.environment import settle_environment
+from cracks.system.parallel import in_one_thread
 
 Loaded = TypeVar("Loaded")
 
@@ -115,7 +115,7 @@ def _keep_to_its_threads() -> None:
     import cv2
     import pyarrow as pa
 
-    from cracks.runtime import keep_blas_to_one_thread
+    from cracks.inference.runtime.openvino_runtime import keep_blas_to_one_thread
 
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)

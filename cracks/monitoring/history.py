@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cracks.monitoring.kept import KeptFiles, kept_files, place_beside_answers
+from cracks.storage.kept import KeptFiles, kept_files, place_beside_answers
 
 logger = logging.getLogger(__name__)
 

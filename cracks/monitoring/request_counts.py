@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cracks.answer_records.parts import process_name
 from cracks.monitoring.history import place_of_monitoring
-from cracks.monitoring.kept import KeptFiles, kept_files
+from cracks.monitoring.prediction_log.part_files import process_name
+from cracks.storage.kept import KeptFiles, kept_files
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from cracks.digests import digest_of_value
 from cracks.errors import SourceError
+from cracks.system.hashing import digest_of_value
 
 SCHEME = "s3://"
 

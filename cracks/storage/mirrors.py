@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cracks.errors import SourceError
-from cracks.outputs import write_text
-from cracks.progress import progress
 from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject, require_file_names
 from cracks.storage.client import connect, explaining, listed
 from cracks.storage.downloads import Downloads
+from cracks.system.atomic_files import write_text
+from cracks.system.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from cracks.outputs import write_text
+from cracks.system.atomic_files import write_text
 
 FOLDER = Path(__file__).with_name("policies")
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from cracks.errors import CracksError
-from cracks.paths import Paths
-from cracks.terminal import print_table, show_log
+from cracks.system.terminal import print_table, show_log
+from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
 from infra.backup.manifest import BackupRefused, Manifest
 from infra.backup.places import place_at

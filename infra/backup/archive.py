@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from cracks.digests import digest_of_file
+from cracks.system.hashing import digest_of_file
 from infra.backup.manifest import BackupRefused, Manifest
 from infra.backup.places import Folder, Place
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import override
 
-from cracks.outputs import replacing
+from cracks.system.atomic_files import replacing
 from infra.backup.manifest import BackupRefused
 
 if TYPE_CHECKING:

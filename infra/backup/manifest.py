@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from cracks.bundle import reason_of
-from cracks.digests import digest_of_value
 from cracks.errors import CracksError
+from cracks.inference.bundle.bundle import reason_of
+from cracks.system.hashing import digest_of_value
 
 
 class BackupRefused(CracksError):

@@ -13,9 +13,9 @@ from typing import Any
 
 from typing_extensions import override
 
-from cracks.outputs import replacing
 from cracks.storage.addresses import SCHEME, Address, parse_address
 from cracks.storage.client import connect, explaining, status_of
+from cracks.system.atomic_files import replacing
 
 
 class Place(ABC):

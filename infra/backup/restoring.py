@@ -15,8 +15,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import cast
 
-from cracks.handover import POINTER
-from cracks.progress import progress
+from cracks.inference.handover.champion import POINTER
+from cracks.system.progress import progress
 from infra.backup.archive import Archive, Damaged
 from infra.backup.databases import Database
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile

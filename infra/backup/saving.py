@@ -11,9 +11,9 @@ from importlib.metadata import version
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from cracks.digests import digest_of_bytes, digest_of_file
-from cracks.handover import POINTER
-from cracks.progress import progress
+from cracks.inference.handover.champion import POINTER
+from cracks.system.hashing import digest_of_bytes, digest_of_file
+from cracks.system.progress import progress
 from infra.backup.archive import Archive, Damaged
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
 from infra.backup.places import Place

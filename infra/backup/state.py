@@ -19,8 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import quote
 
-from cracks.paths import Paths
-from cracks.service_reports import FOLDER as REPORTS
+from cracks.inference.handover.service_processes import FOLDER as REPORTS
+from cracks.workspace.paths import Paths
 from infra.backup.databases import Database, database_at
 from infra.backup.manifest import BackupRefused
 from infra.backup.places import Bucket, Folder, Place, place_at

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 
-from cracks.environment import settle_environment
 from cracks.errors import CracksError
+from cracks.system.environment import settle_environment
 
 #: Seconds without a heartbeat after which a run is dead, where it is not the usual.
 SILENCE_VARIABLE = "CRACKS_RUN_SILENCE_SECONDS"

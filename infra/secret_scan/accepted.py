@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cracks.outputs import replacing
+from cracks.system.atomic_files import replacing
 from infra.secret_scan.scanning import Finding
 
 NAME = ".secrets.baseline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from cracks.outputs import remove
+from cracks.system.atomic_files import remove
 from infra.stack.local import as_postgres, run
 from infra.stack.services import Site
 from infra.stack.settings import Stack, StackError, postgresql_program

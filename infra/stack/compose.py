@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
-from cracks.outputs import replacing
+from cracks.system.atomic_files import replacing
 from infra.stack.services import Service, Site, Step, services, steps
 from infra.stack.settings import CHECKOUT, PORTS, SECRETS, port_variable
 

@@ -73,7 +73,7 @@ def buckets() -> None:
     Raises:
         SourceError: the storage refuses; SourceUnavailable: it does not answer.
     """
-    from cracks.storage import ensure_bucket
+    from cracks.storage.client import ensure_bucket
 
     for name in BUCKETS:
         ensure_bucket(name, os.environ["AWS_ENDPOINT_URL"])
@@ -88,7 +88,7 @@ def keys() -> None:
     Raises:
         ServiceError: the file of the digests is damaged.
     """
-    from serving.keys import keep_key
+    from serving.middleware.api_keys import keep_key
     from serving.settings import settings_of
 
     file = settings_of(Path(os.environ["CRACKS_SERVICE_DIR"])).keys

@@ -262,7 +262,7 @@ def keep_secrets(stack: Stack) -> dict[str, str]:
 def new_secret(name: str) -> str:
     """Return a random secret; some have the form that their readers want."""
     if name == "CRACKS_SERVICE_KEY":
-        from serving.keys import new_key
+        from serving.middleware.api_keys import new_key
 
         return new_key()
     if name == "CRACKS_S3_KEY_ID":

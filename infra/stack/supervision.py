@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from cracks.digests import digest_of_bytes
+from cracks.system.hashing import digest_of_bytes
 from infra.stack.local import MARK, local_command, mark
 from infra.stack.services import Service
 from infra.stack.settings import CHECKOUT, FOLDER_VARIABLE, Stack, StackError, read_others

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cracks.digests import digest_of_bytes
+from cracks.system.hashing import digest_of_bytes
 from infra.stack.cluster import create_databases
 from infra.stack.leftovers import end_leftovers
 from infra.stack.local import as_postgres, local_environment, local_site, run

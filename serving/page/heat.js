@@ -1,9 +1,9 @@
-// The heat map of a photograph by any threshold, as cracks/photos/heat.py makes it by the model's own.
+// The heat map of a photograph by any threshold, as cracks/inference/photos/heat_map.py makes it by the model's own.
 
 export const CRACK = "crack";
 export const NO_CRACK = "no crack";
 
-/** As in cracks/photos/heat.py: cells along the side of a tile, and what counts as its hottest. */
+/** As in cracks/inference/photos/heat_map.py: cells along the side of a tile, and what counts as its hottest. */
 const CELLS_OF_TILE = 8;
 const NEARLY = 0.95;
 
@@ -153,7 +153,7 @@ export function tileAt(tiles, x, y) {
   return best;
 }
 
-// As in cracks/photos/overlay.py: yellow and vermilion differ in brightness too, so they are told
+// As in cracks/inference/photos/overlay.py: yellow and vermilion differ in brightness too, so they are told
 // apart by every kind of colour blindness, and on grey. Red, green, blue, and opacity up to 1.
 // Source: Okabe, Ito, "Color Universal Design" (2008).
 const COLOURS = [

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from cracks.answer_records import RecordedAnswer
 from cracks.errors import CracksError
-from serving.predicted import GivenId, Label, ModelVersion, Novel, RunId, Threshold
-from serving.problems import described
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from serving.schemas.prediction import GivenId, Label, ModelVersion, Novel, RunId, Threshold
+from serving.schemas.problems import described
 from serving.service import Service
 
 #: Answers of one request.

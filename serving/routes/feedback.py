@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from cracks.answer_records import AnswerRecord, RecordedAnswer
-from cracks.answer_records.places import FOLDER as ANSWERS
 from cracks.errors import CracksError, FeedbackError, TrackingError
-from cracks.monitoring.feedback import (
+from cracks.monitoring.feedback.record import (
     FOLDER,
     LONGEST_NAME,
     LONGEST_NOTE,
@@ -19,10 +17,13 @@ from cracks.monitoring.feedback import (
     FeedbackRecord,
     Taken,
 )
-from cracks.monitoring.kept import below
-from serving.noted import noted
-from serving.predicted import EXAMPLE_ID, GivenId, Label
-from serving.problems import described
+from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
+from cracks.monitoring.prediction_log.reader import AnswerRecord
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.storage.kept import below
+from serving.middleware.request_context import noted
+from serving.schemas.prediction import EXAMPLE_ID, GivenId, Label
+from serving.schemas.problems import described
 from serving.service import Service
 
 #: Labels of one request.

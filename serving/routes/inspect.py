@@ -13,23 +13,23 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from PIL.Image import Image
 
-from cracks.answer_records.schema import RecordedAnswer
-from cracks.answer_records.sketch import sketch
-from cracks.digests import digest_of_bytes
 from cracks.errors import UnreadableImage
-from cracks.images import decode_upright, stored_size
-from cracks.photos.inspection import PhotoInspection, inspect_photo
-from cracks.photos.overlay import draw_overlay, encoded_picture
-from cracks.photos.tiling import MAX_OVERLAP, OVERLAP, Tiling
-from cracks.prediction_ids import prediction_id
-from cracks.progress import Advance
-from serving.inspected import Inspected
-from serving.inspection_room import InspectionRoom
-from serving.noted import Noted, noted
-from serving.problems import OF_ANSWERS
-from serving.problems import described as described_problems
+from cracks.images.decode import decode_upright, stored_size
+from cracks.inference.handover.prediction_id import prediction_id
+from cracks.inference.photos.inspection import PhotoInspection, inspect_photo
+from cracks.inference.photos.overlay import draw_overlay, encoded_picture
+from cracks.inference.photos.tiling import MAX_OVERLAP, OVERLAP, Tiling
+from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.system.hashing import digest_of_bytes
+from cracks.system.progress import Advance
+from serving.engine.photo_slots import InspectionRoom
+from serving.middleware.request_context import Noted, noted
+from serving.schemas.inspection import Inspected
+from serving.schemas.problems import OF_ANSWERS
+from serving.schemas.problems import described as described_problems
+from serving.schemas.uploads import Upload, described, read_uploads
 from serving.service import Service
-from serving.uploads import Upload, described, read_uploads
 
 #: What can be asked for with the header Accept, and what Pillow calls it; JSON comes first.
 PICTURES = {"image/png": "PNG", "image/jpeg": "JPEG"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from serving.problems import described
+from serving.schemas.problems import described
 from serving.service import Service
 
 EXAMPLE = """\

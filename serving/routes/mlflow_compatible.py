@@ -12,13 +12,13 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.answering import GivenAnswers, answer_pixels
-from serving.documents import as_patches, read_document
-from serving.predicted import Prediction, predictions
-from serving.problems import OF_ANSWERS, described, schema_of
-from serving.release import release
+from serving.engine.predict import GivenAnswers, answer_pixels
+from serving.schemas.json_body import as_patches, read_document
+from serving.schemas.prediction import Prediction, predictions
+from serving.schemas.problems import OF_ANSWERS, described, schema_of
+from serving.schemas.uploads import content_type
 from serving.service import Service
-from serving.uploads import content_type
+from serving.telemetry.release import release
 
 #: The keys under which MLflow takes arrays, and those for tables, which no pixels come in.
 KEYS, TABLES = ("inputs", "instances"), ("dataframe_split", "dataframe_records")

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from cracks.service_history import read_history
-from serving.predicted import ModelVersion, RunId, Threshold
-from serving.problems import described
+from cracks.inference.handover.promotion_history import read_history
+from serving.schemas.prediction import ModelVersion, RunId, Threshold
+from serving.schemas.problems import described
 from serving.service import Service
 
 Time = Annotated[str, Field(examples=["2026-11-21T16:14:22+00:00"])]

@@ -12,13 +12,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from serving.answering import GivenAnswers, answer_pixels, answer_uploads
-from serving.champion import InService
-from serving.documents import read_document
-from serving.problems import OF_ANSWERS, described, schema_of
-from serving.release import PROJECT, release
-from serving.service import Service
-from serving.tensors import (
+from serving.engine.champion_watch import InService
+from serving.engine.predict import GivenAnswers, answer_pixels, answer_uploads
+from serving.schemas.json_body import read_document
+from serving.schemas.problems import OF_ANSWERS, described, schema_of
+from serving.schemas.tensors import (
     FILES,
     LENGTH_HEADER,
     PIXELS,
@@ -31,7 +29,9 @@ from serving.tensors import (
     split_body,
     understood,
 )
-from serving.uploads import Upload
+from serving.schemas.uploads import Upload
+from serving.service import Service
+from serving.telemetry.release import PROJECT, release
 
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from cracks.digests import digest_of_bytes
+from cracks.system.hashing import digest_of_bytes
 from serving.service import Service
 
 PLACE = Path(__file__).resolve().parents[1] / "page"

@@ -10,13 +10,13 @@ from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import BaseModel, Field
 
 from cracks.errors import CracksError
-from cracks.handover import read_champion
+from cracks.inference.handover.champion import read_champion
+from cracks.inference.handover.promotion_history import read_history
+from cracks.inference.handover.training_summaries import DataSeen, Estimate, TrainingRun, read_runs
 from cracks.monitoring.history import Interval, LiveAccuracy, Signal, Window
-from cracks.service_history import read_history
-from cracks.training_runs import DataSeen, Estimate, TrainingRun, read_runs
-from serving.predicted import ModelVersion
-from serving.problems import described
 from serving.routes.model import Change, Time
+from serving.schemas.prediction import ModelVersion
+from serving.schemas.problems import described
 from serving.service import Service
 
 #: Days of monitoring that are told of at most.

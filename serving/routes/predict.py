@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from serving.answering import answer_uploads
-from serving.predicted import Prediction, predictions
-from serving.problems import OF_ANSWERS
+from serving.engine.predict import answer_uploads
+from serving.schemas.prediction import Prediction, predictions
+from serving.schemas.problems import OF_ANSWERS
+from serving.schemas.uploads import described, read_uploads
 from serving.service import Service
-from serving.uploads import described, read_uploads
 
 #: The form's field.
 FIELD = "files"

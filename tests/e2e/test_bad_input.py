@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from e2e.conftest import Workspace
 
-from cracks.params import set_params
-from cracks.sample import draw_sample
-from cracks.training_runs import FILE as RUNS
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.inference.handover.training_summaries import FILE as RUNS
+from cracks.workspace.params import set_params
+from tests.e2e.conftest import Workspace
 
 pytestmark = pytest.mark.e2e
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from e2e.conftest import Workspace
 from rar import Member, write_rar
 from ruamel.yaml import YAML
 from s3 import S3Server
 from webserver import FileServer, cut
 
-from cracks.params import set_params
-from cracks.sample import draw_sample
-from cracks.training_runs import FILE as RUNS
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.inference.handover.training_summaries import FILE as RUNS
+from cracks.workspace.params import set_params
+from tests.e2e.conftest import Workspace
 
 pytestmark = pytest.mark.e2e
 

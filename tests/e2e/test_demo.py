@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import clone_working_tree, environment
 
-from cracks.training_runs import read_runs
+from cracks.inference.handover.training_summaries import read_runs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -20,9 +20,9 @@ from damaged import SIZE, damages, jpeg_bomb, png_bomb
 from PIL import Image
 from processes import clone_working_tree, environment
 
-from cracks.digests import digest_of_bytes
-from cracks.params import set_params
-from cracks.sample import draw_sample
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.system.hashing import digest_of_bytes
+from cracks.workspace.params import set_params
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from e2e.conftest import Workspace
 from processes import TOOLS, RunningProcess
 
-from cracks.params import set_params
+from cracks.workspace.params import set_params
+from tests.e2e.conftest import Workspace
 
 pytestmark = pytest.mark.e2e
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from processes import RunningProcess, clone_working_tree, wait_until
 
-from cracks.params import set_params
-from cracks.sample import draw_sample
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.workspace.params import set_params
 
 pytestmark = pytest.mark.e2e
 

@@ -13,25 +13,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from e2e.conftest import LITTLE_EVALUATION, Workspace
 from PIL import Image, ImageOps
 from processes import TOOLS, StartProcess, wait_until
 from servers import PrefectServer
 
-from cracks.answer_records.parts import PartFolder
-from cracks.answer_records.schema import as_table
-from cracks.answer_records.sketch import sketch
-from cracks.bundle import Bundle
-from cracks.classifier import Classifier
-from cracks.digests import digest_of_bytes
-from cracks.handover import open_champion
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.inference.bundle.bundle import Bundle
+from cracks.inference.bundle.classifier import Classifier
+from cracks.inference.handover.champion import open_champion
+from cracks.inference.handover.prediction_id import prediction_id
 from cracks.monitoring.history import place_of_monitoring, read_picture, read_windows
-from cracks.monitoring.pages import window_page
-from cracks.paths import Paths
-from cracks.prediction_ids import prediction_id
-from cracks.sample import draw_sample
-from cracks.tables import read_table
-from serving.answering import recorded
+from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.monitoring.prediction_log.part_files import PartFolder
+from cracks.monitoring.prediction_log.schema import as_table
+from cracks.monitoring.window_report import window_page
+from cracks.system.hashing import digest_of_bytes
+from cracks.workspace.paths import Paths
+from cracks.workspace.tables import read_table
+from serving.engine.predict import recorded
+from tests.e2e.conftest import LITTLE_EVALUATION, Workspace
 
 pytestmark = pytest.mark.e2e
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from e2e.conftest import LITTLE_EVALUATION, SHARED, Workspace
 
-from cracks.params import set_params
+from cracks.workspace.params import set_params
+from tests.e2e.conftest import LITTLE_EVALUATION, SHARED, Workspace
 
 pytestmark = pytest.mark.e2e
 

@@ -12,12 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from e2e.conftest import LITTLE_EVALUATION, shared_file
 from processes import RunningProcess, clone_working_tree, wait_until
 
-from cracks.digests import digest_of_file
-from cracks.params import set_params
-from cracks.paths import STAGES
+from cracks.system.hashing import digest_of_file
+from cracks.workspace.params import set_params
+from cracks.workspace.paths import STAGES
+from tests.e2e.conftest import LITTLE_EVALUATION, shared_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import mlflow
 import pytest
-from e2e.conftest import LITTLE_EVALUATION, Workspace, shared_file
 from processes import TOOLS, StartProcess
+
+from tests.e2e.conftest import LITTLE_EVALUATION, Workspace, shared_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -198,9 +199,9 @@ def test_a_model_is_judged_promoted_taken_back_traced_and_restored(
 def test_a_photograph_more_in_the_source_is_noticed(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:
-    from cracks.freshness import outside_input_changed
-    from cracks.params import load_params, set_params
-    from cracks.paths import Paths
+    from cracks.versioning.external_inputs import outside_input_changed
+    from cracks.workspace.params import load_params, set_params
+    from cracks.workspace.paths import Paths
 
     workspace = make_workspace()
     folder = tmp_path / "photos"

@@ -11,19 +11,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from e2e.conftest import shared_file
 from processes import clone_working_tree
 
-from cracks.grouping import COLUMNS
-from cracks.labels import CRACK, LABELS, NO_CRACK, SPLITS
-from cracks.manifest import numbers_of
-from cracks.params import Params, load_params
-from cracks.paths import Paths
-from cracks.reports import Report
-from cracks.runs import LOOK, find_runs, look_of
-from cracks.tables import read_table
+from cracks.dataset.labels import CRACK, LABELS, NO_CRACK, SPLITS
+from cracks.dataset.manifest import numbers_of
+from cracks.dataset.split.grouping import COLUMNS
+from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
+from cracks.workspace.params import Params, load_params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report
+from cracks.workspace.tables import read_table
 from tasks.ingest import ingest
 from tasks.split import split
+from tests.e2e.conftest import shared_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

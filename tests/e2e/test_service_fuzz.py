@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 from damaged import damages, hostile_images
-from integration.bundles import grey_image, hand_over, make_bundle
-from integration.services import Service, make_workspace, serving
 from processes import TOOLS, StartProcess, environment
 
-from cracks.sample import draw_sample
+from cracks.images.synthetic_concrete import draw_sample
+from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.services import Service, make_workspace, serving
 
 pytestmark = pytest.mark.e2e
 

@@ -15,15 +15,15 @@ from typing import Any
 
 import httpx
 import pytest
-from e2e.conftest import LITTLE_EVALUATION, Workspace
 from processes import TOOLS, RunningProcess, StartProcess
 
-from cracks.digests import digest_of_bytes
-from cracks.paths import Paths
-from cracks.sample import draw_sample
-from cracks.shards import contents_of, rows_of
-from cracks.tables import read_table
-from cracks.versioning import changes_since
+from cracks.dataset.shards import contents_of, rows_of
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.system.hashing import digest_of_bytes
+from cracks.versioning.dvc_stages import changes_since
+from cracks.workspace.paths import Paths
+from cracks.workspace.tables import read_table
+from tests.e2e.conftest import LITTLE_EVALUATION, Workspace
 
 pytestmark = pytest.mark.e2e
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cracks.bundle import GOLDEN, NOVELTY, Bundle, seal_bundle
-from cracks.golden import GoldenPatches, write_golden
-from cracks.handover import Champion, name_champion, stage_bundle
-from cracks.labels import LABELS
-from cracks.novelty import fit_novelty
+from cracks.dataset.labels import LABELS
+from cracks.inference.bundle.bundle import GOLDEN, NOVELTY, Bundle, seal_bundle
+from cracks.inference.bundle.golden_patches import GoldenPatches, write_golden
+from cracks.inference.bundle.novelty import fit_novelty
+from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
 
 PATCH_SIZE = 227
 

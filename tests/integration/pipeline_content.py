@@ -10,6 +10,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from cracks.inference.handover.training_summaries import (
+    Comparison,
+    DataSeen,
+    Estimate,
+    Outcome,
+    TrainingRun,
+    record_run,
+)
 from cracks.monitoring.history import (
     FOLDER,
     Interval,
@@ -21,16 +29,8 @@ from cracks.monitoring.history import (
     write_picture,
     write_window,
 )
-from cracks.monitoring.kept import below
-from cracks.outputs import write_json
-from cracks.training_runs import (
-    Comparison,
-    DataSeen,
-    Estimate,
-    Outcome,
-    TrainingRun,
-    record_run,
-)
+from cracks.storage.kept import below
+from cracks.system.atomic_files import write_json
 
 PICTURE = "alarm.png"
 

@@ -11,7 +11,7 @@ from types import TracebackType
 import httpx
 import pyarrow.parquet as pq
 
-from cracks.answer_records.recorder import FLUSH_INTERVAL
+from cracks.monitoring.prediction_log.recorder import FLUSH_INTERVAL
 from tests.stack.conftest import RunningStack
 
 #: Seconds between two questions.

@@ -20,11 +20,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from e2e.conftest import LITTLE_EVALUATION, shared_file
 from processes import CHECKOUT, TOOLS, clone_working_tree, environment, free_port, wait_until
 from s3 import rclone
 
-from cracks.params import set_params
+from cracks.workspace.params import set_params
 from infra.stack.leftovers import processes
 from infra.stack.settings import (
     PORTS,
@@ -34,6 +33,7 @@ from infra.stack.settings import (
     postgresql_program,
     read_env,
 )
+from tests.e2e.conftest import LITTLE_EVALUATION, shared_file
 
 PHOTOGRAPHS = "data/metu-2k.zip"
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"

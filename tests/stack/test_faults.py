@@ -22,18 +22,18 @@ import httpx
 import psutil
 import pytest
 from disks import mounted_disk
-from e2e.conftest import LITTLE_EVALUATION
 from processes import TOOLS, clone_working_tree, environment, free_port, wait_until
 from s3 import Answer, S3Proxy, rclone, slow_down
 
-from cracks.bundle import open_bundle
-from cracks.params import set_params
-from cracks.sample import draw_sample
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.inference.bundle.bundle import open_bundle
+from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
 from cracks.storage.client import ATTEMPTS
-from cracks.tracking import BUNDLE_TAG
+from cracks.workspace.params import set_params
 from infra.stack.local import local_site
 from infra.stack.services import services
 from infra.stack.supervision import Supervisor
+from tests.e2e.conftest import LITTLE_EVALUATION
 from tests.stack.asking import Asking
 from tests.stack.conftest import FINAL, TRAINING_TIMEOUT, Facts, RunningStack
 

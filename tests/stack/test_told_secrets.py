@@ -17,7 +17,7 @@ from infra.secret_scan.scanning import files_below, scan
 from infra.stack.leftovers import processes
 from infra.stack.services import DATABASES
 from infra.stack.settings import SECRETS, postgresql_program
-from serving.keys import new_key
+from serving.middleware.api_keys import new_key
 from tests.stack.asking import recorded_in
 from tests.stack.conftest import RunningStack, Training
 

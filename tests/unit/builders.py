@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from cracks.bundle import Bundle, seal_bundle
-from cracks.grouping import Likeness
-from cracks.labels import LABELS
-from cracks.params import IngestParams, Params, SampleParams, load_params
-from cracks.shards import Place, shard_name
+from cracks.dataset.labels import LABELS
+from cracks.dataset.shards import Place, shard_name
+from cracks.dataset.split.grouping import Likeness
+from cracks.inference.bundle.bundle import Bundle, seal_bundle
+from cracks.workspace.params import IngestParams, Params, SampleParams, load_params
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from builders import params_with
 
-from cracks.answer_records import RecordedAnswer
-from cracks.answer_records.parts import PartFolder
-from cracks.answer_records.schema import as_table
-from cracks.bundle import NEIGHBOURS, REFERENCE, seal_bundle
-from cracks.digests import digest_of_bytes
-from cracks.handover import Champion, name_champion, read_champion, stage_bundle
-from cracks.labels import LABELS
+from cracks.dataset.labels import LABELS
+from cracks.inference.bundle.bundle import NEIGHBOURS, REFERENCE, seal_bundle
+from cracks.inference.handover.champion import Champion, name_champion, read_champion, stage_bundle
+from cracks.inference.handover.prediction_id import PredictionId
+from cracks.monitoring.drift.neighbours import Neighbours, choose_neighbours, write_neighbours
+from cracks.monitoring.drift.reference import Floats, Reference, choose_reference, write_reference
+from cracks.monitoring.drift.watch import Watched, open_watched, watch
 from cracks.monitoring.history import Window
-from cracks.monitoring.neighbours import Neighbours, choose_neighbours, write_neighbours
-from cracks.monitoring.reference import Floats, Reference, choose_reference, write_reference
-from cracks.monitoring.watching import Watched, open_watched, watch
-from cracks.params import MonitorParams
-from cracks.prediction_ids import PredictionId
+from cracks.monitoring.prediction_log.part_files import PartFolder
+from cracks.monitoring.prediction_log.schema import RecordedAnswer, as_table
+from cracks.system.hashing import digest_of_bytes
+from cracks.workspace.params import MonitorParams
+from tests.unit.builders import params_with
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -23,13 +23,13 @@ HEAVY = (
 )
 LIGHT = (
     "cracks",
-    "cracks.params",
-    "cracks.paths",
-    "cracks.bundle",
-    "cracks.handover",
-    "cracks.classifier",
+    "cracks.workspace.params",
+    "cracks.workspace.paths",
+    "cracks.inference.bundle.bundle",
+    "cracks.inference.handover.champion",
+    "cracks.inference.bundle.classifier",
     "serving.app",
-    "commands.app",
+    "cli.app",
 )
 
 

@@ -1,4 +1,4 @@
-"""One contract: dvc.yaml, params.yaml, tasks/ and cracks/paths.py say the same."""
+"""One contract: dvc.yaml, params.yaml, tasks/ and cracks/workspace/paths.py say the same."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from cracks.params import known_keys
-from cracks.paths import STAGES, Paths
+from cracks.workspace.params import known_keys
+from cracks.workspace.paths import STAGES, Paths
 from tests.unit.builders import ROOT
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
@@ -33,16 +33,16 @@ NO_OUTPUTS = {
 CARRIERS = {
     f"cracks/{name}.py"
     for name in (
-        "digests",
+        "dataset/labels",
         "errors",
-        "labels",
-        "outputs",
-        "params",
-        "paths",
-        "progress",
-        "reports",
-        "tables",
-        "terminal",
+        "system/atomic_files",
+        "system/hashing",
+        "system/progress",
+        "system/terminal",
+        "workspace/params",
+        "workspace/paths",
+        "workspace/reports",
+        "workspace/tables",
     )
 }
 

@@ -16,7 +16,7 @@ UNSAFE_NAMES = {"enable_unsafe_deserialization", "read_pickle", "to_pickle", "ev
 
 FILES = [
     file
-    for package in ("commands", "cracks", "flows", "infra", "serving", "tasks")
+    for package in ("benchmarks", "cli", "cracks", "flows", "infra", "serving", "tasks")
     for file in sorted((ROOT / package).rglob("*.py"))
 ]
 

@@ -1,0 +1,141 @@
+"""The part `registry`: how often the gate is wrong, and how soon an earlier champion answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measurements import Measure, Row, compared, measured
+from benchmarks.photographs import CHECKOUT, Photographs
+from benchmarks.scratch import Scratch
+from benchmarks.versions import train_two_versions
+from cracks.evaluation.paired_comparison import compare
+from cracks.registry.gate import judge
+from cracks.workspace.params import MarginsParams, load_params
+
+#: Simulated pairs of models, and the draw of the first one.
+SIMULATIONS, SEED = 500, 0
+
+#: Of the bounds, as in params.yaml.
+RESAMPLES = 1000
+
+#: Drawn photographs of the two versions between which is rolled back, how often, and how soon.
+PATCHES, ROLLBACKS, ROLLBACK_LIMIT = 300, 5, 10
+
+Answers = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Two models of equal worth and the patches that both are tried on.
+
+    Each group is hard or easy for both models alike (its share of errors is drawn from a beta
+    distribution), and a little more or less so for each of them (a gamma factor), so that errors
+    of one group come together, and those of the two models too.
+    """
+
+    crack_groups: int = 400
+    clean_groups: int = 800
+    crack_patches: float = 3.0  # in a group, on average, as a geometric distribution spreads them
+    clean_patches: float = 1.3
+    errors: float = 0.02  # share of patches
+    clustering: float = 5.0  # of the errors: a lower number puts more of them into fewer groups
+    margin: float = 0.03  # of both metrics
+    at_the_margin: bool = False  # the challenger's recall is lower by just that
+
+    def draw(self, random: np.random.Generator) -> tuple[Answers, Answers, Answers, Answers]:
+        """Return of n patches whether they are cracked, both models' answers, and the groups."""
+        sizes = np.concatenate(
+            [
+                random.geometric(1 / self.crack_patches, self.crack_groups),
+                random.geometric(1 / self.clean_patches, self.clean_groups),
+            ]
+        )
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        cracked = group < self.crack_groups
+        alpha, beta = self.errors * self.clustering, (1 - self.errors) * self.clustering
+        hard = random.beta(alpha, beta, len(sizes))
+        challenger, champion = (cracked ^ self._errors(random, hard, group) for _ in range(2))
+        if self.at_the_margin:
+            # As many of all cracks must be lost as the margin says, found ones being those to lose.
+            share = self.margin / (challenger & cracked).sum() * cracked.sum()
+            spread = random.beta(share * self.clustering, (1 - share) * self.clustering, len(sizes))
+            challenger &= ~(cracked & (random.random(len(group)) < spread[group]))
+        return cracked, challenger, champion, group
+
+    def _errors(
+        self, random: np.random.Generator, hard: npt.NDArray[np.float64], group: Answers
+    ) -> Answers:
+        own = np.minimum(hard * random.gamma(2, 1 / 2, len(hard)), 1)
+        return np.asarray(random.random(len(group)) < own[group])
+
+
+def measures(_: Photographs, scratch: Scratch) -> dict[str, Measure]:
+    """Return what this part measures, by name; all of it on what is drawn."""
+    return {"registry.gate": gate, "registry.rollback": lambda: rollback(scratch)}
+
+
+def rollback(scratch: Scratch) -> Iterator[Row]:
+    """Time `cracks rollback`, from its start to the answer of the running service."""
+    assignments = [f"ingest.sample.patches={PATCHES}", "train.epochs=1"]
+    versions = train_two_versions(scratch, "registry", Path("sample"), assignments)
+    with versions.served():
+        versions.cracks("promote", "2", "--why", "for the benchmark")
+        runs = [versions.cracks("rollback", "--why", "for the benchmark") for _ in range(ROLLBACKS)]
+    note = (
+        f"the whole command, each time to the other of two versions, until the service answers "
+        f"with it; limit {ROLLBACK_LIMIT} s; local sqlite store"
+    )
+    yield measured("registry.rollback_s", [run.seconds for run in runs], "s", note)
+
+
+def gate() -> Iterator[Row]:
+    """Count how often one of two equal models is called better or worse, and what that costs."""
+    usual = Simulated()
+    # The test split of 20,000 photographs of the reference data set, with a good network.
+    saturated = Simulated(
+        crack_groups=88, clean_groups=1400, crack_patches=17, errors=0.001, clustering=1
+    )
+    rates, rare = (false_verdicts(one, SIMULATIONS, SEED) for one in (usual, saturated))
+    edge = false_verdicts(Simulated(at_the_margin=True), SIMULATIONS, SEED)
+    said = (
+        f"{SIMULATIONS} drawn pairs of equal models with {usual.errors:.0%} errors, clustered and "
+        f"shared, on {usual.crack_groups} groups with cracks (about {usual.crack_patches:g} "
+        f"patches each) and {usual.clean_groups} without, margins {usual.margin:g}; reference: "
+        "the nominal rate"
+    )
+    passed = edge["better"] + edge["not worse"]
+    for verdict in ("better", "worse"):
+        note = (
+            f"{said}; saturated as the reference data set (88 and 1,400 groups, 0.1 % errors): "
+            f"{rare[verdict]:.2g}, because there is next to nothing to tell apart; challengers "
+            f"that lose just the margin passed in {passed:.2g}"
+        )
+        name = f"registry.gate_false_{verdict}"
+        yield compared(name, [rates[verdict]], [_nominal()], "rate", note)
+
+
+def false_verdicts(pairs: Simulated, simulations: int, seed: int) -> dict[str, float]:
+    """Return how often each verdict is reached on simulated pairs."""
+    section = load_params(CHECKOUT / "params.yaml").register_
+    margins = MarginsParams(accuracy=pairs.margin, recall=pairs.margin)
+    section = section.model_copy(update={"margins": margins})
+    random = np.random.default_rng(seed)
+    counted = Counter(
+        judge(
+            compare(*pairs.draw(random), confidence=section.confidence, resamples=RESAMPLES),
+            section,
+        )[0]
+        for _ in range(simulations)
+    )
+    verdicts = ("better", "not worse", "undecided", "worse")
+    return {verdict: counted[verdict] / simulations for verdict in verdicts}
+
+
+def _nominal() -> float:
+    return round(1 - load_params(CHECKOUT / "params.yaml").register_.confidence, 6)

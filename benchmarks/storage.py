@@ -1,0 +1,127 @@
+"""Folders on their way to S3 and back, by DVC; the endpoint is rclone over a scratch folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.photographs import CHECKOUT, count_files
+from benchmarks.scratch import MeasurementFailed, Run, Scratch, free_port
+
+#: rclone takes only keys of some length.
+ACCESS_KEY, SECRET_KEY = "measurer-of-cracks", "secret-of-measuring"
+
+BUCKET = "bench"
+
+#: Seconds until the endpoint must answer.
+START_TIMEOUT = 30
+
+#: The settings of this project's own .dvc/config, and the remote.
+DVC_CONFIG = """[core]
+    no_scm = true
+    analytics = false
+    check_update = false
+    remote = s3
+[cache]
+    type = copy
+['remote "s3"']
+    url = s3://{bucket}/{prefix}
+"""
+
+
+@dataclass(frozen=True)
+class Trip:
+    """Seconds to version a folder, to send it, and to bring it back to nothing."""
+
+    add: float
+    push: float
+    pull: float
+
+
+class Endpoint:
+    """S3 storage that DVC repositories push to, each under its own prefix."""
+
+    def __init__(self, scratch: Scratch, url: str) -> None:
+        self._scratch, self._url, self._trips = scratch, url, 0
+
+    def round_trip(self, folder: Path) -> Trip:
+        """Add, push, lose and pull a copy of `folder` in a fresh DVC repository.
+
+        Raises:
+            MeasurementFailed: a command fails, or fewer files came back than went.
+        """
+        self._trips += 1
+        root = self._scratch.place / f"repository-{self._trips}"
+        shutil.copytree(folder, root / "photographs")
+        self._dvc(root, "init", "--quiet", "--no-scm")
+        config = DVC_CONFIG.format(bucket=BUCKET, prefix=f"trip-{self._trips}")
+        (root / ".dvc" / "config").write_text(config)
+        add, push = self._dvc(root, "add", "photographs"), self._dvc(root, "push")
+        self._lose(root)
+        pull = self._dvc(root, "pull")
+        _require_whole(folder, root / "photographs")
+        shutil.rmtree(root)
+        return Trip(add.seconds, push.seconds, pull.seconds)
+
+    def _lose(self, root: Path) -> None:
+        """Leave what a clone elsewhere has: the settings, and the file that names the data."""
+        places = (root / "photographs", root / ".dvc" / "cache", root / ".dvc" / "tmp")
+        for place in (*places, self._scratch.place / "dvc-site"):
+            shutil.rmtree(place, ignore_errors=True)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a client needs to use this endpoint and no other."""
+        return {
+            "AWS_ENDPOINT_URL": self._url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": str(self._scratch.place / "no-settings"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self._scratch.place / "no-credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # rclone does not know the checksums that clients add by themselves.
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+            "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+        }
+
+    def _dvc(self, root: Path, *arguments: str) -> Run:
+        self._scratch.tell(f"{root.name}: dvc {arguments[0]}")
+        return self._scratch.run([sys.executable, "-m", "dvc", *arguments], root, **self.variables)
+
+
+@contextmanager
+def s3_endpoint(scratch: Scratch, *options: str) -> Iterator[Endpoint]:
+    """Yield an endpoint with rclone's own settings, or `options`; it ends with the block.
+
+    Raises:
+        MeasurementFailed: rclone is absent, or does not start.
+    """
+    rclone = Path(os.environ.get("CRACKS_RCLONE", CHECKOUT / ".tools" / "rclone"))
+    if not rclone.is_file():
+        raise MeasurementFailed(f"there is no {rclone}; `make setup` installs it")
+    place, port, log = scratch.place / "s3", free_port(), scratch.temporary / "rclone"
+    (place / BUCKET).mkdir(parents=True)
+    command: list[str | Path] = [rclone, "serve", "s3", "--config", ""]
+    command += ["--cache-dir", scratch.place / "rclone-cache", "--addr", f"127.0.0.1:{port}"]
+    command += [*options, "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", place]
+    with scratch.started(command, log, scratch.place) as process:
+        deadline = time.monotonic() + START_TIMEOUT
+        while "Starting s3 server" not in (said := log.read_text(errors="replace")):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise MeasurementFailed(f"rclone does not start: {said.strip()[-200:]}")
+            time.sleep(0.05)
+        yield Endpoint(scratch, f"http://127.0.0.1:{port}")
+    shutil.rmtree(place)
+
+
+def _require_whole(folder: Path, copy: Path) -> None:
+    went, came = count_files(folder), count_files(copy)
+    if went != came:
+        raise MeasurementFailed(f"{went:,} files were pushed and {came:,} pulled")

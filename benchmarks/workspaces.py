@@ -1,0 +1,87 @@
+"""Scratch workspaces: the files of this checkout as it stands, committed or not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.photographs import CHECKOUT
+from benchmarks.scratch import Run, Scratch
+from cracks.system.atomic_files import remove, replacing
+from cracks.workspace.params import set_params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import read_report
+
+#: What stages write to.
+OUTPUTS = ("data", "logs", "models", "reports")
+
+
+class Workspace:
+    """A copy of the checkout in which stages run on some photographs."""
+
+    def __init__(
+        self, scratch: Scratch, name: str, source: Path, assignments: Sequence[str] = ()
+    ) -> None:
+        """Copy the checkout to the scratch folder `name`.
+
+        Args:
+            scratch: where everything happens.
+            name: of the folder.
+            source: what `ingest.source` points to.
+            assignments: further parameters, as `featurize.image_size=160`.
+        """
+        self._scratch, self._name, self.paths = scratch, name, Paths(scratch.place / name)
+        shutil.copytree(_checkout(scratch.place / "checkout"), self.paths.root)
+        self.clear()
+        set_params(self.paths.params, [f"ingest.source={json.dumps(str(source))}", *assignments])
+
+    def run(self, stage: str) -> Run:
+        """Run a stage as DVC does.
+
+        Raises:
+            MeasurementFailed: it refuses.
+        """
+        self._scratch.tell(f"{self._name}: {stage}")
+        return self._scratch.run([sys.executable, "-m", "tasks", stage], self.paths.root)
+
+    def run_all(self, stages: Sequence[str]) -> dict[str, Run]:
+        """Run stages one after the other, from nothing."""
+        self.clear()
+        return {stage: self.run(stage) for stage in stages}
+
+    def report(self, stage: str) -> dict[str, Any]:
+        """Return what a stage reported."""
+        return read_report(self.paths.report(stage))
+
+    def clear(self) -> None:
+        """Remove what stages wrote; the compiled code stays, as it does for a user."""
+        for name in OUTPUTS:
+            remove(self.paths.root / name)
+
+    def remove(self) -> None:
+        """Give the disk back."""
+        shutil.rmtree(self.paths.root)
+
+
+def _checkout(copy: Path) -> Path:
+    """Return `copy`, made at the first call: somebody may go on editing while this measures."""
+    if copy.is_dir():
+        return copy
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    with replacing(copy) as partial:
+        for name in filter(None, names):
+            if (CHECKOUT / name).is_file():
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(CHECKOUT / name, partial / name)
+    return copy

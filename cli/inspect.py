@@ -1,0 +1,111 @@
+"""`cracks inspect`: find the cracks on whole photographs, without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cracks.errors import SourceError
+from cracks.workspace.paths import open_workspace
+
+#: What cracks.inference.photos.tiling says, which is not imported for `--help` alone.
+OVERLAP, MAX_OVERLAP = 0.25, 0.75
+
+
+def inspect(
+    context: typer.Context,
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO...", help="Photographs, folders, or s3://BUCKET/PREFIX."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for pictures and report.")],
+    mm_per_px: Annotated[
+        float | None,
+        typer.Option(min=1e-6, max=1000, help="Millimetres that a pixel shows, for sizes."),
+    ] = None,
+    overlap: Annotated[
+        float,
+        typer.Option(min=0, max=MAX_OVERLAP, help="Share of a patch that neighbours have too."),
+    ] = OVERLAP,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Show where the cracks are on whole photographs: a picture and a table each, and a report.
+
+    Photographs that cannot be read are listed, and a second call does only what is missing.
+
+    Example: `cracks inspect pier-3.jpg abutments/ --out inspection --mm-per-px 0.5`.
+    """
+    from cracks.cluster.settings import cluster_settings
+    from cracks.images.files import find_images
+    from cracks.inference.bundle.classifier import Classifier
+    from cracks.inference.handover.champion import open_champion
+    from cracks.inference.photos.inspection_folder import PHOTOS, InspectionFolder
+    from cracks.inference.photos.many_photos import inspect_photos
+    from cracks.system.progress import progress
+
+    champion, bundle = open_champion(open_workspace(context.obj).service)
+    cluster = cluster_settings()
+    files = find_images(photos, without=out / PHOTOS)
+    folder = InspectionFolder(out, champion, overlap, mm_per_px)
+    with folder.opened():
+        unreadable: list[dict[str, str]] = []
+        missing = folder.missing(files)
+        try:
+            if missing:
+                with progress(len(missing), "inspecting", "photographs") as advance:
+                    if cluster:
+                        from cracks.cluster.inspections import inspect_on_cluster
+
+                        unread = inspect_on_cluster(
+                            cluster, bundle, folder, files, missing, advance
+                        )
+                    else:
+                        unread = inspect_photos(Classifier(bundle), folder, missing, advance)
+                    unreadable.extend(unread)
+        finally:
+            inspected = folder.write_report(files, unreadable)
+    summary = _summary(out, inspected, unreadable, champion.version, champion.run_id)
+    _tell(summary, as_json)
+    if not inspected:
+        raise SourceError(f"No photograph could be read. {summary['unreadable_list']} says why.")
+
+
+def _summary(
+    out: Path,
+    inspected: list[dict[str, Any]],
+    unreadable: list[dict[str, str]],
+    version: str,
+    run_id: str,
+) -> dict[str, Any]:
+    from cracks.dataset.labels import CRACK
+    from cracks.inference.photos.inspection_folder import REPORT, UNREADABLE
+
+    wanted = ("file", "label", "score", "crack_share", "crack_area_cm2", "novel", "prediction_id")
+    return {
+        "report": str(out / REPORT),
+        "photographs": len(inspected),
+        "cracked": sum(one["label"] == CRACK for one in inspected),
+        "unreadable": len(unreadable),
+        "unreadable_list": str(out / UNREADABLE) if unreadable else None,
+        "model_version": version,
+        "run_id": run_id,
+        "inspections": [
+            {name: one[name] for name in wanted} | {"folder": str(out / one["folder"])}
+            for one in inspected
+        ],
+    }
+
+
+def _tell(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return
+    print(
+        f"{summary['report']}: cracks on {summary['cracked']:,} of {summary['photographs']:,} "
+        f"photographs, says version {summary['model_version']}."
+    )
+    if summary["unreadable"]:
+        print(f"{summary['unreadable']:,} × cannot be read: see {summary['unreadable_list']}.")

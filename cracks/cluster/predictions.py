@@ -1,0 +1,96 @@
+"""Batch scoring on the cluster: a piece is as many files as are scored together, in their order."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from cracks.cluster.file_pieces import (
+    Named,
+    in_order,
+    loaded_classifier,
+    pieces_of,
+    sample_of,
+    send_bundle,
+)
+from cracks.cluster.pieces import Outcome, require_no_failure
+from cracks.cluster.result_store import PatientStore, Store, open_store, read_result
+from cracks.cluster.runner import outcomes
+from cracks.cluster.settings import ClusterSettings
+from cracks.images.files import ImageFile, image_file
+from cracks.inference.batch.predictions_file import SHARD_ROWS
+from cracks.inference.batch.scoring import CHUNK, ScoredChunk, Unreadable, score_files
+from cracks.inference.bundle.bundle import Bundle
+from cracks.inference.handover.champion import Champion
+from cracks.system.hashing import digest_of_value
+from cracks.system.progress import Advance
+
+#: Results that stay in the store behind the one that is taken: so many may not be on disk yet.
+BEHIND = 2 * SHARD_ROWS // CHUNK
+
+
+@dataclass(frozen=True)
+class AnswersForFiles:
+    """Answer for some files."""
+
+    bundle: str  # the key of its folder
+    champion: Champion
+    files: Named
+
+    def run(self, store: Store, threads: int) -> bytes:
+        """Return the answers, and what could not be read, as JSON."""
+        classifier = loaded_classifier(store, self.bundle, threads)
+        files = [image_file(name, stamp) for name, stamp in self.files]
+        chunks = list(score_files(classifier, self.champion, files, lambda _: None))
+        rows = [row for chunk in chunks for row in chunk.rows]
+        unreadable = [asdict(one) for chunk in chunks for one in chunk.unreadable]
+        said = json.dumps({"rows": rows, "unreadable": unreadable})
+        return gzip.compress(said.encode(), compresslevel=1)
+
+
+def score_on_cluster(
+    settings: ClusterSettings,
+    bundle: Bundle,
+    champion: Champion,
+    files: Sequence[ImageFile],
+    missing: Sequence[ImageFile],
+    advance: Advance,
+) -> Iterator[ScoredChunk]:
+    """Yield the answers for the missing files, as `score_files` does, from the cluster.
+
+    Results are removed from the store once they were taken and others after them.
+
+    Raises:
+        ClusterError: the cluster cannot do it, or pieces failed again and again; they are named.
+        SourceError: the store cannot be used.
+    """
+    store = PatientStore(open_store(settings.store))
+    key = send_bundle(store, bundle)
+    beginning = f"answers/{digest_of_value([key, champion.model_dump()])[:32]}/"
+    pieces = pieces_of(
+        files,
+        missing,
+        CHUNK,
+        lambda part: AnswersForFiles(key, champion, part),
+        lambda name: f"{beginning}{name}.json.gz",
+    )
+    failures: list[Outcome] = []
+    taken: deque[str] = deque()
+    total = 0
+    for outcome in in_order(outcomes(settings, pieces, beginning, sample_of(missing))):
+        total += 1
+        if outcome.failure:
+            failures.append(outcome)
+            continue
+        said = json.loads(gzip.decompress(read_result(store, outcome.piece.key)))
+        yield ScoredChunk(said["rows"], [Unreadable(**one) for one in said["unreadable"]])
+        advance(outcome.piece.images)
+        taken.append(outcome.piece.key)
+        if len(taken) > BEHIND:
+            store.remove(taken.popleft())
+    for result in taken:
+        store.remove(result)
+    require_no_failure(failures, total)

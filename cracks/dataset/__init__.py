@@ -1,0 +1,1 @@
+"""The data set: shards, manifest, labels, and what is known of each patch."""

@@ -1,0 +1,1 @@
+"""From the sources into shards, the manifest and the quarantine list."""

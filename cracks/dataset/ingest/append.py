@@ -1,0 +1,292 @@
+"""Take in the files of a source: what is known keeps its place, what is new is appended.
+
+The shards are the memory of a data set. A file whose bytes lie in a shard stays there, whatever its
+path is now; new bytes go to new shards; a shard is written anew only if one of its patches has
+gone or got another label. So DVC stores and sends only what is new.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cracks.dataset.ingest.sources.base import SourceFile
+from cracks.dataset.manifest import KnownFacts, ManifestWriter
+from cracks.dataset.patch_facts import PatchFacts, inspect_patch
+from cracks.dataset.shards import (
+    Place,
+    Places,
+    ShardRow,
+    ShardWriter,
+    shard_files,
+    shard_name,
+    shard_number,
+    write_shard,
+)
+from cracks.errors import DataError, UnreadableImage
+from cracks.system.hashing import digest_of_bytes, digest_of_value
+from cracks.system.progress import Advance
+from cracks.workspace.paths import ACCEPT_RELABELS
+from cracks.workspace.tables import write_csv
+
+#: Files that one thread looks at in one go, and such batches that wait for a thread.
+BATCH, WAITING = 32, 8
+
+
+@dataclass
+class Memory:
+    """What earlier ingests left: where each patch lies, and the facts about it."""
+
+    places: Places
+    facts: KnownFacts
+
+
+@dataclass
+class Intake:
+    """What became of the files."""
+
+    quarantine: list[dict[str, str]] = field(default_factory=list)
+    relabels: list[dict[str, str]] = field(default_factory=list)
+    labels: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    #: Numbers of stored patches that no file has any more, and the new label of others.
+    gone: list[int] = field(default_factory=list)
+    relabelled: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def patches(self) -> int:
+        """Return how many files were usable."""
+        return self.labels.total()
+
+
+#: A file, its id, and its facts or the reason why it is unusable.
+Examined = tuple[SourceFile, str, PatchFacts | str]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where the rows of a shard went: to another shard, or other rows of it (-1: gone)."""
+
+    shard: int
+    rows: npt.NDArray[np.int64] | None = None
+
+
+def take_in(
+    files: Iterable[SourceFile],
+    memory: Memory,
+    size: int,
+    writer: ShardWriter,
+    manifest: ManifestWriter,
+    advance: Advance,
+) -> Intake:
+    """Sort every file of a source: known, new, or unusable.
+
+    Args:
+        files: in the order that the manifest shall have.
+        memory: what is stored already; the places of new patches are added to it.
+        size: width and height in pixels that a patch must have.
+        writer: takes the bytes of new patches.
+        manifest: takes one row a usable file; the very same file from a second source is none.
+        advance: is told of every file.
+    """
+    intake, stored = Intake(), len(memory.places)
+    seen, named = bytearray(stored), _NamedOnce()
+    renamed: dict[int, tuple[SourceFile, str]] = {}
+    for file, id_, facts in _examined(files, memory.facts, size):
+        advance(1)
+        if isinstance(facts, str):
+            intake.quarantine.append(_in_quarantine(file, facts))
+            continue
+        if not named.is_first(id_, file.path):
+            intake.repeated += 1
+            continue
+        number = memory.places.number(id_)
+        if number is None:
+            place = writer.add(ShardRow(id_, file.label, file.path, file.content))
+            memory.places.add(id_, place)
+        else:
+            place = memory.places.place(number)
+            if number < stored:
+                seen[number] = max(seen[number], 2 if place.label == file.label else 1)
+                if place.label != file.label:
+                    renamed.setdefault(number, (file, place.label))
+        intake.labels[file.label] += 1
+        manifest.add(_row(file, id_, place, facts))
+    writer.flush()
+    intake.gone = [number for number in range(stored) if not seen[number]]
+    for number, (file, before) in renamed.items():
+        if seen[number] == 1:  # no file has the stored label any more
+            intake.relabelled[number] = file.label
+            intake.relabels.append({"path": file.path, "before": before, "now": file.label})
+    return intake
+
+
+def require_accepted(relabels: Sequence[dict[str, str]], report: Path) -> None:
+    """Refuse changed labels that nobody has accepted; they are listed in the file `report`.
+
+    Raises:
+        DataError: stored photographs come with another label.
+    """
+    report.unlink(missing_ok=True)
+    if not relabels or os.environ.get(ACCEPT_RELABELS) == "1":
+        return
+    write_csv(relabels, report)
+    one = relabels[0]
+    raise DataError(
+        f"ingest: stored photographs come with another label: {len(relabels)}, for example "
+        f"{one['path']}: `{one['before']}` before, `{one['now']}` now. Nothing was changed; "
+        f"{report} lists them. If that is meant: `cracks train --accept-relabels` (or "
+        f"{ACCEPT_RELABELS}=1 dvc repro)."
+    )
+
+
+def carry_over(before: Path, after: Path, places: Places, intake: Intake) -> dict[int, Move]:
+    """Put the stored shards beside the new ones, unchanged ones as they are.
+
+    Args:
+        before: folder of the stored shards; may be missing.
+        after: folder that holds the new shards.
+        places: where the stored patches lie.
+        intake: which of them have gone or changed their label.
+
+    Returns:
+        What moved, by number of shard.
+    """
+    gone: dict[int, list[int]] = defaultdict(list)
+    labels: dict[int, dict[int, str]] = defaultdict(dict)
+    for number in intake.gone:
+        place = places.place(number)
+        gone[place.shard].append(place.row)
+    for number, label in intake.relabelled.items():
+        place = places.place(number)
+        labels[place.shard][place.row] = label
+    moves, new, kept = {}, shard_files(after), 0
+    for shard in shard_files(before):
+        number = shard_number(shard.name)
+        if number not in gone and number not in labels:
+            link_or_copy(shard, after / shard.name)
+            kept += 1
+            continue
+        table = _with_labels(pq.read_table(shard), labels[number])
+        keep = np.ones(len(table), bool)
+        keep[gone[number]] = False
+        if keep.any():
+            write_shard(table.filter(pa.array(keep)), after / shard.name)
+            kept += 1
+        if gone[number]:
+            moves[number] = Move(number, np.where(keep, np.cumsum(keep) - 1, -1))
+    return moves if kept else moves | _renumbered(new)
+
+
+def relocated(manifest: pa.Table, moves: dict[int, Move]) -> pa.Table:
+    """Return the manifest with the places after `moves`."""
+    shards, rows = [], []
+    places = zip(manifest["shard"].to_pylist(), manifest["row"].to_pylist(), strict=True)
+    for shard, row in places:
+        move = moves.get(shard_number(shard))
+        shards.append(shard_name(move.shard) if move else shard)
+        rows.append(row if move is None or move.rows is None else int(move.rows[row]))
+    for name, values in (("shard", shards), ("row", rows)):
+        column = manifest.schema.get_field_index(name)
+        manifest = manifest.set_column(
+            column, manifest.schema.field(name), pa.array(values, manifest.schema.field(name).type)
+        )
+    return manifest
+
+
+def link_or_copy(file: Path, target: Path) -> None:
+    """Give `file` a second name, which costs nothing, or copy it where the disk cannot."""
+    try:
+        os.link(file, target)
+    except OSError:
+        target.write_bytes(file.read_bytes())
+
+
+class _NamedOnce:
+    """Remember which file was seen under which path, in 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def is_first(self, id_: str, path: str) -> bool:
+        key = bytes.fromhex(digest_of_value([id_, path])[:32])
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+
+def _examined(files: Iterable[SourceFile], known: KnownFacts, size: int) -> Iterator[Examined]:
+    """Yield each file with its id and its facts, or the reason why it is unusable."""
+
+    def facts_of(file: SourceFile, facts: PatchFacts | None) -> PatchFacts | str:
+        try:
+            file.path.encode()
+            if facts and (facts.width, facts.height) == (size, size):
+                return facts
+            return inspect_patch(file.content, size)
+        except UnicodeEncodeError:
+            return "the file's name is no UTF-8"
+        except UnreadableImage as error:
+            return str(error)
+
+    def examined(batch: Sequence[SourceFile]) -> list[Examined]:
+        ids = [digest_of_bytes(file.content) for file in batch]
+        return list(zip(batch, ids, map(facts_of, batch, known.of(ids)), strict=True))
+
+    remaining, running = iter(files), deque[Future[list[Examined]]]()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # While the threads look at some files, the next ones are read and the last ones stored.
+        while batch := list(islice(remaining, BATCH)):
+            running.append(pool.submit(examined, batch))
+            if len(running) > WAITING:
+                yield from running.popleft().result()
+        for future in running:
+            yield from future.result()
+
+
+def _row(file: SourceFile, id_: str, place: Place, facts: PatchFacts) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "source": file.source,
+        "path": file.path,
+        "label": file.label,
+        "shard": shard_name(place.shard),
+        "row": place.row,
+        **vars(facts),
+    }
+
+
+def _in_quarantine(file: SourceFile, reason: str) -> dict[str, str]:
+    # A name that is no UTF-8 is shown with escapes: a list must open anywhere.
+    path = file.path.encode("utf-8", "backslashreplace").decode()
+    return {"source": file.source, "path": path, "label": file.label, "reason": reason}
+
+
+def _with_labels(table: pa.Table, labels: dict[int, str]) -> pa.Table:
+    values = table["label"].to_pylist()
+    for row, label in labels.items():
+        values[row] = label
+    column = table.schema.get_field_index("label")
+    return table.set_column(column, table.schema.field("label"), pa.array(values, pa.string()))
+
+
+def _renumbered(shards: list[Path]) -> dict[int, Move]:
+    """Let the shards begin with 0, as they would if nothing had been stored before."""
+    moves = {}
+    for number, shard in enumerate(shards):
+        if (old := shard_number(shard.name)) != number:
+            shard.rename(shard.with_name(shard_name(number)))
+            moves[old] = Move(number)
+    return moves

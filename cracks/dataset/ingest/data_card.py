@@ -1,0 +1,39 @@
+"""Write the data card: where the data comes from, under which licence, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cracks.dataset.ingest.sources import mendeley
+
+KNOWN_SOURCES = {
+    "mendeley": f"{mendeley.CITATION}. Version {mendeley.VERSION}, DOI {mendeley.DOI}, "
+    f"licence {mendeley.LICENCE}. Cite also: {mendeley.PAPER}.",
+    "sample": "Drawn by cracks/images/synthetic_concrete.py; free of any rights. It says nothing "
+    "about real concrete.",
+}
+
+
+def data_card(sources: Sequence[str], report: dict[str, Any], files: Sequence[str]) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        sources: as `ingest.source` names them.
+        report: what ingest found.
+        files: one line a downloaded file: its name, size and SHA-256.
+    """
+    told = [f"- **{source}**: {KNOWN_SOURCES.get(source, UNKNOWN)}" for source in sources]
+    labels = ", ".join(f"{count:,} `{label}`" for label, count in report["labels"].items())
+    numbers = [
+        f"- {report['patches']:,} photographs ({labels}), {report['distinct_patches']:,} of them "
+        "distinct",
+        f"- {report['quarantined']:,} files in quarantine: reports/quarantine.csv",
+        f"- digest of the sources: `{report['source_digest']}`",
+    ]
+    fetched = ["", "## Files", "", *(f"- {file}" for file in files)] if files else []
+    parts = ["# Data card", "", "## Sources", "", *told, "", "## What is in it", "", *numbers]
+    return "\n".join([*parts, *fetched]) + "\n"
+
+
+UNKNOWN = "photographs of your own; write their origin and licence into docs/data-card.md."

@@ -1,0 +1,1 @@
+"""Where photographs come from: folders, archives, S3, Mendeley Data, the drawn sample."""

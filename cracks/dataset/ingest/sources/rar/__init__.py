@@ -1,0 +1,1 @@
+"""Unpack .rar archives: through libarchive, and where that cannot, through unar."""

@@ -1,0 +1,69 @@
+"""Photographs that must be fetched first: the reference data set, and prefixes in S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from cracks.dataset.ingest.sources.archive_safety import is_archive
+from cracks.dataset.ingest.sources.base import Source, labelled
+from cracks.dataset.ingest.sources.local import FolderSource, open_path
+from cracks.dataset.ingest.sources.mendeley import fetch_dataset
+from cracks.storage.addresses import Address, digest_of_listing, parse_address
+from cracks.storage.client import list_objects
+from cracks.storage.mirrors import mirror
+
+
+@contextmanager
+def open_mendeley(raw: Path) -> Iterator[Source]:
+    """Open the reference data set; its archive is kept in `raw`, where DVC versions it.
+
+    Raises:
+        SourceError: it cannot be had.
+        SourceUnavailable: the server does not answer.
+    """
+    with open_path(fetch_dataset(raw).archive, "mendeley") as source:
+        yield source
+
+
+class BucketSource(Source):
+    """The photographs below a prefix; they are fetched when they are read."""
+
+    def __init__(self, name: str, address: Address, folder: Path) -> None:
+        """Read what lies at `address`, through a mirror in `folder`."""
+        super().__init__(name)
+        self._address, self._folder = address, folder
+        self._objects = [one for one in list_objects(address) if labelled(one.key)]
+
+    def paths(self) -> list[str]:
+        """Return the keys below the prefix, sorted."""
+        return [one.key for one in self._objects]
+
+    def digest(self) -> str:
+        """Return a digest of every key, size and ETag; nothing is fetched for it."""
+        return digest_of_listing(self._objects)
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Bring the mirror up to date, then read it."""
+        # The bucket may have changed since it was listed; what counts is what was read.
+        self._objects = list(mirror(self._address, self._folder, labelled).objects)
+        yield from FolderSource(self.name, self._folder).contents()
+
+
+@contextmanager
+def open_s3(text: str, mirrors: Path) -> Iterator[Source]:
+    """Open an address `s3://bucket/prefix`, or that of one archive.
+
+    Raises:
+        SourceError: the bucket does not exist or refuses, or the address is none.
+        SourceUnavailable: the storage does not answer.
+    """
+    address = parse_address(text)
+    folder = mirrors / address.bucket / (address.prefix.rstrip("/") or "_")
+    if not is_archive(address.prefix):
+        yield BucketSource(text, address, folder)
+        return
+    mirror(address, folder, lambda _: True)
+    with open_path(folder / PurePosixPath(address.prefix).name, text) as source:
+        yield source

@@ -1,0 +1,86 @@
+"""Take photographs from where `ingest.source` points, one place or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePath
+
+from cracks.dataset.ingest.sources.base import Source, SourceFile, label_of
+from cracks.dataset.ingest.sources.local import open_path
+from cracks.dataset.ingest.sources.remote import open_mendeley, open_s3
+from cracks.dataset.ingest.sources.synthetic import DrawnSource
+from cracks.dataset.labels import LABELS
+from cracks.errors import SourceError
+from cracks.system.hashing import digest_of_value
+from cracks.workspace.params import IngestParams
+from cracks.workspace.paths import Paths
+
+LAYOUT = "Expected are the folders Positive/ (crack) and Negative/ (no crack)"
+
+__all__ = ["Source", "SourceFile", "Sources", "open_sources"]
+
+
+class Sources:
+    """All places of `ingest.source`, in their order."""
+
+    def __init__(self, sources: Sequence[Source], names: str) -> None:
+        self._sources, self._names = sources, names
+
+    def count(self) -> int:
+        """Return how many labelled files there are.
+
+        Raises:
+            SourceError: an archive is damaged or unsafe, or a label is in none of the sources.
+        """
+        paths = [path for source in self._sources for path in source.paths()]
+        _require_both_labels(paths, self._names)
+        return len(paths)
+
+    def digest(self) -> str:
+        """Return 64 hexadecimal digits that change when the content of any source changes."""
+        digests = [source.digest() for source in self._sources]
+        return digests[0] if len(digests) == 1 else digest_of_value(digests)
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield every labelled file.
+
+        Raises:
+            SourceError: a file cannot be read.
+        """
+        for source in self._sources:
+            yield from source.files()
+
+
+@contextmanager
+def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:
+    """Open every place of `params.source`; a relative path is meant from the workspace.
+
+    Raises:
+        SourceError: one does not exist, or cannot be opened.
+        SourceUnavailable: one is on a server that does not answer.
+    """
+    with ExitStack() as stack:
+        opened = [_open(one, params, paths, stack) for one in params.sources]
+        yield Sources(opened, " and ".join(params.sources))
+
+
+def _open(source: str, params: IngestParams, paths: Paths, stack: ExitStack) -> Source:
+    if source == "sample":
+        return DrawnSource(params.sample.patches, params.sample.seed)
+    if source == "mendeley":
+        return stack.enter_context(open_mendeley(paths.raw))
+    if source.startswith("s3://"):
+        return stack.enter_context(open_s3(source, paths.mirror))
+    path = paths.root / os.path.expanduser(source)  # noqa: PTH111 (Path raises for ~nobody)
+    # Where a source lies differs from machine to machine; its name does not.
+    return stack.enter_context(open_path(path, PurePath(source).name or str(Path(path).name)))
+
+
+def _require_both_labels(paths: Sequence[str], where: str) -> None:
+    found = {label_of(path) for path in paths}
+    missing = [label for label in LABELS if label not in found]
+    if missing:
+        names = " and ".join(f"`{label}`" for label in missing)
+        raise SourceError(f"ingest.source: {where} holds no photograph of {names}. {LAYOUT}.")

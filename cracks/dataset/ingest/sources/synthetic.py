@@ -1,0 +1,30 @@
+"""The photographs that the embedded generator draws."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from cracks.dataset.ingest.sources.base import Source
+from cracks.images.synthetic_concrete import GENERATOR_VERSION, draw_sample, names_of_sample
+from cracks.system.hashing import digest_of_value
+
+
+class DrawnSource(Source):
+    """The drawn sample, `ingest.source: sample`."""
+
+    def __init__(self, patches: int, seed: int) -> None:
+        super().__init__("sample")
+        self._patches, self._seed = patches, seed
+
+    def paths(self) -> list[str]:
+        """Return the names that the generator gives."""
+        return names_of_sample(self._patches)
+
+    def digest(self) -> str:
+        """Return a digest of what decides the drawing."""
+        return digest_of_value(["sample", GENERATOR_VERSION, self._patches, self._seed])
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Draw the files with every core."""
+        yield from draw_sample(self._patches, self._seed, processes=os.cpu_count() or 1)

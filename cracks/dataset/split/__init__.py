@@ -1,0 +1,1 @@
+"""Which patches must stay together, and which split each is assigned to."""

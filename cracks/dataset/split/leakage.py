@@ -1,0 +1,79 @@
+"""Measure how much of the test split stands in train too, under a given way of splitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cracks.dataset.fingerprints import NearCopies, nearest
+from cracks.dataset.labels import SPLITS
+from cracks.dataset.split.grouping import Likeness
+
+#: Draws the random split that the real one is compared with.
+SEED = 0
+
+#: Test patches that are asked for their nearest in train, evenly picked.
+ASKED = 2000
+
+TRAIN, TEST = SPLITS[0], SPLITS[-1]
+
+
+def leakage(
+    sides: npt.NDArray[np.str_], pictures: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
+) -> dict[str, float]:
+    """Return the shares of test files that train also has.
+
+    Args:
+        sides: (f,) the split of each file.
+        pictures: (f,) the same number for files that show the same picture.
+        groups: (f,) the same number for files that show the same photograph.
+    """
+    return {
+        "same_picture_in_train": _shared(sides, pictures),
+        "same_photograph_in_train": _shared(sides, groups),
+    }
+
+
+def random_sides(files: int, shares: Sequence[float]) -> npt.NDArray[np.str_]:
+    """Return what published numbers use: every file dealt by itself, whatever it shows."""
+    return np.random.default_rng(SEED).choice(SPLITS, size=files, p=list(shares))
+
+
+def leakage_report(
+    sides: npt.NDArray[np.str_],
+    pictures: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    shares: Sequence[float],
+) -> dict[str, Any]:
+    """Return the leakage of a split beside that of a random one of the same shares."""
+    return {
+        "this_split": leakage(sides, pictures, groups),
+        "random_split": leakage(random_sides(len(sides), shares), pictures, groups),
+    }
+
+
+def nearest_pairs(likeness: Likeness, sides: npt.NDArray[np.str_], count: int) -> NearCopies:
+    """Return the `count` pairs of a test and a train patch that look most alike.
+
+    Args:
+        likeness: the distinct patches.
+        sides: (n,) the split of each.
+        count: how many pairs at most; a large test split is asked by a sample.
+    """
+    asked, others = (np.flatnonzero(sides == side) for side in (TEST, TRAIN))
+    if not len(asked) or not len(others):
+        return NearCopies(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+    asked = asked[np.linspace(0, len(asked) - 1, min(len(asked), ASKED)).astype(int)]
+    found = nearest(likeness.fingerprints, asked, others)
+    best = np.argsort(found.distances, kind="stable")[:count]
+    return NearCopies(found.pairs[best], found.distances[best])
+
+
+def _shared(sides: npt.NDArray[np.str_], names: npt.NDArray[np.int64]) -> float:
+    asked = names[sides == TEST]
+    if not len(asked):
+        return 0.0
+    return round(float(np.isin(asked, names[sides == TRAIN]).mean()), 5)

@@ -1,0 +1,1 @@
+"""The expectations that manifest and splits must meet, and the page of their results."""

@@ -1,0 +1,77 @@
+"""The tables that the expectations are about, derived from manifest, splits and quarantine list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cracks.dataset.labels import CRACK
+from cracks.dataset.manifest import SCHEMA
+from cracks.dataset.split.assignment import LEFT_OUT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The columns of the manifest that expectations do not look at, and those that they do.
+UNSEEN = ("source", "shard", "row", "fingerprint", "red_minus_green", "green_minus_blue")
+SEEN = tuple(name for name in SCHEMA.names if name not in UNSEEN)
+
+
+def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a usable file: the facts, its split, and what those like it have.
+
+    `labels_of_content`, `labels_of_picture`, `splits_of_picture` and `splits_of_group` count how
+    many different ones there are among the files with the same bytes, picture or group.
+
+    Args:
+        manifest: the columns `SEEN` and maybe others, with rows numbered from 0.
+        splits: one row a distinct patch.
+    """
+    dealt = splits.set_index("id").reindex(manifest["id"]).reset_index(drop=True)
+    # Numbers instead of long names: a data set may have millions of rows.
+    content, picture, group = (
+        names.factorize()[0] for names in (manifest["id"], dealt["near_copies"], dealt["group"])
+    )
+    in_use = dealt["split"].where(dealt["split"] != LEFT_OUT)
+    return manifest.drop(columns=[name for name in manifest if name in UNSEEN]).assign(
+        is_crack=(manifest["label"] == CRACK).astype(float),
+        split=dealt["split"],
+        labels_of_content=_different(manifest["label"], content),
+        labels_of_picture=_different(manifest["label"], picture),
+        splits_of_picture=_different(in_use, picture),
+        splits_of_group=_different(in_use, group),
+    )
+
+
+def splits_table(splits: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a distinct patch: its split and label in one word, and whether it is used."""
+    used = (splits["split"] != LEFT_OUT).map({True: "yes", False: "no"})
+    return splits[["id", "label"]].assign(
+        split_and_label=splits["split"] + ", " + splits["label"], used=used
+    )
+
+
+def files_table(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a file of the sources: whether it decoded, was accepted, and why not."""
+    import pandas as pd
+
+    accepted = manifest[["path", "label"]].assign(reason="", decoded="yes", accepted="yes")
+    wrong_size = quarantine["reason"].str.startswith("wrong size")
+    refused = quarantine[["path", "label", "reason"]].assign(
+        decoded=wrong_size.map({True: "yes", False: "no"}), accepted="no"
+    )
+    return pd.concat([accepted, refused], ignore_index=True)
+
+
+def drift_table(drift: Mapping[str, float]) -> pd.DataFrame:
+    """Return one row: how far each watched fact lies from the last accepted data set."""
+    import pandas as pd
+
+    return pd.DataFrame([dict(drift)])
+
+
+def _different(values: pd.Series, groups: npt.NDArray[np.intp]) -> pd.Series:
+    return values.groupby(groups).transform("nunique")

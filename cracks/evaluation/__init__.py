@@ -1,0 +1,1 @@
+"""What a classifier can do: metrics, intervals, slices, behaviour, comparison."""

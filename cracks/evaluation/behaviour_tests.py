@@ -1,0 +1,182 @@
+"""Test how a classifier behaves: what must not change its answer, what must, what it endures.
+
+Source: Ribeiro, Wu, Guestrin and Singh, "Beyond Accuracy: Behavioral Testing of NLP Models with
+CheckList" (ACL 2020), section 2: invariance and directional expectation tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cracks.evaluation.intervals import rate_with_interval
+from cracks.evaluation.metrics import Cracked, Scores
+from cracks.images.decode import Pixels
+from cracks.images.perturbations import (
+    CORRUPTIONS,
+    DRAWN_CRACK,
+    INVARIANCES,
+    UNDISTURBED,
+    perturbed,
+)
+from cracks.system.parallel import computed_ahead
+
+#: From uint8 RGB batches (b, size, size, 3) to the scores of all their patches, float64 (n,).
+Answer = Callable[[Iterable[Pixels]], Scores]
+
+#: What the rate of a row is the share of.
+SAME_ANSWER: Final = "same answer"
+RAISED_SCORE: Final = "raised score"
+CALLED_CRACK: Final = "called crack"
+ACCURACY: Final = "accuracy"
+CRACK_RECALL: Final = "crack recall"
+
+
+def behaviour_sample(
+    cracked: Cracked, groups: Sequence[str], count: int, seed: int
+) -> npt.NDArray[np.intp]:
+    """Return the positions of `count` patches, half of them cracked, from as many groups as can be.
+
+    A second patch of a group is taken only when every group of that label has given one. Of a
+    label with fewer than `count // 2` patches all are taken.
+
+    Args:
+        cracked: bool (n,).
+        groups: (n,) names of what shows the same photograph.
+        count: how many patches.
+        seed: draws them.
+
+    Returns:
+        int (at most count,), ascending.
+    """
+    names = np.asarray(groups)
+    rng = np.random.default_rng(seed)
+    picked = []
+    for label in (False, True):
+        members = rng.permutation(np.flatnonzero(cracked == label))
+        turn = _turns(names[members])
+        picked.append(members[np.argsort(turn, kind="stable")][: count // 2])
+    return np.sort(np.concatenate(picked))
+
+
+def behaviour_rows(
+    patches: Iterable[Pixels],
+    ids: Sequence[str],
+    cracked: Cracked,
+    groups: Sequence[str],
+    answer: Answer,
+    threshold: float,
+    *,
+    batch_size: int,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return a row for each test, with one call of `answer`: see `rows_of_scores`."""
+    scores = scores_of_variants(patches, ids, cracked, answer, batch_size)
+    return rows_of_scores(scores, cracked, groups, threshold, resamples, seed)
+
+
+def scores_of_variants(
+    patches: Iterable[Pixels],
+    ids: Sequence[str],
+    cracked: Cracked,
+    answer: Answer,
+    batch_size: int,
+) -> dict[str, Scores]:
+    """Return the scores of each patch in every variant, by the name of the variant.
+
+    Args:
+        patches: (n,) pictures, each uint8 RGB (size, size, 3); read once, as they are needed.
+        ids: (n,) names of the patches, which decide on what is drawn by chance.
+        cracked: bool (n,), the true labels.
+        answer: called once, with the batches of all variants of all patches.
+        batch_size: variants in a batch at most.
+
+    Returns:
+        float64 (n,) for each variant; NaN where a cracked patch has no `DRAWN_CRACK`.
+    """
+    always = (UNDISTURBED, *INVARIANCES, *CORRUPTIONS)
+    wanted = [always if is_crack else (*always, DRAWN_CRACK) for is_crack in cracked]
+
+    def variants(one: tuple[Pixels, str, tuple[str, ...]]) -> list[Pixels]:
+        pixels, id_, names = one
+        return [perturbed(pixels, name, id_) for name in names]
+
+    made = computed_ahead(variants, zip(patches, ids, wanted, strict=True))
+    given = iter(answer(batched(chain.from_iterable(made), batch_size)).tolist())
+    scores = {name: np.full(len(ids), np.nan) for name in (*always, DRAWN_CRACK)}
+    for position, names in enumerate(wanted):
+        for name in names:
+            scores[name][position] = next(given)
+    return scores
+
+
+def rows_of_scores(
+    scores: Mapping[str, Scores],
+    cracked: Cracked,
+    groups: Sequence[str],
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return the rates of every test, each with the interval that `rate_with_interval` gives.
+
+    Args:
+        scores: what `scores_of_variants` gave, float64 (n,) each.
+        cracked: bool (n,), the true labels.
+        groups: (n,) names of what shows the same photograph.
+        threshold: a score at or above it means `crack`.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        A row for each test and kind: test (the variant), kind, patches, rate, low, high. Kinds are
+        SAME_ANSWER (share of the patches that keep their answer), RAISED_SCORE and CALLED_CRACK
+        (shares of the clean patches on which a crack was drawn), ACCURACY and CRACK_RECALL.
+    """
+    names = np.asarray(groups)
+    plain, drawn = scores[UNDISTURBED], scores[DRAWN_CRACK]
+    everywhere = np.ones(len(cracked), np.bool_)
+
+    def right(name: str) -> Cracked:
+        return np.equal(scores[name] >= threshold, cracked)
+
+    def row(test: str, kind: str, hits: Cracked, among: Cracked) -> dict[str, Any]:
+        rate = rate_with_interval(hits[among], names[among].tolist(), resamples, seed)
+        return {"test": test, "kind": kind, **rate}
+
+    kept = {name: (scores[name] >= threshold) == (plain >= threshold) for name in INVARIANCES}
+    tests = [
+        *((name, SAME_ANSWER, hits, everywhere) for name, hits in kept.items()),
+        (DRAWN_CRACK, RAISED_SCORE, drawn > plain, ~cracked),
+        (DRAWN_CRACK, CALLED_CRACK, drawn >= threshold, ~cracked),
+        *((name, ACCURACY, right(name), everywhere) for name in (UNDISTURBED, *CORRUPTIONS)),
+        *((name, CRACK_RECALL, right(name), cracked) for name in (UNDISTURBED, *CORRUPTIONS)),
+    ]
+    return [row(*test) for test in tests if test[-1].any()]
+
+
+def least_certain(scores: Scores, threshold: float, count: int) -> npt.NDArray[np.intp]:
+    """Return the positions of the `count` scores nearest to the threshold, nearest first."""
+    return np.argsort(np.abs(scores - threshold), kind="stable")[:count]
+
+
+def batched(patches: Iterable[Pixels], batch_size: int) -> Iterator[Pixels]:
+    """Yield uint8 (at most batch_size, size, size, 3) of patches of one size, one batch a time."""
+    remaining = iter(patches)
+    while batch := list(islice(remaining, batch_size)):
+        yield np.stack(batch)
+
+
+def _turns(names: npt.NDArray[np.str_]) -> npt.NDArray[np.intp]:
+    """Return, int (n,), how many patches of the same group stand before each."""
+    order = np.argsort(names, kind="stable")
+    ordered = names[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    turns = np.empty(len(names), np.intp)
+    turns[order] = np.arange(len(names)) - first
+    return turns

@@ -1,0 +1,150 @@
+"""Measure a classifier from labels and scores: pure functions, plain numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cracks.dataset.labels import LABELS
+from cracks.inference.bundle.calibration import expected_calibration_error
+
+Cracked = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float64]
+
+#: Rows of a table for each curve, by name.
+Curves = dict[str, list[dict[str, Any]]]
+
+
+def measure(cracked: Cracked, scores: Scores, threshold: float) -> dict[str, Any]:
+    """Return the metrics of one split as plain numbers.
+
+    Args:
+        cracked: bool (n,), the true labels.
+        scores: float (n,), probability of a crack in [0, 1].
+        threshold: a score at or above it means `crack`.
+
+    Returns:
+        accuracy, precision, recall (the crack recall), specificity (the share of clean patches that
+        pass), f1, roc_auc, pr_auc (average precision), brier (Brier 1950, mean squared error of the
+        probability), ece (expected calibration error), the last four independent of `threshold`,
+        and the confusion counts.
+
+    Raises:
+        ValueError: one of the labels does not occur.
+    """
+    from sklearn import metrics
+
+    predicted = scores >= threshold
+    tn, fp, fn, tp = metrics.confusion_matrix(cracked, predicted, labels=[False, True]).ravel()
+    if tp + fn == 0 or tn + fp == 0:
+        raise ValueError("both labels must occur to measure a classifier")
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        cracked, predicted, average="binary", zero_division=0.0
+    )
+    return {
+        "patches": len(scores),
+        "accuracy": float((tp + tn) / len(scores)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "specificity": float(tn / (tn + fp)),
+        "f1": float(f1),
+        "roc_auc": float(metrics.roc_auc_score(cracked, scores)),
+        "pr_auc": float(metrics.average_precision_score(cracked, scores)),
+        "brier": float(metrics.brier_score_loss(cracked, scores)),
+        "ece": expected_calibration_error(cracked, scores),
+        "confusion": {
+            "found_cracks": int(tp),
+            "missed_cracks": int(fn),
+            "false_alarms": int(fp),
+            "clean_passed": int(tn),
+        },
+    }
+
+
+def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> float:
+    """Return the most accurate threshold that finds at least `min_recall` of the cracks.
+
+    Among equally accurate ones the nearest to 0.5 wins, so that a saturated split does not put
+    it at an edge. Candidates lie half-way between neighbouring scores.
+
+    Args:
+        cracked: bool (n,), with at least one crack.
+        scores: float (n,) in [0, 1].
+        min_recall: share of the cracks that must be found, in [0, 1].
+    """
+    levels = np.unique(scores)
+    middles = (levels[:-1] + levels[1:]) / 2
+    # 0.5 itself is a candidate: on well separated scores it is as accurate as any.
+    candidates = np.unique(np.concatenate([[0.0, 0.5, 1.0], middles]))
+    cracks, clean = np.sort(scores[cracked]), np.sort(scores[~cracked])
+    missed = np.searchsorted(cracks, candidates, side="left")
+    alarms = len(clean) - np.searchsorted(clean, candidates, side="left")
+    allowed = missed <= np.floor(len(cracks) * (1 - min_recall) + 1e-9)
+    errors = np.where(allowed, missed + alarms, np.iinfo(np.int64).max)
+    best = candidates[errors == errors.min()]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def curves(cracked: Cracked, scores: Scores, threshold: float, raw: Scores) -> Curves:
+    """Return ROC, precision–recall and calibration curves and the answers, as rows of tables.
+
+    Args:
+        cracked: bool (n,), the true labels.
+        scores: float (n,), probability of a crack in [0, 1].
+        threshold: a score at or above it means `crack`.
+        raw: float (n,), the scores before they were calibrated.
+    """
+    from sklearn import metrics
+
+    false_rate, true_rate, _ = metrics.roc_curve(cracked, scores)
+    precision, recall, _ = metrics.precision_recall_curve(cracked, scores)
+    return {
+        "roc": _rows(false_alarm_rate=false_rate, crack_recall=true_rate),
+        "precision_recall": _rows(crack_recall=recall, precision=precision),
+        "calibration": calibration_bins(cracked, scores),
+        "calibration_before": calibration_bins(cracked, raw),
+        "answers": [
+            {"actual": LABELS[int(is_crack)], "predicted": LABELS[int(score >= threshold)]}
+            for is_crack, score in zip(cracked, scores, strict=True)
+        ],
+    }
+
+
+def classification_table(cracked: Cracked, scores: Scores, threshold: float) -> str:
+    """Return precision, recall, F1 and count of each label as a text table."""
+    from sklearn import metrics
+
+    table = metrics.classification_report(
+        cracked, scores >= threshold, labels=[False, True], target_names=LABELS, zero_division=0.0
+    )
+    return str(table)
+
+
+def _rows(**columns: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in values]
+
+
+def calibration_bins(cracked: Cracked, scores: Scores, bins: int = 10) -> list[dict[str, Any]]:
+    """Return mean score, share of cracks and count of each equally wide bin that holds a patch."""
+    index = np.clip((scores * bins).astype(int), 0, bins - 1)
+    return [
+        {
+            "score": float(scores[index == i].mean()),
+            "share_of_cracks": float(cracked[index == i].mean()),
+            "patches": int((index == i).sum()),
+        }
+        for i in range(bins)
+        if (index == i).any()
+    ]
+
+
+def worst_mistakes(
+    cracked: Cracked, scores: Scores, threshold: float, count: int
+) -> npt.NDArray[np.intp]:
+    """Return the positions of the wrongly answered patches, the most certain mistakes first."""
+    wrong = np.flatnonzero((scores >= threshold) != cracked)
+    distance = np.abs(scores[wrong] - threshold)
+    return wrong[np.argsort(-distance, kind="stable")][:count]

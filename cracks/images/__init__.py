@@ -1,0 +1,1 @@
+"""Images: find, decode, batch, change and draw them."""

@@ -1,0 +1,1 @@
+"""What serving needs, and no more: networks, bundles, the handover, batches, photographs."""

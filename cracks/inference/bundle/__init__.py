@@ -1,0 +1,1 @@
+"""The bundle that serving loads: files, calibration, novelty, parity."""

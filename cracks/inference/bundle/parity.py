@@ -1,0 +1,65 @@
+"""Compare the scores of the same patches from different runtimes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cracks.errors import BundleError
+from cracks.evaluation.metrics import Scores
+from cracks.inference.bundle.calibration import Calibration
+from cracks.workspace.params import ExportParams
+
+
+def parity(
+    raw: Scores, expected: Scores, calibration: Calibration, threshold: float
+) -> dict[str, Any]:
+    """Return how far the scores of one runtime are from those expected.
+
+    Args:
+        raw: float (n,), as the runtime gives them.
+        expected: float (n,), likewise.
+        calibration: of both.
+        threshold: of calibrated scores.
+
+    Returns:
+        compared, largest_score_difference and mean_score_difference (of calibrated scores),
+        flipped_labels.
+    """
+    given, wanted = calibration.apply(raw), calibration.apply(expected)
+    difference = np.abs(given - wanted)
+    return {
+        "compared": len(raw),
+        "largest_score_difference": float(difference.max()),
+        "mean_score_difference": float(difference.mean()),
+        "flipped_labels": int(((given >= threshold) != (wanted >= threshold)).sum()),
+    }
+
+
+def require_parity(name: str, found: dict[str, Any], limits: ExportParams, precision: str) -> None:
+    """Accept what `parity` found, or refuse.
+
+    Args:
+        name: what was compared, for the message.
+        found: what `parity` gave.
+        limits: the section `export` of params.yaml.
+        precision: in f32 the scores must agree; in another only the answers must.
+
+    Raises:
+        BundleError: a limit is exceeded, with the number.
+    """
+    difference, flipped = found["largest_score_difference"], found["flipped_labels"]
+    # Not `>`: a difference that is no number is no agreement.
+    if precision == "f32" and not difference <= limits.max_score_difference:
+        raise BundleError(
+            f"export: {name} gives other scores than Keras or the evaluation, by up to "
+            f"{difference:.2g}; export.max_score_difference allows "
+            f"{limits.max_score_difference:.2g}. Nothing was exported."
+        )
+    if precision != "f32" and flipped > limits.max_flipped_share * found["compared"]:
+        raise BundleError(
+            f"export: in {precision} {name} gives {flipped} of {found['compared']} other answers "
+            f"than Keras, where export.max_flipped_share allows {limits.max_flipped_share:.2g} of "
+            "them. Nothing was exported; write featurize.precision=f32."
+        )

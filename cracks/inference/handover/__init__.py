@@ -1,0 +1,1 @@
+"""The service folder: which bundle is in service, and what its processes report."""

@@ -1,0 +1,56 @@
+"""What the service tells of its earlier champions, taken from the ledger when one is promoted.
+
+    service/history.json   the last changes of the champion, newest first
+
+The ledger itself stays in the tracking store, which serving never asks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cracks.errors import ServiceError
+from cracks.registry.ledger import Entry
+from cracks.system.atomic_files import write_json
+
+FILE = "history.json"
+
+#: Changes that are told; the ledger has all of them.
+TOLD = 50
+
+
+def write_history(service: Path, entries: Sequence[Entry]) -> None:
+    """Tell the service of the last entries of the ledger."""
+    rows = [
+        {
+            "version": entry.to_version,
+            "from_version": entry.from_version,
+            "kind": entry.kind,
+            "time": entry.at,
+            "who": entry.who,
+            "why": entry.why,
+        }
+        for entry in entries[: -TOLD - 1 : -1]
+    ]
+    write_json(service / FILE, rows)
+
+
+def read_history(service: Path) -> list[dict[str, Any]]:
+    """Return the last changes of the champion, newest first; none before the first promotion.
+
+    Raises:
+        ServiceError: history.json is damaged.
+    """
+    try:
+        rows: list[dict[str, Any]] = json.loads((service / FILE).read_bytes())
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        raise ServiceError(
+            f"{service / FILE} is damaged. The next promotion writes it anew; `cracks models "
+            "--history` reads the ledger itself."
+        ) from None
+    return rows

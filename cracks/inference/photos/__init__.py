@@ -1,0 +1,1 @@
+"""Whole photographs: cut into tiles, predicted tile by tile, and shown as one picture."""

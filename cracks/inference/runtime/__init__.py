@@ -1,0 +1,1 @@
+"""Networks at run time: OpenVINO, quantization, latency, other formats."""

@@ -1,0 +1,214 @@
+"""Watch the service: judge the windows since the last look, and say whether to train again.
+
+A window is one hour, or as many as it takes to have `monitor.min_answers`. It ends on a full hour
+some minutes ago, since an answer may be written a little late.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cracks.errors import BundleError
+from cracks.inference.bundle.bundle import Bundle
+from cracks.inference.handover.champion import Champion, open_champion
+from cracks.monitoring.drift.neighbours import Neighbours, read_neighbours
+from cracks.monitoring.drift.null_distribution import Undrifted
+from cracks.monitoring.drift.reference import read_reference
+from cracks.monitoring.drift.signals import Beside, cool_down_is_over, judge, reason_of
+from cracks.monitoring.drift.window_sums import COLUMNS, WindowSums, Yardstick, movers_of
+from cracks.monitoring.feedback.live_accuracy import measure_live
+from cracks.monitoring.feedback.record import Entry, FeedbackRecord, judged_since
+from cracks.monitoring.history import (
+    Mover,
+    Signal,
+    Window,
+    place_of_monitoring,
+    read_windows,
+    write_live_accuracy,
+    write_window,
+)
+from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
+from cracks.monitoring.prediction_log.locations import PartSource, place_of_record, sources
+from cracks.monitoring.prediction_log.reader import AnswerRecord
+from cracks.monitoring.request_counts import Counted, counted_requests
+from cracks.workspace.params import MonitorParams
+
+logger = logging.getLogger(__name__)
+
+HOUR = timedelta(hours=1)
+
+#: How long after its end an hour is waited for, and how far back hours are looked at.
+GRACE, LOOK_BACK = timedelta(minutes=5), timedelta(days=7)
+
+#: Windows that are looked at to know whether the cool-down is over.
+REMEMBERED = 24 * 31
+
+#: Draws the picture of what moved a window; returns the name of its file, or nothing.
+Draw = Callable[[Window, list[Mover]], str]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The champion, and all that answers are compared with."""
+
+    champion: Champion
+    bundle: Bundle
+    neighbours: Neighbours
+    yardstick: Yardstick
+    undrifted: Undrifted
+
+
+def open_watched(service: Path, section: MonitorParams) -> Watched:
+    """Return the champion in service with its reference.
+
+    Raises:
+        ServiceError: there is no champion yet.
+        BundleError: its bundle is damaged, or older than references are.
+    """
+    champion, bundle = open_champion(service)
+    if bundle.reference is None or bundle.neighbours is None:
+        raise BundleError(
+            f"The bundle of version {champion.version} has no reference to compare answers with: "
+            "it was exported by an earlier release. `cracks train` makes a new one."
+        )
+    reference = read_reference(bundle.reference)
+    yardstick = Yardstick.of(reference)
+    called = reference.scores >= bundle.content.threshold
+    undrifted = Undrifted(reference, yardstick, called, section.expected_crack_share)
+    neighbours = read_neighbours(bundle.neighbours)
+    return Watched(champion, bundle, neighbours, yardstick, undrifted)
+
+
+def watch(
+    service: Path,
+    watched: Watched,
+    section: MonitorParams,
+    now: datetime,
+    *,
+    new_data: Signal | None = None,
+    draw: Draw | None = None,
+) -> list[Window]:
+    """Judge what was answered since the last window, write it down, and return it.
+
+    Doing it again with nothing new returns nothing, and judges nothing twice.
+
+    Args:
+        service: the folder of the service.
+        watched: what `open_watched` gives.
+        section: of params.yaml.
+        now: the present, with its time zone.
+        new_data: what was measured of newly ingested data.
+        draw: draws what moved a window that fires.
+
+    Raises:
+        SourceError: the bucket of the record cannot be read.
+        OSError: a folder cannot be read or written.
+    """
+    place = place_of_monitoring(service)
+    record = AnswerRecord(place_of_record(service), service / ANSWERS)
+    feedback = FeedbackRecord.beside(service).everything()
+    history = read_windows(place, REMEMBERED)
+    end = _full_hour(now - GRACE)
+    begin = _next_begin(history, section, _oldest(service), end)
+    made: list[Window] = []
+    sums = _sums(watched, section)
+    hour = begin
+    while hour < end:
+        sums.add_all(record.read(hour, hour + HOUR, COLUMNS))
+        hour += HOUR
+        full = sums.answers >= section.min_answers
+        closed = full or hour - begin >= timedelta(hours=section.longest_hours)
+        if not closed and hour < end:
+            continue
+        window = Window(
+            begin=begin,
+            end=hour,
+            made=now,
+            judged=full,
+            answers=sums.answers,
+            model_version=watched.champion.version,
+            run_id=watched.champion.run_id,
+            skipped=tuple(f"{name}: {why}" for name, why in sorted(record.damaged.items())),
+        )
+        if full:
+            window = _judged(window, service, watched, sums, history, feedback, section, new_data)
+            if draw and window.fired:
+                window = window.model_copy(update={"picture": draw(window, list(window.movers))})
+        write_window(place, window)
+        made.append(window)
+        history.append(window)
+        record.damaged.clear()
+        if closed:
+            begin, sums = hour, _sums(watched, section)
+    write_live_accuracy(place, measure_live(feedback, now))
+    return made
+
+
+def _judged(
+    window: Window,
+    service: Path,
+    watched: Watched,
+    sums: WindowSums,
+    history: Sequence[Window],
+    feedback: Sequence[Entry],
+    section: MonitorParams,
+    new_data: Signal | None,
+) -> Window:
+    before = next((one for one in reversed(history) if one.judged), None)
+    wrong, labelled = judged_since(feedback, before.end if before else window.begin, window.end)
+    requests = counted_requests(service, window.begin, window.end)
+    beside = Beside(requests, Counted(wrong, labelled) if labelled else None, new_data)
+    signals = judge(sums, watched.undrifted, before, beside, section)
+    times = [f"{one:%Y-%m-%d %H:%M}" for one in (window.begin, window.end)]
+    reason = reason_of(signals, section, watched.champion.version, *times)
+    return window.model_copy(
+        update={
+            "signals": signals,
+            "requests": requests.total if requests else None,
+            "fired": tuple(one.name for one in signals if one.fired),
+            "reason": reason,
+            "asked_for_training": bool(reason)
+            and cool_down_is_over(list(history), window, section.cool_down_hours),
+            "movers": tuple(movers_of(sums, watched.neighbours)),
+        }
+    )
+
+
+def _sums(watched: Watched, section: MonitorParams) -> WindowSums:
+    return WindowSums(
+        watched.yardstick,
+        watched.champion.version,
+        section.limits.slow_ms,
+    )
+
+
+def _next_begin(
+    history: Sequence[Window], section: MonitorParams, oldest: datetime, end: datetime
+) -> datetime:
+    """Return where the next window begins: after the last closed one, and not too far back."""
+    if history:
+        last = max(history, key=lambda one: one.begin)
+        closed = last.judged or last.end - last.begin >= timedelta(hours=section.longest_hours)
+        begin = last.end if closed else last.begin
+    else:
+        begin = oldest
+    if begin < end - LOOK_BACK:
+        logger.warning("answers before %s are looked at no more", end - LOOK_BACK)
+    return max(begin, end - LOOK_BACK)
+
+
+def _oldest(service: Path) -> datetime:
+    """Return the beginning of the day of the oldest answer."""
+    found: list[PartSource] = sources(place_of_record(service), service / ANSWERS)
+    days = [day for source in found for day in source.days()]
+    if not days:
+        return datetime.max.replace(tzinfo=UTC)
+    return datetime.fromisoformat(min(days)).replace(tzinfo=UTC)
+
+
+def _full_hour(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

@@ -1,0 +1,1 @@
+"""Labels that people give for predictions, and the accuracy they show."""

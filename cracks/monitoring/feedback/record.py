@@ -1,0 +1,256 @@
+"""Feedback: what people say was really on an answered image, kept beside the answers.
+
+    answers/feedback/2026-11-21/20261121T171500123Z-qkzmwe.jsonl   labels that came in one request,
+                                                                   of answers of that day
+
+Nothing is ever changed or removed: a label that is corrected is a further entry with the next
+number. Numbers and not times say which one counts, since clocks differ. The same label a second
+time adds nothing. An entry repeats what was answered, so it can be read when the answer itself has
+made room for newer ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import string
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cracks.dataset.labels import LABELS
+from cracks.errors import FeedbackError
+from cracks.inference.handover.prediction_id import parse_prediction_id, shown
+from cracks.monitoring.prediction_log.part_files import written_time
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.storage.kept import kept_files, place_beside_answers
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "feedback"
+
+#: Characters of who said it, and of a remark.
+LONGEST_NAME, LONGEST_NOTE = 100, 1000
+
+#: Returns the recorded answer of an id, or None.
+Find = Callable[[str], RecordedAnswer | None]
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What somebody says."""
+
+    prediction_id: str
+    label: str
+    by: str
+    note: str = ""
+
+
+class Entry(BaseModel):
+    """What is kept of it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    prediction_id: str
+    label: str  # the true one
+    by: str
+    note: str = ""
+    number: int  # 1 for the first label of this answer; the highest one counts
+    received: datetime  # UTC, by the clock of whoever wrote it
+    answered_at: datetime
+    kind: str
+    answered: str  # the label that was given
+    score: float
+    threshold: float
+    model_version: str
+    image_sha256: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the answer was right."""
+        return self.label == self.answered
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of a feedback."""
+
+    status: Literal["recorded", "known", "corrected"]
+    entry: Entry
+
+
+def checked_label(text: str) -> str:
+    """Return the label that a text names.
+
+    Raises:
+        FeedbackError: it is none.
+    """
+    label = " ".join(text.strip().lower().replace("_", " ").split())
+    if label not in LABELS:
+        names = " or ".join(f"`{one}`" for one in LABELS)
+        raise FeedbackError(f"{shown(text)} is no label: write {names}.")
+    return label
+
+
+class FeedbackRecord:
+    """The feedback at a place; may be used by several threads."""
+
+    def __init__(self, place: str | Path) -> None:
+        """Read nothing yet.
+
+        Args:
+            place: a folder, or `s3://bucket/prefix`.
+
+        Raises:
+            ServiceError: the place is in a bucket, and boto3 is not installed.
+        """
+        self._files = kept_files(place)
+        self._lock = threading.Lock()
+        self._read: dict[str, list[Entry]] = {}
+
+    @classmethod
+    def beside(cls, service: Path) -> FeedbackRecord:
+        """Return the feedback on the answers of a service."""
+        return cls(place_beside_answers(service, FOLDER))
+
+    def take(self, given: Sequence[Feedback], find: Find) -> list[Taken]:
+        """Keep what was said, all or nothing, and return what became of each.
+
+        Args:
+            given: in the order in which it was said.
+            find: returns the answers.
+
+        Raises:
+            FeedbackError: one of them is for no answer of the record, or has no label.
+            TrackingError: one of them has no prediction id.
+            OSError, SourceError: the record cannot be read or written.
+        """
+        answers = [_answer_of(one, find) for one in given]
+        with self._lock:
+            taken: list[Taken] = []
+            new: dict[str, list[Entry]] = defaultdict(list)
+            said: dict[str, Entry] = {}
+            for day in sorted({_day_of(one.prediction_id) for one in given}):
+                said |= {one.prediction_id: one for one in counting(self._of_day(day))}
+            for one, answer in zip(given, answers, strict=True):
+                found = _taken(one, answer, said.get(one.prediction_id))
+                if found.status != "known":
+                    said[one.prediction_id] = found.entry
+                    new[_day_of(one.prediction_id)].append(found.entry)
+                taken.append(found)
+            for day, entries in new.items():
+                self._write(day, entries)
+            return taken
+
+    def everything(self) -> list[Entry]:
+        """Return the entry that counts of every answer, by prediction id.
+
+        Raises:
+            OSError, SourceError: the record cannot be read.
+        """
+        with self._lock:
+            self._update("")
+            return counting(entry for entries in self._read.values() for entry in entries)
+
+    def _of_day(self, day: str) -> list[Entry]:
+        self._update(day)
+        return [
+            entry
+            for name, entries in self._read.items()
+            if name.startswith(f"{day}/")
+            for entry in entries
+        ]
+
+    def _update(self, day: str) -> None:
+        """Read the files that came since the last look; none ever changes."""
+        for name in self._files.names(day):
+            if name.endswith(".jsonl") and name not in self._read:
+                self._read[name] = self._entries(name)
+
+    def _entries(self, name: str) -> list[Entry]:
+        entries = []
+        for number, line in enumerate(self._files.read(name).splitlines(), 1):
+            try:
+                entries.append(Entry.model_validate_json(line))
+            except ValidationError as error:
+                reason = error.errors(include_url=False)[0]["msg"]
+                logger.warning("feedback %s, line %d is passed over: %s", name, number, reason)
+        return entries
+
+    def _write(self, day: str, entries: list[Entry]) -> None:
+        if entries:
+            word = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
+            name = f"{day}/{written_time(datetime.now(UTC))}-{word}.jsonl"
+            lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+            self._files.write(name, lines.encode())
+            self._read[name] = entries
+
+
+def counting(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entry with the highest number of each answer, by prediction id."""
+    newest: dict[str, Entry] = {}
+    for entry in entries:
+        other = newest.get(entry.prediction_id)
+        # Two processes may have given the same number: any order will do, if it is always the same.
+        if other is None or _rank(entry) > _rank(other):
+            newest[entry.prediction_id] = entry
+    return [newest[name] for name in sorted(newest)]
+
+
+def judged_since(entries: Sequence[Entry], since: datetime, until: datetime) -> tuple[int, int]:
+    """Return how many answers were found wrong, and how many were labelled, in some time."""
+    received = [one for one in entries if since <= one.received < until]
+    return sum(not one.agrees for one in received), len(received)
+
+
+def _rank(entry: Entry) -> tuple[int, datetime, str]:
+    return entry.number, entry.received, entry.label
+
+
+def _day_of(prediction_id: str) -> str:
+    return parse_prediction_id(prediction_id).time.date().isoformat()
+
+
+def _answer_of(given: Feedback, find: Find) -> RecordedAnswer:
+    parse_prediction_id(given.prediction_id)
+    checked_label(given.label)
+    if not given.by.strip() or len(given.by) > LONGEST_NAME or len(given.note) > LONGEST_NOTE:
+        raise FeedbackError(
+            f"Say who gives the label of {shown(given.prediction_id)}, in at most {LONGEST_NAME} "
+            f"characters; a note has at most {LONGEST_NOTE}."
+        )
+    answer = find(given.prediction_id)
+    if answer is None:
+        raise FeedbackError(
+            f"{given.prediction_id} is not in the record of answers. One that was just given is "
+            "there some seconds later; the oldest ones make room for new ones."
+        )
+    return answer
+
+
+def _taken(given: Feedback, answer: RecordedAnswer, earlier: Entry | None) -> Taken:
+    label = checked_label(given.label)
+    if earlier and earlier.label == label:
+        return Taken("known", earlier)
+    entry = Entry(
+        prediction_id=given.prediction_id,
+        label=label,
+        by=given.by.strip(),
+        note=given.note,
+        number=earlier.number + 1 if earlier else 1,
+        received=datetime.now(UTC),
+        answered_at=answer.time,
+        kind=answer.kind,
+        answered=answer.label,
+        score=answer.score,
+        threshold=answer.threshold,
+        model_version=answer.model_version,
+        image_sha256=answer.image_sha256,
+    )
+    return Taken("corrected" if earlier else "recorded", entry)

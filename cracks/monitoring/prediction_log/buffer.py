@@ -1,0 +1,68 @@
+"""What was answered and is not written yet: bounded, and never in the way of an answer."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+
+#: About what an answer without its image takes in memory.
+BYTES_OF_ANSWER = 2048
+
+
+class AnswerBuffer:
+    """Answers that wait to be written, and those that are being written."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._waiting: deque[RecordedAnswer] = deque()
+        self._under_way: list[RecordedAnswer] = []
+        self._bytes = 0
+        self.dropped = 0
+
+    def add(self, answer: RecordedAnswer) -> bool:
+        """Take an answer, the oldest making room for it; return whether it is time to write."""
+        with self._lock:
+            self._waiting.append(answer)
+            self._bytes += _bytes_of(answer)
+            self._drop()
+            return self._bytes > self._most_bytes // 4
+
+    def take(self) -> list[RecordedAnswer]:
+        """Return what waits, to be written; it is kept until `put_back`."""
+        with self._lock:
+            self._under_way = list(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+            return self._under_way
+
+    def put_back(self, answers: Sequence[RecordedAnswer]) -> None:
+        """Forget what was taken but these, which wait again, before all others."""
+        with self._lock:
+            self._under_way = []
+            self._waiting.extendleft(reversed(answers))
+            self._bytes += sum(map(_bytes_of, answers))
+            self._drop()
+
+    def count_dropped(self, count: int) -> None:
+        """Say that some will never be written."""
+        with self._lock:
+            self.dropped += count
+
+    @property
+    def answers(self) -> list[RecordedAnswer]:
+        """All that is not written yet, the oldest first."""
+        with self._lock:
+            return [*self._under_way, *self._waiting]
+
+    def _drop(self) -> None:
+        while self._bytes > self._most_bytes:
+            self._bytes -= _bytes_of(self._waiting.popleft())
+            self.dropped += 1
+
+
+def _bytes_of(answer: RecordedAnswer) -> int:
+    return BYTES_OF_ANSWER + len(answer.image or b"")

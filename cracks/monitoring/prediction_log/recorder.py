@@ -1,0 +1,254 @@
+"""Record answers: at once into memory, and every few seconds from there onto the disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+
+from cracks.monitoring.prediction_log.background_jobs import Chore, ChoreThread
+from cracks.monitoring.prediction_log.buffer import AnswerBuffer
+from cracks.monitoring.prediction_log.compaction import (
+    LARGEST_PART,
+    clear_leftovers,
+    is_over,
+    make_room,
+    merge_hour,
+)
+from cracks.monitoring.prediction_log.locations import PartBucket, is_in_bucket, local_folder
+from cracks.monitoring.prediction_log.part_files import hour_of, process_name
+from cracks.monitoring.prediction_log.reader import AnswerRecord
+from cracks.monitoring.prediction_log.schema import RecordedAnswer, as_table, sound_only
+from cracks.monitoring.prediction_log.uploads import upload_parts
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two flushes. An answer is to be on the disk five seconds after it was given, and
+#: writing takes some of them.
+FLUSH_INTERVAL = 4.0
+
+#: Bytes of answers that wait in memory while the disk cannot be written: about 30,000 of them.
+MOST_BYTES_WAITING = 64 << 20
+
+#: Seconds between two looks at what can be merged, and at how much there is in all.
+TIDY_INTERVAL = 60.0
+
+#: Seconds that the end of the service waits for the last flush and upload.
+CLOSING_TIME = 10.0
+
+
+class Recorder:
+    """Keeps the record of the answers of this process.
+
+    To be started in the process that answers: a fork takes no threads along.
+    """
+
+    def __init__(
+        self,
+        place: str | Path,
+        *,
+        spool: Path | None = None,
+        most_bytes: int = 2 << 30,
+        flush_interval: float = FLUSH_INTERVAL,
+        most_bytes_waiting: int = MOST_BYTES_WAITING,
+        tidy_interval: float = TIDY_INTERVAL,
+    ) -> None:
+        """Prepare a record at a place; nothing is written before `start`.
+
+        Args:
+            place: a folder, or `s3://bucket/prefix`.
+            spool: the folder where answers wait for an upload; for a place in a bucket only.
+            most_bytes: of all parts in the folder or spool, of whichever process.
+            flush_interval: seconds between two flushes.
+            most_bytes_waiting: of what is kept in memory.
+            tidy_interval: seconds between two merges, or uploads.
+
+        Raises:
+            ServiceError: the place is in a bucket, and boto3 is not installed.
+            SourceError: the address of the bucket is none.
+        """
+        self._folder = local_folder(place, spool)
+        self._record = AnswerRecord(place, spool)
+        self._bucket = PartBucket(str(place)) if is_in_bucket(place) else None
+        self._buffer = AnswerBuffer(most_bytes_waiting)
+        self._most_bytes = most_bytes
+        self._largest = min(LARGEST_PART, most_bytes // 16)
+        self._flush_interval, self._tidy_interval = flush_interval, tidy_interval
+        self._time_to_flush, self._ending = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._process, self._number = process_name(), 0
+        self._hours: set[str] = set()  # that this process has written and not merged to the end
+        self._next_look = self._bytes_since_look = 0.0
+        self.written = 0
+        folder = self._folder.folder
+        self._writing = Chore(
+            f"answers cannot be written to {folder} and wait in memory", self._flush
+        )
+        self._room = Chore(f"no room can be made in {folder}", self._make_room)
+        self._beside = (
+            Chore(f"answers wait in {folder} for their upload", self._upload)
+            if self._bucket
+            else Chore(f"parts in {folder} cannot be merged", self._merge)
+        )
+        # A thread of its own: an hour of answers takes longer to merge than a flush may wait.
+        self._beside_thread = ChoreThread(
+            self._beside, tidy_interval, also_at_end=self._bucket is not None
+        )
+
+    # --- what answering sees ----------------------------------------------------------------------
+
+    def add(self, answer: RecordedAnswer) -> None:
+        """Record an answer; returns at once, whatever state the disk is in."""
+        if self._buffer.add(answer):
+            self._time_to_flush.set()
+
+    @property
+    def dropped(self) -> int:
+        """How many answers will never be in the record, for lack of room."""
+        return self._buffer.dropped
+
+    @property
+    def waiting(self) -> list[RecordedAnswer]:
+        """The answers that are not written yet, the oldest first."""
+        return self._buffer.answers
+
+    def recent(self, limit: int) -> list[RecordedAnswer]:
+        """Return the newest answers of all processes, and those that wait in this one.
+
+        Raises:
+            SourceError: the bucket cannot be read.
+            OSError: the folder cannot be read.
+        """
+        # In this order: what is written in between is found twice, not missed.
+        answers = {answer.prediction_id: answer for answer in self.waiting}
+        for answer in self._record.recent(limit):
+            answers.setdefault(answer.prediction_id, answer)
+        return sorted(answers.values(), key=lambda answer: answer.time, reverse=True)[:limit]
+
+    @property
+    def last_problem(self) -> str | None:
+        """Why nothing can be written or uploaded now, in one line; None if it can."""
+        chores = (self._writing, self._room, self._beside)
+        return "; ".join(chore.problem for chore in chores if chore.problem) or None
+
+    # --- its life ---------------------------------------------------------------------------------
+
+    def start(self) -> Recorder:
+        """Begin to write every few seconds."""
+        self._process = process_name()  # not that of the process which this one is a fork of
+        self._thread = threading.Thread(target=self._run, name="record of answers", daemon=True)
+        self._thread.start()
+        self._beside_thread.start()
+        return self
+
+    def close(self) -> None:
+        """Write what is still in memory, and stop."""
+        self._ending.set()
+        self._time_to_flush.set()
+        if self._thread:
+            self._thread.join(CLOSING_TIME)
+        else:
+            self._writing.attempt()
+        self._beside_thread.close(CLOSING_TIME)
+
+    def __enter__(self) -> Recorder:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        as_table([])  # the first one takes longest: pyarrow looks whether pandas is there
+        Chore(f"leftovers in {self._folder.folder} stay there", self._clear).attempt()
+        while not self._ending.is_set():
+            # While nothing can be written, more answers are no reason to try more often.
+            blocked = self._writing.problem is not None
+            (self._ending if blocked else self._time_to_flush).wait(self._flush_interval)
+            self._time_to_flush.clear()
+            self._writing.attempt()
+            if (
+                self._bytes_since_look > self._most_bytes // 64
+                or time.monotonic() > self._next_look
+            ):
+                self._room.attempt()
+        self._writing.attempt()  # what came after the last one
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Write what waits, the answers of each hour as a part; what fails goes on waiting."""
+        waiting: dict[str, list[RecordedAnswer]] = defaultdict(list)
+        for answer in self._buffer.take():
+            waiting[hour_of(answer.time)].append(answer)
+        try:
+            for hour in sorted(waiting):
+                self._write(hour, waiting[hour])
+                del waiting[hour]
+        finally:
+            self._buffer.put_back([answer for hour in sorted(waiting) for answer in waiting[hour]])
+
+    def _write(self, hour: str, answers: Sequence[RecordedAnswer]) -> None:
+        table = self._table(answers)
+        if len(table) == 0:
+            return
+        part = self._folder.write(table, self._process, self._number + 1)
+        self._number += 1
+        self._hours.add(hour)
+        self.written += len(table)
+        self._bytes_since_look += sum(self._folder.bytes_of([part]).values())
+
+    def _table(self, answers: Sequence[RecordedAnswer]) -> pa.Table:
+        try:
+            return as_table(answers)
+        except (AttributeError, TypeError, ValueError) as error:
+            # Whoever made it is wrong; tried again and again, it would stop all that come after it.
+            sound = sound_only(answers)
+            self._buffer.count_dropped(len(answers) - len(sound))
+            logger.error("%d answers cannot be recorded: %r", len(answers) - len(sound), error)
+            return as_table(sound)
+
+    # --- keeping it small -------------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        self._next_look, self._bytes_since_look = time.monotonic() + self._tidy_interval, 0
+        removed = make_room(self._folder, self._most_bytes)
+        if removed:
+            logger.info("record in %s: the %d oldest parts made room", self._folder.folder, removed)
+
+    def _merge(self) -> None:
+        last_written, now = self._number, datetime.now(UTC)
+        for hour in sorted(self._hours.copy()):
+            over = is_over(hour, now)
+            try:
+                merge_hour(
+                    self._folder,
+                    hour,
+                    self._process,
+                    last_written,
+                    over=over,
+                    largest=self._largest,
+                )
+            except pa.ArrowException:  # one is damaged: reading will say so
+                self._hours.discard(hour)
+                raise
+            if over:
+                self._hours.discard(hour)
+
+    def _upload(self) -> None:
+        assert self._bucket
+        upload_parts(self._folder, self._bucket, self._process, self._number)
+
+    def _clear(self) -> None:
+        clear_leftovers(self._folder)

@@ -1,1 +1,0 @@
-"""Whole photographs: cut into patches, answered patch by patch, and shown as one picture."""

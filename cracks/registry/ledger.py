@@ -1,0 +1,333 @@
+"""The ledger: who put which version into service, when and why; each entry seals the one before.
+
+A chain of hashes shows what was altered, removed, put in or put in another order, but not that its
+last entries were cut off, nor that an alias was moved without an entry. So the ledger is compared
+with three other things that name the champion: the aliases, the tag `ledger.entry` of each version,
+and champion.json in the service folder. (The chain is that of Haber and Stornetta, "How to
+time-stamp a digital document", Journal of Cryptology 3 (1991), section 5.1.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cracks.inference.handover.champion import Champion
+from cracks.system.hashing import digest_of_value
+
+#: What the first entry names as the one before it.
+NO_ENTRY = "0" * 64
+
+#: Letters of `who` and `why` that are kept: a parameter of MLflow holds 6000, and JSON in ASCII
+#: takes up to 12 for one.
+LONGEST_WHO, LONGEST_WHY = 80, 320
+
+Kind = Literal["promote", "rollback"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+class Entry(BaseModel):
+    """One change of the champion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    number: Annotated[int, Field(ge=1)]
+    kind: Kind
+    #: Of the command that wrote it, so that doing it again never writes it twice.
+    transaction: Identity
+    at: str  # ISO 8601, UTC
+    who: str
+    from_version: str | None
+    to_version: str
+    why: str
+    verdict: str
+    run_id: str
+    git_commit: str
+    dvc_lock_digest: str
+    data_digest: str
+    bundle_digest: Digest
+    #: The hash of the entry before.
+    previous: Digest
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the entry, which the next one names."""
+        return digest_of_value(self.model_dump())
+
+    @property
+    def text(self) -> str:
+        """The one way to write the entry as JSON."""
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def title(self) -> str:
+        """What a list of entries calls it."""
+        instead = f" for version {self.from_version}" if self.from_version else ""
+        return f"{self.number} {self.kind}: version {self.to_version}{instead}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What a person wants to see of it in a list."""
+        return {
+            "who": self.who,
+            "why": self.why,
+            "from": self.from_version or "",
+            "to": self.to_version,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """An entry as the store has it, which may be altered."""
+
+    place: str  # what finds it in the store, e.g. a run id
+    text: str
+    hash: str  # as written beside the text
+    title: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    deleted: bool = False
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry, or None where the text is none any more."""
+        try:
+            return Entry.model_validate_json(self.text)
+        except ValidationError:
+            return None
+
+
+def following(
+    last: Entry | None,
+    *,
+    kind: Kind,
+    transaction: str,
+    who: str,
+    from_version: str | None,
+    to_version: str,
+    why: str,
+    verdict: str,
+    run_id: str,
+    git_commit: str,
+    dvc_lock_digest: str,
+    data_digest: str,
+    bundle_digest: str,
+    at: str | None = None,
+) -> Entry:
+    """Return the entry that comes after `last`, or the first; `at` is now if not given."""
+    return Entry(
+        number=last.number + 1 if last else 1,
+        kind=kind,
+        transaction=transaction,
+        at=at or datetime.now(UTC).isoformat(timespec="seconds"),
+        who=one_line(who, LONGEST_WHO),
+        from_version=from_version,
+        to_version=to_version,
+        why=one_line(why, LONGEST_WHY),
+        verdict=verdict,
+        run_id=run_id,
+        git_commit=git_commit,
+        dvc_lock_digest=dvc_lock_digest,
+        data_digest=data_digest,
+        bundle_digest=bundle_digest,
+        previous=last.hash if last else NO_ENTRY,
+    )
+
+
+def one_line(text: str, longest: int) -> str:
+    """Return what a person wrote as one line that every database takes, cut where it is too long.
+
+    PostgreSQL takes no NUL, and no UTF-8 has the halves of characters that a terminal may send.
+    """
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def readable(stored: Sequence[StoredEntry]) -> list[Entry]:
+    """Return the entries that can still be read, in their order."""
+    entries = [one.entry for one in stored]
+    return sorted((one for one in entries if one), key=lambda one: (one.number, one.at))
+
+
+def storage_problems(stored: Sequence[StoredEntry]) -> list[str]:
+    """Return what was altered in single entries, each in a sentence that names the entry."""
+    return [problem for one in stored for problem in _problems_of(one)]
+
+
+def _problems_of(stored: StoredEntry) -> list[str]:
+    entry = stored.entry
+    if entry is None:
+        return [f"Entry '{stored.title}' ({stored.place}) was altered: it cannot be read any more."]
+    named = f"Entry {entry.number} ({stored.place})"
+    problems = []
+    if stored.text != entry.text or stored.hash != entry.hash:
+        problems.append(f"{named} was altered: its text and its hash do not belong together.")
+    if stored.deleted:
+        problems.append(f"{named} was deleted in MLflow, where it can still be restored.")
+    shown = {key: stored.tags.get(key, "") for key in entry.tags}
+    differing = [key for key, value in entry.tags.items() if shown[key] != value]
+    if stored.title != entry.title:
+        differing.insert(0, "name")
+    problems += [
+        f"{named} is shown in MLflow with another {key} than it has: that was altered there."
+        for key in differing
+    ]
+    return problems
+
+
+def chain_problems(entries: Sequence[Entry]) -> list[str]:
+    """Return where the chain is broken, each in a sentence that names the entry."""
+    problems: list[str] = []
+    before: Entry | None = None
+    for place, entry in enumerate(entries, start=1):
+        if entry.number != place:
+            problems.append(
+                f"Entry {entry.number} stands where entry {place} belongs: an entry was removed, "
+                "put in, or renumbered."
+            )
+        if entry.previous != (before.hash if before else NO_ENTRY):
+            problems.append(_broken_seal(before, entry))
+        elif before and entry.from_version != before.to_version:
+            problems.append(
+                f"Entry {entry.number} replaces version {entry.from_version}, but entry "
+                f"{before.number} put version {before.to_version} into service."
+            )
+        before = entry
+    return [*problems, *_repeated(entries)]
+
+
+def _broken_seal(before: Entry | None, entry: Entry) -> str:
+    if before is None:
+        return f"Entry {entry.number} is the first that is left, but it names one before it."
+    return (
+        f"Entry {entry.number} does not seal entry {before.number} as it is now: entry "
+        f"{before.number} was altered, or what stood between them."
+    )
+
+
+def _repeated(entries: Sequence[Entry]) -> list[str]:
+    first: dict[str, int] = {}
+    problems = []
+    for entry in entries:
+        known = first.setdefault(entry.transaction, entry.number)
+        if known != entry.number:
+            problems.append(f"Entry {entry.number} is of the same transaction as entry {known}.")
+    return problems
+
+
+@dataclass(frozen=True)
+class RegistryState:
+    """What the registry says that the ledger must agree with."""
+
+    champion: str | None
+    previous: str | None
+    bundles: Mapping[str, str | None]  # of each version, the digest of its bundle
+    anchors: Mapping[str, str]  # of some versions, the hash of the entry that made it champion
+
+
+def registry_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
+    """Return where the registry says something else than the ledger, each in a sentence."""
+    return [
+        *_alias_problems(entries[-1] if entries else None, state),
+        *_version_problems(entries, state),
+        *_anchor_problems(entries, state),
+    ]
+
+
+def _alias_problems(last: Entry | None, state: RegistryState) -> list[str]:
+    if last is None:
+        if state.champion is None:
+            return []
+        return [
+            f"The alias champion names version {state.champion}, but the ledger has no entry. "
+            f"`cracks promote {state.champion}` writes the first."
+        ]
+    problems = []
+    expected = (
+        ("champion", state.champion, last.to_version),
+        ("previous", state.previous, last.from_version),
+    )
+    for alias, found, meant in expected:
+        if found != meant:
+            problems.append(
+                f"The alias {alias} was moved by hand: it names {_version(found)}, but by entry "
+                f"{last.number} of the ledger it is {_version(meant)}."
+            )
+    return problems
+
+
+def _version(number: str | None) -> str:
+    return f"version {number}" if number else "no version"
+
+
+def _version_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
+    problems = []
+    for version, entry in _last_of_each_version(entries).items():
+        if version not in state.bundles:
+            problems.append(
+                f"Version {version}, which entry {entry.number} put into service, is gone."
+            )
+        elif state.bundles[version] != entry.bundle_digest:
+            found = state.bundles[version] or "none"
+            problems.append(
+                f"Version {version} has another bundle digest ({found[:12]}) than entry "
+                f"{entry.number} says ({entry.bundle_digest[:12]}): one of the two was altered."
+            )
+    return problems
+
+
+def _anchor_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
+    problems = []
+    known, last = {entry.hash for entry in entries}, _last_of_each_version(entries)
+    for version, anchor in state.anchors.items():
+        if anchor not in known:
+            problems.append(
+                f"The entry that made version {version} champion ({anchor[:12]}…) is not in the "
+                "ledger any more: it was cut off or altered, or the version's tag was."
+            )
+    for version, entry in last.items():
+        anchor = state.anchors.get(version, "")
+        told = version not in state.bundles or (anchor and anchor not in known)
+        if anchor != entry.hash and not told:
+            problems.append(
+                f"The tag ledger.entry of version {version} does not name entry {entry.number}, "
+                "the last that put it into service: the tag or the entry was altered."
+            )
+    return problems
+
+
+def _last_of_each_version(entries: Sequence[Entry]) -> dict[str, Entry]:
+    return {entry.to_version: entry for entry in entries}
+
+
+def service_problems(entries: Sequence[Entry], named: Champion | None) -> list[str]:
+    """Return where champion.json says something else than the last entry, each in a sentence."""
+    last = entries[-1] if entries else None
+    if last is None:
+        if named is None:
+            return []
+        return [f"champion.json names version {named.version}, but the ledger has no entry."]
+    if named is None:
+        return [
+            f"There is no champion.json, but by entry {last.number} version {last.to_version} is "
+            f"in service. `cracks promote {last.to_version}` writes it again."
+        ]
+    compared = (
+        ("version", named.version, last.to_version),
+        ("run", named.run_id, last.run_id),
+        ("bundle digest", named.bundle_digest, last.bundle_digest),
+        ("transaction", named.transaction or last.transaction, last.transaction),
+    )
+    return [
+        f"champion.json names {what} {found}, but by entry {last.number} of the ledger it is "
+        f"{meant}."
+        for what, found, meant in compared
+        if found != meant
+    ]

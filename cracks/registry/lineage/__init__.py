@@ -1,0 +1,1 @@
+"""From a prediction back to the data, and from a model version back to its workspace."""

@@ -1,0 +1,294 @@
+"""Trace something back to the data it comes from, and an image forward to the models that had it.
+
+What can be traced is a prediction id, a model version, a run id, an image file, and the SHA-256 of
+an image or its first digits.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from cracks.errors import (
+    CracksError,
+    TrackingError,
+    TrackingUnavailable,
+    UnreadableImage,
+    WorkspaceError,
+)
+from cracks.inference.bundle.bundle import CONTENT
+from cracks.inference.handover.prediction_id import (
+    PATTERN,
+    PredictionId,
+    parse_prediction_id,
+    shown,
+)
+from cracks.monitoring.prediction_log.locations import FOLDER, place_of_record
+from cracks.monitoring.prediction_log.reader import find_answer
+from cracks.monitoring.prediction_log.schema import SHORT_COLUMNS, RecordedAnswer
+from cracks.registry.lineage.chain import (
+    COMMIT_TAG,
+    SHOWN_DIGITS,
+    Chain,
+    Patch,
+    RunFacts,
+    distinct_ids,
+    find_patches,
+    follow,
+)
+from cracks.registry.mlflow_store.records import ModelVersion
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.training_runs import (
+    BUNDLE_ARTIFACT,
+    PATCHES_ARTIFACT,
+    PATCHES_TAG,
+)
+from cracks.system.hashing import digest_of_file
+from cracks.versioning.dvc_stages import has_commit, output_digest
+from cracks.workspace.paths import Paths
+from cracks.workspace.tables import read_table
+
+logger = logging.getLogger(__name__)
+
+VERSION = re.compile(r"v?([1-9][0-9]{0,8})", re.ASCII)
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+IMAGE_ID = re.compile(rf"[0-9a-f]{{{SHOWN_DIGITS},64}}")
+
+#: What a version says of an image in place of a split.
+NOT_IN_DATA, NOT_RECORDED = "not in its data", "not recorded"
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a model version had to do with an image."""
+
+    version: str
+    aliases: tuple[str, ...]
+    split: str  # train, validation, test, left out, or why there is none
+    patch: Patch | None = None
+
+
+@dataclass(frozen=True)
+class ImageTrace:
+    """An image, and what every version had to do with it."""
+
+    id: str
+    uses: list[Use]
+
+
+def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
+    """Return the chain from an answer, version or run to the data, or the uses of an image.
+
+    Args:
+        what: see the head of this module.
+        tracking: where runs and versions are.
+        root: of the workspace, whose repository has the commits.
+
+    Raises:
+        TrackingError: there is nothing of that name.
+        UnreadableImage: the file cannot be read.
+    """
+    if PATTERN.fullmatch(what):
+        return _trace_answer(parse_prediction_id(what), tracking, root)
+    if found := VERSION.fullmatch(what):
+        version = tracking.registry.version(found[1])
+        return _trace_run(version.run_id, version, None, tracking, root)
+    if Path(what).is_file():
+        return _trace_image(_digest_of_image(Path(what)), what, tracking)
+    if RUN_ID.fullmatch(what) and (run := _run_facts(what, tracking)) and not run.refusal:
+        return _trace_facts(run, tracking.registry.of_run(what), None, root)
+    if IMAGE_ID.fullmatch(what.lower()):
+        return _trace_image(what.lower(), what, tracking)
+    raise TrackingError(
+        f"{shown(what)} is nothing that can be traced: no prediction id, version, run id, file, or "
+        f"SHA-256 of an image (at least {SHOWN_DIGITS} hexadecimal digits)."
+    )
+
+
+def _trace_answer(asked: PredictionId, tracking: Tracking, root: Path) -> Chain:
+    version = tracking.registry.version(asked.version)
+    return _trace_run(version.run_id, version, asked, tracking, root)
+
+
+def _recorded(asked: PredictionId, service: Path) -> RecordedAnswer | None:
+    """Return what the service recorded of an answer; a record that is away breaks no chain."""
+    place = place_of_record(service)
+    try:
+        return find_answer(place, str(asked), spool=service / FOLDER)
+    except (CracksError, OSError) as error:
+        logger.warning("the record of answers in %s cannot be read: %s", place, error)
+        return None
+
+
+def _trace_run(
+    run_id: str,
+    version: ModelVersion | None,
+    asked: PredictionId | None,
+    tracking: Tracking,
+    root: Path,
+) -> Chain:
+    return _trace_facts(_run_facts(run_id, tracking), version, asked, root)
+
+
+def _trace_facts(
+    run: RunFacts, version: ModelVersion | None, asked: PredictionId | None, root: Path
+) -> Chain:
+    tags: Mapping[str, str] = version.tags if version else {}
+    commit = tags.get(COMMIT_TAG) or run.tags.get(COMMIT_TAG, "")
+    here = bool(commit) and has_commit(root, commit)
+    recorded = _recorded(asked, Paths(root).service) if asked else None
+    return follow(run, version, asked, commit_is_here=here, recorded=recorded)
+
+
+def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:
+    try:
+        tracking.runs.require(run_id)
+        facts = RunFacts(run_id, tracking.runs.tags(run_id))
+    except TrackingUnavailable:
+        raise
+    except TrackingError as error:
+        return RunFacts(run_id, refusal=str(error))
+    with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
+        place = Path(folder)
+        if lock := _fetched(tracking, run_id, "dvc.lock", place):
+            facts = replace(facts, lock_digest=digest_of_file(lock), data_digest=_data_digest(lock))
+        if content := _fetched(tracking, run_id, f"{BUNDLE_ARTIFACT}/{CONTENT}", place):
+            facts = replace(facts, bundle_digest=digest_of_file(content))
+        table, digest = _patches(tracking, run_id, place)
+        return replace(facts, patches=table, patches_digest=digest)
+
+
+def _patches(tracking: Tracking, run_id: str, place: Path) -> tuple[pa.Table | None, str | None]:
+    """Return the list of patches that a run keeps, and the digest of its file."""
+    file = _fetched(tracking, run_id, PATCHES_ARTIFACT, place)
+    if file is None:
+        return None, None
+    with suppress(WorkspaceError):
+        return read_table(file), digest_of_file(file)
+    return None, digest_of_file(file)  # damaged: the digest tells that it is not the one of then
+
+
+def _fetched(tracking: Tracking, run_id: str, artifact: str, folder: Path) -> Path | None:
+    try:
+        return tracking.runs.download(run_id, artifact, folder)
+    except TrackingUnavailable:
+        raise
+    except TrackingError:
+        return None
+
+
+def _data_digest(lock: Path) -> str | None:
+    with suppress(WorkspaceError):
+        return output_digest(Paths(lock.parent), "ingest", "data/images")
+    return None
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def _digest_of_image(image: Path) -> str:
+    try:
+        return digest_of_file(image)
+    except OSError as error:
+        raise UnreadableImage(f"{image} cannot be read: {error.strerror}") from None
+
+
+def _trace_image(prefix: str, what: str, tracking: Tracking) -> ImageTrace:
+    versions = tracking.registry.versions()
+    lists = [_patches_of(version, tracking) for version in versions]
+    found = [[] if table is None else find_patches(table, prefix) for table in lists]
+    ids = distinct_ids(found)
+    if not ids:
+        raise TrackingError(_unknown(what, prefix, len(versions), lists.count(None)))
+    if len(ids) > 1:
+        raise TrackingError(f"{len(ids)} patches begin with {prefix}. Give more digits.")
+    return ImageTrace(
+        ids.pop(),
+        [
+            _use(version, table, patches)
+            for version, table, patches in zip(versions, lists, found, strict=True)
+        ],
+    )
+
+
+def _patches_of(version: ModelVersion, tracking: Tracking) -> pa.Table | None:
+    """Return the list of patches of a version; None, if its run is older than these lists.
+
+    Raises:
+        TrackingError: the list is missing or altered.
+    """
+    run_id = version.run_id
+    with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
+        table, digest = _patches(tracking, run_id, Path(folder))
+    tagged = tracking.runs.tags(run_id).get(PATCHES_TAG)
+    if tagged != digest:
+        state = "altered" if digest else "missing"
+        raise TrackingError(
+            f"The list of patches of version {version.version} is {state}: {PATCHES_ARTIFACT} of "
+            f"run {run_id}. `cracks trace {version.version}` shows what else is broken."
+        )
+    return table
+
+
+def _use(version: ModelVersion, table: pa.Table | None, patches: list[Patch]) -> Use:
+    aliases = tuple(version.aliases)
+    if patches:
+        return Use(version.version, aliases, patches[0].split, patches[0])
+    return Use(version.version, aliases, NOT_RECORDED if table is None else NOT_IN_DATA)
+
+
+def _unknown(what: str, prefix: str, versions: int, without: int) -> str:
+    name = shown(what) if prefix == what.lower() else f"{what} (SHA-256 {prefix[:SHOWN_DIGITS]}…)"
+    if not versions:
+        return f"{name} is unknown: no version is registered yet."
+    older = f"; {without} of them keep no list of their patches" if without else ""
+    return (
+        f"{name} is unknown: none of {versions} versions was trained, validated or tested on "
+        f"these very bytes{older}."
+    )
+
+
+# --- in JSON --------------------------------------------------------------------------------------
+
+
+def as_document(what: str, found: Chain | ImageTrace) -> dict[str, Any]:
+    """Return what was found as JSON values."""
+    content: dict[str, Any] = {"what": what}
+    if isinstance(found, ImageTrace):
+        content |= {"image": found.id, "versions": [_use_as_json(use) for use in found.uses]}
+    else:
+        links = [
+            {"link": one.name, "value": one.value, "says": one.says, "broken": list(one.broken)}
+            for one in found.links
+        ]
+        content |= {"chain": links, "patch": _patch_as_json(found.patch), "broken": found.broken}
+        content["recorded"] = _recorded_as_json(found.recorded)
+    return content
+
+
+def _use_as_json(use: Use) -> dict[str, Any]:
+    return {
+        "version": use.version,
+        "aliases": list(use.aliases),
+        "split": use.split,
+        "patch": _patch_as_json(use.patch),
+    }
+
+
+def _recorded_as_json(recorded: RecordedAnswer | None) -> dict[str, Any] | None:
+    if recorded is None:
+        return None
+    content = {name: getattr(recorded, name) for name in SHORT_COLUMNS}
+    return content | {"time": recorded.time.isoformat(timespec="milliseconds")}
+
+
+def _patch_as_json(patch: Patch | None) -> dict[str, Any] | None:
+    return None if patch is None else asdict(patch)

@@ -1,0 +1,1 @@
+"""MLflow: a run for each training, sweep and trial, and the model registry."""

@@ -1,0 +1,269 @@
+"""Compute the features of every patch once, and read back those of a split."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cracks.dataset.labels import CRACK, LABELS
+from cracks.dataset.shards import count_rows, read_contents
+from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
+from cracks.images.decode import Pixels, decode_stored, decode_to_size
+from cracks.inference.runtime.openvino_runtime import Runs
+from cracks.system.parallel import computed_ahead
+from cracks.system.progress import Advance
+
+
+class FeatureRows:
+    """Rows of several arrays on disk, in an order of their own; read when they are asked for."""
+
+    def __init__(
+        self, arrays: Sequence[npt.NDArray[Any]], array_of: npt.ArrayLike, row_of: npt.ArrayLike
+    ) -> None:
+        """Take memory-mapped arrays (…, *shape), and of each row (n,) its array and its place."""
+        self._arrays = arrays
+        self._array_of, self._row_of = np.asarray(array_of, np.intp), np.asarray(row_of, np.intp)
+        self.shape: tuple[int, ...] = arrays[0].shape[1:]  # of one row
+        self.dtype = arrays[0].dtype
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any]) -> FeatureRows:
+        """Return all the rows of one array in its order."""
+        return cls([array], np.zeros(len(array)), np.arange(len(array)))
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    def take(self, positions: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the rows at some positions, (k, *shape).
+
+        Raises:
+            DataError: a row holds NaN or an infinite number.
+        """
+        positions = np.asarray(positions, np.intp)
+        rows = np.empty((len(positions), *self.shape), self.dtype)
+        array_of = self._array_of[positions]
+        for number in np.unique(array_of):
+            wanted = array_of == number
+            rows[wanted] = self._arrays[number][self._row_of[positions[wanted]]]
+            _forget_pages(self._arrays[number])
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise DataError(
+                "The features hold numbers that are not finite. Remove data/features and run "
+                "`dvc repro featurize`; if it happens again, the file of weights is damaged."
+            )
+        return rows
+
+    def all(self) -> npt.NDArray[Any]:
+        """Return all rows, (n, *shape)."""
+        return self.take(np.arange(len(self)))
+
+    def batches(self, size: int) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the rows as float32 in batches of at most `size`, as networks take them."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self)))).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class SplitFeatures:
+    """The distinct patches of one split, sorted by id."""
+
+    split: str
+    ids: list[str]
+    cracked: npt.NDArray[np.bool_]  # (n,)
+    groups: list[str]  # what each of them must stay together with
+    features: FeatureRows
+
+    def part(self, positions: npt.NDArray[np.intp]) -> SplitFeatures:
+        """Return some of the patches, in the order of `positions`."""
+        features = self.features
+        rows = FeatureRows(
+            features._arrays, features._array_of[positions], features._row_of[positions]
+        )
+        return replace(
+            self,
+            ids=[self.ids[i] for i in positions],
+            cracked=self.cracked[positions],
+            groups=[self.groups[i] for i in positions],
+            features=rows,
+        )
+
+
+def decoded_batches(
+    contents: Sequence[bytes],
+    size: int,
+    batch_size: int,
+    names: Sequence[str] | None = None,
+    decode: Callable[[bytes, int], Pixels] = decode_to_size,
+) -> Iterator[Pixels]:
+    """Return uint8 (at most batch_size, size, size, 3) batches, decoded ahead by several threads.
+
+    Raises:
+        UnreadableImage: an image does not decode; the message begins with its name, if given.
+    """
+
+    def decoded(part: range) -> Pixels:
+        return np.stack([named(position) for position in part])
+
+    def named(position: int) -> Pixels:
+        try:
+            return decode(contents[position], size)
+        except UnreadableImage as error:
+            if names is None:
+                raise
+            raise UnreadableImage(f"{names[position]}: {error}") from None
+
+    starts = range(0, len(contents), batch_size)
+    parts = (range(start, min(start + batch_size, len(contents))) for start in starts)
+    return computed_ahead(decoded, parts)
+
+
+def compute_features(
+    network: Runs, shards: Sequence[Path], size: int, batch_size: int, advance: Advance
+) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
+    """Yield each shard with the features of its patches, in order; two shards are held at a time.
+
+    Decoding, the network, and whatever is done with a shard's features overlap.
+
+    Args:
+        network: uint8 (n, size, size, 3) to `features`.
+        shards: Parquet files of encoded images.
+        size: pixels of the patches' width and height.
+        batch_size: patches that the network gets at once.
+        advance: told how many are done.
+
+    Yields:
+        uint8 (n, image_size, image_size, 3) of features that are pixels, to whole grey values,
+        which is less than what augmentation changes; float32 (n, channels) of a backbone's.
+
+    Raises:
+        WeightsError: a feature is no finite number.
+    """
+
+    def batches() -> Iterator[Pixels]:
+        for contents in computed_ahead(read_contents, shards, waiting=2):
+            yield from decoded_batches(contents, size, batch_size, decode=decode_stored)
+
+    stream = network.stream(batches())
+    for shard in shards:
+        parts, missing = [], count_rows(shard)
+        while missing:
+            part = _as_kept(next(stream)["features"])
+            parts.append(part)
+            missing -= len(part)
+            advance(len(part))
+        yield shard, _finite(np.concatenate(parts), shard.name)
+
+
+def features_of(
+    network: Runs, contents: Sequence[bytes], size: int, batch_size: int, shard: str
+) -> npt.NDArray[Any]:
+    """Return the features of the patches of one shard, the same bytes as `compute_features` gives.
+
+    Args:
+        network: uint8 (n, size, size, 3) to `features`.
+        contents: the patches' files, in order.
+        size: pixels of the patches' width and height.
+        batch_size: patches that the network gets at once.
+        shard: its name, for a refusal.
+
+    Raises:
+        UnreadableImage: a patch does not decode; WeightsError: a feature is no finite number.
+    """
+    batches = decoded_batches(contents, size, batch_size, decode=decode_stored)
+    parts = [_as_kept(outputs["features"]) for outputs in network.stream(batches)]
+    return _finite(np.concatenate(parts), shard)
+
+
+def _as_kept(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return features as they are kept: pixels to whole grey values."""
+    return np.rint(part).astype(np.uint8) if part.ndim == 4 else part
+
+
+def _finite(rows: npt.NDArray[Any], shard: str) -> npt.NDArray[Any]:
+    if not np.isfinite(rows).all():
+        raise WeightsError(
+            f"featurize.weights: the network gives numbers that are not finite, first for "
+            f"{shard}. The weights are damaged; give a whole file."
+        )
+    return rows
+
+
+def features_file(folder: Path, shard: str) -> Path:
+    """Return the place of the features of a shard."""
+    return folder / Path(shard).with_suffix(".npy").name
+
+
+def split_features(folder: Path, manifest: pa.Table, splits: pa.Table, split: str) -> SplitFeatures:
+    """Return the features of one split; of byte-identical copies the first stands for all.
+
+    Raises:
+        WorkspaceError: features of a shard are missing or do not match it.
+        DataError: one of the labels does not occur.
+    """
+    members = splits.filter(pc.equal(splits["split"], split))
+    labels = members["label"].to_pylist()
+    _require_both_labels(labels, split)
+    ids, places = members["id"].to_pylist(), _places(manifest)
+    shards = sorted({places[id_][0] for id_ in ids})
+    number_of = {shard: number for number, shard in enumerate(shards)}
+    rows = FeatureRows(
+        [_read(features_file(folder, shard)) for shard in shards],
+        [number_of[places[id_][0]] for id_ in ids],
+        [places[id_][1] for id_ in ids],
+    )
+    _require_matching(rows, shards, folder)
+    cracked = np.array([label == CRACK for label in labels])
+    return SplitFeatures(split, ids, cracked, members["group"].to_pylist(), rows)
+
+
+def _require_both_labels(labels: Iterable[str], split: str) -> None:
+    if missing := set(LABELS) - set(labels):
+        raise DataError(
+            f"The split `{split}` has no patch labelled {' or '.join(sorted(missing))}. Add "
+            "photographs of that kind to ingest.source, or change the shares in `split`."
+        )
+
+
+def _require_matching(rows: FeatureRows, shards: Sequence[str], folder: Path) -> None:
+    for number, shard in enumerate(shards):
+        array = rows._arrays[number]
+        last = rows._row_of[rows._array_of == number].max()
+        if last >= len(array) or (array.shape[1:], array.dtype) != (rows.shape, rows.dtype):
+            raise WorkspaceError(
+                f"{features_file(folder, shard)} does not match its shard. "
+                "Run `dvc repro featurize`."
+            )
+
+
+def _places(manifest: pa.Table) -> dict[str, tuple[str, int]]:
+    columns = (manifest[name].to_pylist() for name in ("id", "shard", "row"))
+    places: dict[str, tuple[str, int]] = {}
+    for id_, shard, row in zip(*columns, strict=True):
+        places.setdefault(id_, (shard, row))
+    return places
+
+
+def _read(path: Path) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array
+    except (OSError, ValueError, EOFError) as error:
+        raise WorkspaceError(
+            f"{path} cannot be read ({error}). Run `dvc repro featurize`."
+        ) from None
+
+
+def _forget_pages(array: npt.NDArray[Any]) -> None:
+    # What was read stays in the system's cache, but no longer counts as this process's memory.
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,1 @@
+"""DVC and git: stages, data, results, and training on another machine."""

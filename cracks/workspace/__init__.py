@@ -1,0 +1,1 @@
+"""A checkout of this project: its parameters, places, reports and tables."""

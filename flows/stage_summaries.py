@@ -1,0 +1,81 @@
+"""Say in one line what a stage found, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cracks.workspace.reports import Report
+
+
+def summarise(stage: str, report: Report) -> str:
+    """Return the report of a stage in a few words."""
+    return SUMMARIES[stage](report)
+
+
+def _ingest(report: dict[str, Any]) -> str:
+    return f"{report['patches']:,} patches, {report['quarantined']:,} files in quarantine"
+
+
+def _validate(report: dict[str, Any]) -> str:
+    rows = report["expectations"]
+    broken = [row["name"] for row in rows if not row["success"]]
+    warned = f"; warning: {', '.join(broken)}" if broken else ""
+    return f"{len(rows) - len(broken)} of {len(rows)} expectations hold{warned}"
+
+
+def _split(report: dict[str, Any]) -> str:
+    parts = [f"{sum(labels.values()):,} {name}" for name, labels in report["counts"].items()]
+    leakage = report["leakage"]
+    return (
+        f"{', '.join(parts)}; {leakage['this_split']['same_picture_in_train']:.1%} of test have a "
+        f"copy in train (random split: {leakage['random_split']['same_picture_in_train']:.1%})"
+    )
+
+
+def _featurize(report: dict[str, Any]) -> str:
+    shape = "×".join(str(size) for size in report["feature_shape"])
+    return (
+        f"{report['patches']:,} patches, {shape} each ({report['architecture']}, {report['mode']})"
+    )
+
+
+def _train(report: dict[str, Any]) -> str:
+    return (
+        f"best of {report['epochs']} epochs is {report['best_epoch']}, "
+        f"validation loss {report['best']['val_loss']:.4f}"
+    )
+
+
+def _evaluate(report: dict[str, Any]) -> str:
+    test, suspects = report["test"], report["label_errors"]["found"]
+    warning = f", {suspects:,} likely label {'errors' if suspects > 1 else 'error'}"
+    return (
+        f"test accuracy {_with_interval(test, 'accuracy')}, crack recall "
+        f"{_with_interval(test, 'recall')}, threshold {report['threshold']:.3f}"
+        f"{warning if suspects else ''}"
+    )
+
+
+def _with_interval(metrics: dict[str, Any], name: str) -> str:
+    interval = metrics["intervals"][name]
+    return f"{metrics[name]:.4f} ({interval['low']:.4f}–{interval['high']:.4f})"
+
+
+def _export(report: dict[str, Any]) -> str:
+    return (
+        f"bundle {report['bundle_digest'][:12]}, {sum(report['sizes'].values()) / 1e6:.1f} MB, "
+        f"{report['single_image']['openvino']['median_ms']:.1f} ms an image, scores within "
+        f"{report['parity']['openvino']['largest_score_difference']:.1g} of Keras"
+    )
+
+
+SUMMARIES: dict[str, Callable[[Report], str]] = {
+    "ingest": _ingest,
+    "split": _split,
+    "validate": _validate,
+    "featurize": _featurize,
+    "train": _train,
+    "evaluate": _evaluate,
+    "export": _export,
+}

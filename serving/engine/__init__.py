@@ -1,0 +1,1 @@
+"""From an upload to a prediction: batches, the champion in service, free places."""

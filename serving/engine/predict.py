@@ -1,0 +1,159 @@
+"""Answer for the patches of one request, whatever protocol they came by: ask, count, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.types import Scope
+
+from cracks.images.decode import Pixels
+from cracks.inference.bundle.classifier import Answer
+from cracks.inference.handover.champion import Champion
+from cracks.inference.handover.prediction_id import prediction_id
+from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.system.hashing import digest_of_bytes
+from serving.engine.champion_watch import InService
+from serving.middleware.request_context import Noted, noted
+from serving.schemas.uploads import Upload
+from serving.service import Service
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as it is given: what was answered, by which model, under which id."""
+
+    answer: Answer
+    prediction_id: str
+
+
+@dataclass(frozen=True)
+class GivenAnswers:
+    """The answers of one request; all from the same model."""
+
+    champion: Champion
+    answers: list[Given]
+
+
+async def answer_uploads(
+    service: Service, scope: Scope, in_service: InService, uploads: Sequence[Upload]
+) -> GivenAnswers:
+    """Return the answers for encoded images, in their order.
+
+    Args:
+        service: what answers.
+        scope: of the request.
+        in_service: a leased champion.
+        uploads: image files.
+
+    Raises:
+        UnreadableImage: one of them does not decode; the message begins with its name.
+        Overloaded: too many patches wait already.
+    """
+    contents = [upload.content for upload in uploads]
+    names = [upload.name for upload in uploads]
+    most = service.settings.max_patch_pixels
+    answers = await in_service.engine.answers(contents, names, most)
+    return _given(service, noted(scope), in_service, contents, answers)
+
+
+async def answer_pixels(
+    service: Service, scope: Scope, in_service: InService, pixels: Pixels
+) -> GivenAnswers:
+    """Return the answers for patches that are decoded already, in their order.
+
+    Args:
+        service: what answers.
+        scope: of the request.
+        in_service: a leased champion, to whose patch size the pixels belong.
+        pixels: uint8 RGB (n, size, size, 3). The SHA-256 of a patch in its prediction id and in
+            the record is that of these bytes.
+
+    Raises:
+        Overloaded: too many patches wait already.
+    """
+    answers = await in_service.engine.answers_of_pixels(pixels)
+    contents = [patch.tobytes() for patch in pixels]
+    return _given(service, noted(scope), in_service, contents, answers)
+
+
+def _given(
+    service: Service,
+    notes: Noted,
+    in_service: InService,
+    contents: Sequence[bytes],
+    answers: Sequence[Answer],
+) -> GivenAnswers:
+    champion, now = in_service.champion, datetime.now(UTC)
+    notes.images, notes.model_version = len(answers), champion.version
+    sketches = _sketches(answers)
+    given = []
+    for number, (content, answer) in enumerate(zip(contents, answers, strict=True)):
+        sha256 = digest_of_bytes(content)
+        name = str(prediction_id(champion, sha256, now))
+        given.append(Given(answer, name))
+        service.metrics.answer(answer.score, answer.novel)
+        service.recorder.add(
+            recorded(
+                champion,
+                answer,
+                name,
+                sha256,
+                now,
+                milliseconds=notes.milliseconds,
+                sketch=None if sketches is None else sketches[number],
+                image=content if service.settings.keep_images else None,
+            )
+        )
+    return GivenAnswers(champion, given)
+
+
+def recorded(
+    champion: Champion,
+    answer: Answer,
+    name: str,
+    sha256: str,
+    time: datetime,
+    *,
+    milliseconds: float,
+    sketch: NDArray[np.float32] | None,
+    image: bytes | None,
+) -> RecordedAnswer:
+    """Return the row of the record for an answer for a patch.
+
+    Args:
+        champion: that gave it.
+        answer: for one patch.
+        name: its prediction id.
+        sha256: of what was sent.
+        time: when it was given, with its time zone.
+        milliseconds: that the request has taken so far.
+        sketch: of its features, (64,).
+        image: what was sent, if it is kept.
+    """
+    return RecordedAnswer(
+        prediction_id=name,
+        time=time,
+        kind="predict",
+        image_sha256=sha256,
+        label=answer.label,
+        score=answer.score,
+        raw_score=answer.raw,
+        threshold=answer.threshold,
+        model_version=champion.version,
+        run_id=champion.run_id,
+        milliseconds=milliseconds,
+        novelty=answer.novelty,
+        novel=answer.novel,
+        sketch=sketch,
+        image=image,
+    )
+
+
+def _sketches(answers: Sequence[Answer]) -> NDArray[np.float32] | None:
+    features = [answer.features for answer in answers if answer.features is not None]
+    return sketch(np.array(features)) if len(features) == len(answers) > 0 else None

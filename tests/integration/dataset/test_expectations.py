@@ -1,0 +1,577 @@
+"""Great Expectations: a sound data set passes, and each defect is told of by its own name."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cracks.dataset.labels import CRACK, NO_CRACK, SPLITS
+from cracks.dataset.manifest import QUARANTINE_COLUMNS, SCHEMA
+from cracks.dataset.split.assignment import LEFT_OUT
+from cracks.dataset.validate.checked_tables import (
+    drift_table,
+    files_table,
+    patches_table,
+    splits_table,
+)
+from cracks.dataset.validate.drift import WATCHED
+from cracks.dataset.validate.expectations import (
+    CRITICAL,
+    FOUND,
+    PATCH_COLUMNS,
+    SEVERITY,
+    TOLERATED,
+    WARNING,
+    run_validation,
+    suites,
+)
+from cracks.dataset.validate.results_page import EXAMPLES, expectations_table
+from cracks.errors import ValidationFailed
+from cracks.workspace.params import Params, ValidateParams, load_params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report, read_report
+from tasks.ingest import ingest
+from tasks.split import split
+from tasks.validate import validate
+from tests.unit.builders import ROOT, saved, surface, write_files
+
+pytestmark = pytest.mark.integration
+
+PATCHES, SIZE = 200, 227
+LIMITS = ValidateParams(
+    min_patches=100,
+    min_class_share=0.3,
+    max_quarantine_share=0.02,
+    min_brightness=15.0,
+    max_brightness=245.0,
+    min_contrast=1.0,
+    max_saturated=0.25,
+    min_bytes_per_pixel=0.02,
+    max_drift=0.25,
+    max_class_change=0.1,
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the validation sees: manifest, splits, the files that were refused, the drift."""
+
+    patches: pd.DataFrame
+    splits: pd.DataFrame
+    quarantine: pd.DataFrame
+    drift: Mapping[str, float]
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that are derived of it."""
+        return {
+            "patches": patches_table(self.patches, self.splits),
+            "splits": splits_table(self.splits),
+            "files": files_table(self.patches, self.quarantine),
+            "drift": drift_table(self.drift),
+        }
+
+    def with_patches(self, rows: slice, **values: Any) -> Data:
+        """Return the data with other values in some rows of the manifest."""
+        return replace(self, patches=_changed(self.patches, rows, values))
+
+    def with_splits(self, rows: slice, **values: Any) -> Data:
+        """Return the data with other values in some rows of the splits."""
+        return replace(self, splits=_changed(self.splits, rows, values))
+
+
+def _changed(table: pd.DataFrame, rows: slice, values: Mapping[str, Any]) -> pd.DataFrame:
+    changed = table.copy()
+    for column, value in values.items():
+        changed.loc[changed.index[rows], column] = value
+    return changed
+
+
+def sound_data() -> Data:
+    """Return as many cracked as clean patches, each in a group of its own; two were refused."""
+    rows = range(PATCHES)
+    ids = [f"{number:064x}" for number in rows]
+    labels = [(NO_CRACK, CRACK)[number % 2] for number in rows]
+    patches = pd.DataFrame(
+        {
+            "id": ids,
+            "source": "photos.zip",
+            "path": [f"{('Negative', 'Positive')[n % 2]}/{n:05d}.jpg" for n in rows],
+            "label": labels,
+            "shard": "part-00000.parquet",
+            "row": list(rows),
+            "width": SIZE,
+            "height": SIZE,
+            "mode": "RGB",
+            "format": "JPEG",
+            "orientation": 1,
+            "size_bytes": 9000,
+            "bytes_per_pixel": 0.1747,
+            "brightness": [100.0 + number % 50 for number in rows],
+            "contrast": 20.0,
+            "sharpness": 50.0,
+            "red_minus_green": 3.0,
+            "green_minus_blue": 4.0,
+            "saturated": 0.0,
+            "fingerprint": b"0" * 128,
+        }
+    )
+    assert list(patches.columns) == SCHEMA.names
+    sides = [SPLITS[number // 2 % 10 // 8 * (1 + number // 2 % 2)] for number in rows]
+    splits = pd.DataFrame(
+        {"id": ids, "label": labels, "near_copies": ids, "group": ids, "split": sides}
+    )
+    drift = dict.fromkeys((*WATCHED, "crack_share"), 0.0)
+    return Data(patches, splits, refused(2, "not a JPEG or PNG image"), drift)
+
+
+def refused(count: int, reason: str) -> pd.DataFrame:
+    rows = [("photos.zip", f"Positive/bad-{n}.jpg", CRACK, reason) for n in range(count)]
+    return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))
+
+
+@pytest.fixture
+def validated(tmp_path: Path) -> Callable[[Data], Report]:
+    """Runs the validation and returns its report."""
+
+    def run(data: Data) -> Report:
+        return run_validation(data.tables, LIMITS, SIZE, tmp_path / "docs")
+
+    return run
+
+
+def broken(report: Report) -> set[str]:
+    return {row["name"] for row in report["expectations"] if not row["success"]}
+
+
+def test_every_expectation_has_its_severity_and_every_severity_its_expectation() -> None:
+    # The library drops expectations that it does not know without a word.
+    named = [name for suite in suites(LIMITS, SIZE).values() for name in suite]
+    assert sorted(named) == sorted(SEVERITY)
+    assert set(SEVERITY.values()) == {CRITICAL, WARNING}
+
+
+def test_every_expectation_is_checked_and_a_sound_data_set_keeps_them_all(
+    validated: Callable[[Data], Report],
+) -> None:
+    report = validated(sound_data())
+    assert {row["name"]: row["severity"] for row in report["expectations"]} == SEVERITY
+    assert len(report["expectations"]) == len(SEVERITY)
+    assert broken(report) == set()
+    assert (report["success"], report["patches"]) == (True, PATCHES)
+    assert not any("could not be checked" in row["observed"] for row in report["expectations"])
+
+
+def test_the_columns_of_the_table_of_patches_are_known() -> None:
+    assert list(sound_data().tables["patches"].columns) == PATCH_COLUMNS
+
+
+def test_the_result_can_be_browsed(validated: Callable[[Data], Report], tmp_path: Path) -> None:
+    validated(sound_data().with_patches(slice(3, 4), label="craack"))
+    index = tmp_path / "docs/index.html"
+    for name in suites(LIMITS, SIZE):
+        assert name in index.read_text(encoding="utf-8")
+    pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "docs").rglob("*.html")]
+    for shown in ("craack", "only known labels", "no copy under both labels"):
+        assert any(shown in page for page in pages), shown
+
+
+def test_nothing_is_left_in_the_folder_of_temporary_files(
+    validated: Callable[[Data], Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    validated(sound_data())
+    assert list(temporary.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong, what it breaks, and what the report says of it."""
+
+    spoilt: Callable[[Data], Data]
+    breaks: str
+    observed: str
+    example: str | None = None  # the path of one of the rows that are shown
+    also: tuple[str, ...] = ()
+
+
+ONE = "1 of 200"
+
+
+def patch_with(number: int, **values: Any) -> Callable[[Data], Data]:
+    return lambda data: data.with_patches(slice(number, number + 1), **values)
+
+
+def all_with(**values: Any) -> Callable[[Data], Data]:
+    return lambda data: data.with_patches(slice(None), **values)
+
+
+def drifted(name: str, value: float) -> Callable[[Data], Data]:
+    return lambda data: replace(data, drift={**data.drift, name: value})
+
+
+def with_many_refused(reason: str) -> Callable[[Data], Data]:
+    return lambda data: replace(data, quarantine=refused(10, reason))
+
+
+def with_few_patches(data: Data) -> Data:
+    return replace(data, patches=data.patches.head(60), quarantine=data.quarantine.head(0))
+
+
+def with_another_column(data: Data) -> Data:
+    return replace(data, patches=data.patches.rename(columns={"size_bytes": "bytes"}))
+
+
+def twice_under_both_labels(data: Data) -> Data:
+    return data.with_patches(slice(1, 2), id=data.patches["id"][0])
+
+
+def with_bad_id(data: Data) -> Data:
+    return data.with_patches(slice(2, 3), id="digest").with_splits(slice(2, 3), id="digest")
+
+
+def in_two_splits(column: str) -> Callable[[Data], Data]:
+    """Return a defect: one name for two patches of one label in different splits."""
+
+    def spoilt(data: Data) -> Data:
+        train, test = (
+            data.splits.index[(data.splits["split"] == side) & (data.splits["label"] == CRACK)][0]
+            for side in ("train", "test")
+        )
+        return data.with_splits(slice(test, test + 1), **{column: data.splits[column][train]})
+
+    return spoilt
+
+
+def without_cracks_in_test(data: Data) -> Data:
+    splits = data.splits.copy()
+    splits.loc[(splits["split"] == "test") & (splits["label"] == CRACK), "split"] = "train"
+    return replace(data, splits=splits)
+
+
+DEFECTS = {
+    "another column": Defect(with_another_column, "schema", "'bytes'"),
+    "too few patches": Defect(with_few_patches, "enough patches", "60"),
+    "a wrong label": Defect(
+        patch_with(5, label="craack"), "only known labels", ONE, "Positive/00005.jpg"
+    ),
+    "one label only": Defect(
+        all_with(label=CRACK), "both labels present", "1", also=("labels in balance",)
+    ),
+    "few cracks": Defect(
+        lambda data: data.with_patches(slice(0, 170), label=NO_CRACK), "labels in balance", "0.075"
+    ),
+    "a bad id": Defect(with_bad_id, "identity of every patch", ONE, "Negative/00002.jpg"),
+    "a wrong width": Defect(patch_with(4, width=226), "width in pixels", ONE, "Negative/00004.jpg"),
+    "a wrong height": Defect(
+        patch_with(4, height=228), "height in pixels", ONE, "Negative/00004.jpg"
+    ),
+    "a copy under both labels": Defect(
+        twice_under_both_labels,
+        "no copy under both labels",
+        "2 of 200",
+        "Positive/00001.jpg",
+        also=("no near-copy under both labels",),
+    ),
+    "a near-copy under both labels": Defect(
+        lambda data: data.with_splits(slice(1, 2), near_copies=data.splits["id"][0]),
+        "no near-copy under both labels",
+        "2 of 200",
+        "Positive/00001.jpg",
+    ),
+    "a patch that was not dealt": Defect(
+        lambda data: data.with_splits(slice(1, 2), split=None),
+        "every patch in a split",
+        ONE,
+        "Positive/00001.jpg",
+    ),
+    "a picture in two splits": Defect(
+        in_two_splits("near_copies"), "no picture in two splits", "2 of 200", "Positive/00001.jpg"
+    ),
+    "a photograph in two splits": Defect(
+        in_two_splits("group"), "no photograph in two splits", "2 of 200", "Positive/00001.jpg"
+    ),
+    "a split without cracks": Defect(
+        without_cracks_in_test, "every split holds both labels", "something is missing"
+    ),
+    "many left out": Defect(
+        lambda data: data.with_splits(slice(0, 6), split=LEFT_OUT),
+        "few patches left out of the split",
+        "6 of 200",
+    ),
+    "all dark": Defect(
+        all_with(brightness=3.0), "neither black nor white", "200 of 200", "Negative/00000.jpg"
+    ),
+    "all white": Defect(
+        all_with(brightness=250.0), "neither black nor white", "200 of 200", "Negative/00000.jpg"
+    ),
+    "a flat colour": Defect(patch_with(9, contrast=0.0), "not blank", ONE, "Positive/00009.jpg"),
+    "a dazzled camera": Defect(
+        patch_with(9, saturated=0.3), "not saturated", ONE, "Positive/00009.jpg"
+    ),
+    "a grey photograph": Defect(
+        patch_with(7, mode="L"), "colour photographs", ONE, "Positive/00007.jpg"
+    ),
+    "a camera on its side": Defect(
+        patch_with(7, orientation=6), "camera held upright (EXIF)", ONE, "Positive/00007.jpg"
+    ),
+    "a broken orientation": Defect(
+        patch_with(7, orientation=0), "camera held upright (EXIF)", ONE, "Positive/00007.jpg"
+    ),
+    "a file squeezed to nothing": Defect(
+        patch_with(8, bytes_per_pixel=0.01), "not compressed beyond use", ONE, "Negative/00008.jpg"
+    ),
+    "many that do not decode": Defect(
+        with_many_refused("not a JPEG or PNG image"),
+        "decodable",
+        "10 of 210",
+        "Positive/bad-0.jpg",
+        also=("quarantine share",),
+    ),
+    "many of a wrong size": Defect(
+        with_many_refused("wrong size: 100×100, not 227×227 pixels"),
+        "quarantine share",
+        "10 of 210",
+        "Positive/bad-0.jpg",
+    ),
+    "darker than before": Defect(
+        drifted("brightness", 0.3), "brightness as last accepted", "1 of 1"
+    ),
+    "flatter than before": Defect(drifted("contrast", 0.3), "contrast as last accepted", "1 of 1"),
+    "more blurred than before": Defect(
+        drifted("sharpness", 0.3), "sharpness as last accepted", "1 of 1"
+    ),
+    "fewer cracks than before": Defect(
+        drifted("crack_share", 0.2), "share of cracks as last accepted", "1 of 1"
+    ),
+}
+
+
+def test_each_expectation_has_a_defect_that_breaks_it() -> None:
+    assert {defect.breaks for defect in DEFECTS.values()} == set(SEVERITY)
+
+
+@pytest.mark.parametrize("defect", DEFECTS.values(), ids=DEFECTS.keys())
+def test_a_defect_is_told_of_by_its_name_with_what_was_seen_and_where(
+    validated: Callable[[Data], Report], defect: Defect
+) -> None:
+    report = validated(defect.spoilt(sound_data()))
+    assert broken(report) == {defect.breaks, *defect.also}
+    severities = {SEVERITY[name] for name in broken(report)}
+    assert report["success"] is (CRITICAL not in severities)
+    (row,) = (row for row in report["expectations"] if row["name"] == defect.breaks)
+    assert row["severity"] == SEVERITY[defect.breaks]
+    assert defect.observed in row["observed"]
+    assert len(row["examples"]) <= FOUND
+    paths = [example["path"] for example in row["examples"] if "path" in example]
+    assert defect.example in paths if defect.example else paths == []
+
+
+@pytest.mark.parametrize("name", ["all dark", "a wrong width", "many left out"])
+def test_the_examples_of_patches_say_which_ones_to_draw(
+    validated: Callable[[Data], Report], name: str
+) -> None:
+    data = DEFECTS[name].spoilt(sound_data())
+    rows = validated(data)["expectations"]
+    (row,) = (row for row in rows if row["name"] == DEFECTS[name].breaks)
+    ids = [example["id"] for example in row["examples"]]
+    count = int(row["observed"].split()[2])
+    assert len(ids) == len(set(ids)) == min(FOUND, count)
+    assert set(ids) <= set(data.patches["id"])
+
+
+def test_files_and_drift_have_no_patches_to_draw(validated: Callable[[Data], Report]) -> None:
+    data = DEFECTS["many of a wrong size"].spoilt(sound_data())
+    report = validated(drifted("contrast", 1.0)(data))
+    rows = [row for row in report["expectations"] if not row["success"]]
+    assert len(rows) == 2
+    assert not any("id" in example for row in rows for example in row["examples"])
+
+
+WITHIN: dict[str, Callable[[Data], Data]] = {
+    "two dark patches": lambda data: data.with_patches(slice(0, 2), brightness=3.0),
+    "two patches left out": lambda data: data.with_splits(slice(0, 2), split=LEFT_OUT),
+    "four refused files": lambda data: replace(data, quarantine=refused(4, "empty file")),
+    "a little drift": drifted("contrast", 0.25),
+    "the limits themselves": all_with(contrast=1.0, saturated=0.25, bytes_per_pixel=0.02),
+    "no refused file": lambda data: replace(data, quarantine=data.quarantine.head(0)),
+}
+
+
+@pytest.mark.parametrize("change", WITHIN.values(), ids=WITHIN.keys())
+def test_what_is_within_the_limits_is_allowed(
+    validated: Callable[[Data], Report], change: Callable[[Data], Data]
+) -> None:
+    assert pytest.approx(0.01) == TOLERATED
+    assert broken(validated(change(sound_data()))) == set()
+
+
+def test_a_missing_label_is_not_passed_over(validated: Callable[[Data], Report]) -> None:
+    report = validated(sound_data().with_patches(slice(5, 6), label=None))
+    assert not report["success"]
+
+
+def test_the_table_for_people_begins_with_what_is_broken(
+    validated: Callable[[Data], Report],
+) -> None:
+    report = validated(DEFECTS["a wrong label"].spoilt(sound_data()))
+    table = expectations_table(report["expectations"])
+    assert len(table) == len(SEVERITY)
+    first = table[0]
+    assert first["expectation"] == "only known labels"
+    assert first["result"] == "broken (critical)"
+    assert "1 of 200 rows" in first["observed"]
+    assert set(first["examples"].split(" · ")) == {"Positive/00005.jpg", "craack"}
+    assert {row["result"] for row in table[1:]} == {"ok"}
+
+
+def test_the_table_for_people_names_a_few_examples_only(
+    validated: Callable[[Data], Report],
+) -> None:
+    table = expectations_table(validated(DEFECTS["all dark"].spoilt(sound_data()))["expectations"])
+    assert table[0]["examples"].count(";") == EXAMPLES - 1
+    assert "0" * 60 not in table[0]["examples"]
+
+
+# --- The stage: real files, and a page of what is wrong with them
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A workspace beside a folder of photographs, and the first three stages over it."""
+
+    folder: Path
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.folder / "workspace")
+
+    @property
+    def params(self) -> Params:
+        params = load_params(ROOT / "params.yaml")
+        source = {"source": str(self.folder / "photos"), "patch_size": 32}
+        changed = params.ingest.model_copy(update=source)
+        return params.model_copy(update={"ingest": changed})
+
+    @property
+    def overview(self) -> str:
+        return (self.paths.data_docs / "overview.html").read_text(encoding="utf-8")
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """The addresses of the pictures of the page by what they show."""
+        found = re.findall(r'<img src="([^"]+)" alt="([^"]+)">', self.overview)
+        return {shown: address for address, shown in found}
+
+    def add(self, name: str, content: bytes) -> None:
+        write_files(self.folder / "photos", {name: content})
+
+    def add_copy_under_the_other_label(self) -> None:
+        self.add("Positive/copy.png", (self.folder / "photos/Negative/n000.png").read_bytes())
+
+    def run(self) -> Report:
+        ingest(self.params, self.paths)
+        split(self.params, self.paths)
+        return validate(self.params, self.paths)
+
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, Report]:
+    """The stages over a sound data set of small photographs, and what validate said."""
+    stages = Stages(tmp_path_factory.mktemp("accepted"))
+    stages.paths.root.mkdir()
+    for number in range(120):
+        name = f"{('Negative', 'Positive')[number % 2]}/n{number:03}.png"
+        stages.add(name, saved(surface(number, size=32)))
+    return stages, stages.run()
+
+
+@pytest.fixture
+def stages(accepted: tuple[Stages, Report], tmp_path: Path) -> Stages:
+    """A copy of them, to be changed."""
+    shutil.copytree(accepted[0].folder, tmp_path / "copy")
+    return Stages(tmp_path / "copy")
+
+
+def test_the_page_of_a_sound_data_set_says_that_all_holds_and_shows_nothing(
+    accepted: tuple[Stages, Report],
+) -> None:
+    stages, report = accepted
+    assert broken(report) == set()
+    assert "All hold" in stages.overview
+    assert stages.pictures == {}
+    assert not (stages.paths.data_docs / "sheets").exists()
+    assert report["drift"] == dict.fromkeys((*WATCHED, "crack_share"), 0.0)
+
+
+def test_the_page_shows_the_pictures_that_break_an_expectation_and_needs_no_network(
+    stages: Stages,
+) -> None:
+    stages.add("Negative/blank.png", saved(np.full((32, 32), 120, np.uint8)))
+    stages.add("Positive/dazzled.png", saved(np.full((32, 32), 254, np.uint8)))
+    assert broken(stages.run()) == {"not blank", "not saturated"}
+    page = stages.overview
+    assert f"2 of {len(SEVERITY)} expectations are broken" in page
+    for shown in ("broken (warning)", "Negative/blank.png", *SEVERITY):
+        assert shown in page, shown
+    assert "http" not in page
+    assert set(stages.pictures) == {"not blank", "not saturated"}
+    links = re.findall(r'href="([^"]+)"', page)
+    assert len(links) == len(suites(LIMITS, SIZE))
+    for address in [*links, *stages.pictures.values()]:
+        assert (stages.paths.data_docs / address).is_file()
+    for address in stages.pictures.values():
+        with Image.open(stages.paths.data_docs / address) as sheet:
+            assert (sheet.format, sheet.width > 500) == ("PNG", True)
+
+
+def test_a_refusal_leaves_the_page_with_its_pictures_and_is_no_reference(stages: Stages) -> None:
+    before = read_report(stages.paths.profile)
+    stages.add_copy_under_the_other_label()
+    with pytest.raises(ValidationFailed, match="no copy under both labels") as refusal:
+        stages.run()
+    assert str(stages.paths.data_docs / "overview.html") in str(refusal.value)
+    drawn = {"no copy under both labels", "no near-copy under both labels"}
+    assert set(stages.pictures) == drawn
+    assert read_report(stages.paths.profile) == before
+
+
+def test_every_file_that_breaks_an_expectation_is_drawn_under_its_own_name(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, list[str]] = {}
+
+    def draw(rows: Any, images: Path, title: str, file: Path) -> None:
+        drawn[title] = sorted(rows["path"].to_pylist())
+
+    monkeypatch.setattr("tasks.validate.draw_contact_sheet", draw)
+    stages.add_copy_under_the_other_label()
+    with pytest.raises(ValidationFailed):
+        stages.run()
+    assert drawn["no copy under both labels"] == ["Negative/n000.png", "Positive/copy.png"]
+
+
+def test_later_data_is_compared_with_the_accepted_and_again_with_the_same(stages: Stages) -> None:
+    for number in range(200, 280):
+        stages.add(f"Positive/n{number}.png", saved(surface(number, size=32) // 2))
+    once = stages.run()
+    assert {"brightness as last accepted", "share of cracks as last accepted"} <= broken(once)
+    assert once["success"]
+    assert once["drift"]["crack_share"] == pytest.approx(140 / 200 - 0.5)
+    kept = read_report(stages.paths.profile)
+    assert validate(stages.params, stages.paths) == once
+    assert read_report(stages.paths.profile) == kept
+    # What was accepted with a warning is what the next data is compared with.
+    (stages.folder / "photos/Positive/n200.png").unlink()
+    assert max(stages.run()["drift"].values()) < 0.1

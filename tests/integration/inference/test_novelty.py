@@ -1,0 +1,120 @@
+"""Novelty on real photographs of concrete: drawn pictures of other materials are told apart."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import CHECKOUT
+
+from cracks.images.decode import Pixels
+from cracks.images.synthetic_concrete import PATCH_SIZE
+from cracks.images.synthetic_surfaces import MATERIALS, draw_surface
+from cracks.inference.bundle.novelty import Features, Novelty, fit_novelty
+from cracks.inference.runtime.openvino_runtime import Network
+from cracks.training.features.arrays import decoded_batches
+from cracks.workspace.params import FeaturizeParams
+
+SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
+PHOTOGRAPHS = SHARED / "data/metu-2k.zip"
+WEIGHTS = SHARED / "weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        not (PHOTOGRAPHS.is_file() and WEIGHTS.is_file()),
+        reason=f"{PHOTOGRAPHS} or {WEIGHTS} is absent: real input that is no part of the project",
+    ),
+]
+
+#: Patches of each label for training, validation and test: blocks of neighbours, so that one
+#: photograph lies in one block but for the two at the edges.
+BLOCKS = ((0, 600), (600, 800), (800, 1000))
+EACH = 20  # drawn pictures of a material
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    from cracks.training.networks.architectures import build_backbone, build_frozen
+    from cracks.training.networks.keras_files import convert_model
+
+    params = FeaturizeParams(
+        architecture="mobilenetv2",
+        weights=str(WEIGHTS),
+        image_size=160,
+        precision="f32",
+        batch_size=4,
+    )
+    model = tmp_path_factory.mktemp("featurizer") / "featurizer.xml"
+    convert_model(build_frozen(build_backbone(params), PATCH_SIZE, params.image_size), model)
+    return Network(model)
+
+
+def features_of(network: Network, batches: Iterable[Pixels]) -> Features:
+    (rows,) = network.run_all(batches).values()
+    return rows
+
+
+def number_in(name: str) -> int:
+    return int(Path(name).stem.split("_")[0])
+
+
+@pytest.fixture(scope="module")
+def concrete(network: Network) -> list[Features]:
+    """The features of clean and cracked patches, block by block."""
+    with zipfile.ZipFile(PHOTOGRAPHS) as archive:
+        names = sorted((n for n in archive.namelist() if n.endswith(".jpg")), key=number_in)
+        labels = [
+            [n for n in names if f"{label}/" in n][start:end]
+            for start, end in BLOCKS
+            for label in ("Negative", "Positive")
+        ]
+        contents = [[archive.read(name) for name in part] for part in labels]
+    blocks = [contents[i] + contents[i + 1] for i in range(0, len(contents), 2)]
+    return [features_of(network, decoded_batches(block, PATCH_SIZE, 4)) for block in blocks]
+
+
+@pytest.fixture(scope="module")
+def novelty(concrete: list[Features]) -> Novelty:
+    train, validation, _ = concrete
+    # Neighbours in the numbering often show one photograph.
+    photographs = [str(place // 5) for place in range(len(validation))]
+    return fit_novelty(train, validation, photographs)
+
+
+@pytest.fixture(scope="module")
+def flagged(network: Network, novelty: Novelty) -> dict[str, float]:
+    """The share of the drawn pictures of each material that is flagged."""
+    shares = {}
+    for number, material in enumerate(MATERIALS):
+        drawn = [
+            draw_surface(material, np.random.default_rng([23, number, i])) for i in range(EACH)
+        ]
+        batches = [np.stack(drawn[i : i + 4]) for i in range(0, EACH, 4)]
+        shares[material] = float(novelty.flagged(features_of(network, batches)).mean())
+    return shares
+
+
+def test_of_concrete_that_nobody_has_seen_one_patch_in_a_hundred_is_flagged_at_most(
+    concrete: list[Features], novelty: Novelty
+) -> None:
+    assert novelty.flagged(concrete[2]).mean() <= 0.01
+
+
+def test_nearly_all_drawn_pictures_of_other_materials_are_flagged(
+    flagged: dict[str, float],
+) -> None:
+    assert np.mean(list(flagged.values())) >= 0.95, flagged
+
+
+def test_no_material_passes_for_concrete(flagged: dict[str, float]) -> None:
+    assert min(flagged.values()) >= 0.5, flagged
+
+
+def test_the_description_is_small(novelty: Novelty, tmp_path: Path) -> None:
+    novelty.save(tmp_path / "novelty.npz")
+    assert (tmp_path / "novelty.npz").stat().st_size < 3_000_000

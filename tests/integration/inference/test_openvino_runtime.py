@@ -1,0 +1,166 @@
+"""The runtime OpenVINO: batches in order, numbers as expected, and a process that always ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import StartProcess
+
+from cracks.errors import BundleError
+from cracks.images.decode import Pixels
+from cracks.inference.runtime.openvino_runtime import Network
+from tests.integration.bundles import write_network, write_network_of_format_1
+
+pytestmark = pytest.mark.integration
+
+SIZE = 32
+
+CREATE_AND_FREE = """
+import sys, numpy as np
+from cracks.inference.runtime.openvino_runtime import Network
+batches = [np.full((4, 32, 32, 3), grey, np.uint8) for grey in range(12)]
+for round in range(50):
+    network = Network(sys.argv[1])
+    assert len(network.run_all(batches)["score"]) == 48
+    del network
+    print(round, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "model.xml"
+    write_network(path, size=SIZE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(model: Path) -> Network:
+    return Network(model)
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Pixels]:
+    """Batches of different sizes, the images of each brighter than those of the one before."""
+    rng = np.random.default_rng(3)
+    shape = (SIZE, SIZE, 3)
+    return [rng.integers(6 * n, 6 * n + 9, (1 + n % 5, *shape), np.uint8) for n in range(40)]
+
+
+def test_results_come_in_the_order_of_the_batches(network: Network, batches: list[Pixels]) -> None:
+    results = list(network.stream(batches))
+    assert [len(part["score"]) for part in results] == [len(batch) for batch in batches]
+    expected = np.concatenate(batches).mean(axis=(1, 2, 3)) / 255
+    scores = np.concatenate([part["score"] for part in results])
+    assert scores[:, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_output_has_its_name_and_its_own_numbers(
+    network: Network, batches: list[Pixels]
+) -> None:
+    outputs = network.run_all(batches)
+    pixels = np.concatenate(batches)
+    assert outputs.keys() == {"score", "features"}
+    assert outputs["features"] == pytest.approx(pixels.mean(axis=(1, 2)), abs=1e-3)
+    assert outputs["score"][:, 0] == pytest.approx(pixels.mean(axis=(1, 2, 3)) / 255, abs=1e-5)
+    assert {rows.dtype for rows in outputs.values()} == {np.dtype(np.float32)}
+
+
+def test_the_only_output_of_an_old_network_is_the_score_whatever_its_name(
+    tmp_path: Path, network: Network, batches: list[Pixels]
+) -> None:
+    write_network_of_format_1(tmp_path / "model.xml", size=SIZE)
+    old = Network(tmp_path / "model.xml").run_all(batches)
+    assert old.keys() == {"score"}
+    np.testing.assert_array_equal(old["score"], network.run_all(batches)["score"])
+
+
+def test_results_are_there_before_the_last_batch_is_read(
+    network: Network, batches: list[Pixels]
+) -> None:
+    read = 0
+
+    def counted() -> Iterator[Pixels]:
+        nonlocal read
+        for batch in batches:
+            read += 1
+            yield batch
+
+    next(network.stream(counted()))
+    assert read < len(batches)
+
+
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_where_the_cpu_could_round_more_f32_is_still_f32(model: Path, precision: str) -> None:
+    assert Network(model, precision).computes_in == "f32"
+
+
+def test_many_batches_at_a_time_give_what_one_by_one_gives(
+    network: Network, batches: list[Pixels]
+) -> None:
+    together = network.stream(batches)
+    alone = [network.run_all([batch])["score"] for batch in batches]
+    for part, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(part["score"], expected)
+
+
+def test_no_batch_gives_no_result(network: Network) -> None:
+    assert network.run_all([]) == {}
+
+
+def test_a_batch_whose_making_fails_leaves_the_network_usable(
+    network: Network, batches: list[Pixels]
+) -> None:
+    def broken() -> Iterator[Pixels]:
+        yield from batches[:3]
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        network.run_all(broken())
+    assert len(network.run_all(batches[:1])["score"]) == len(batches[0])
+
+
+def test_creating_and_freeing_networks_never_hangs(start: StartProcess, model: Path) -> None:
+    # Callbacks of OpenVINO's AsyncInferQueue want Python's lock while freeing waits for them with
+    # that lock held: about one process in ten would stand still for ever.
+    process = start([sys.executable, "-c", CREATE_AND_FREE, model])
+    assert process.wait(90) == 0, process.log
+    assert process.stdout.splitlines()[-1] == "49"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(None, id="missing"),
+        pytest.param("", id="empty"),
+        pytest.param("<net", id="cut short"),
+        pytest.param("a text", id="text"),
+    ],
+)
+def test_a_file_that_is_no_network_is_refused_by_its_name(
+    tmp_path: Path, content: str | None
+) -> None:
+    damaged = tmp_path / "model.xml"
+    if content is not None:
+        damaged.write_text(content)
+    with pytest.raises(BundleError, match=str(damaged)):
+        Network(damaged)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_a_network_cut_short_is_refused(tmp_path: Path, model: Path, share: float) -> None:
+    whole = model.read_text()
+    (tmp_path / "model.xml").write_text(whole[: int(len(whole) * share)])
+    (tmp_path / "model.bin").write_bytes(model.with_suffix(".bin").read_bytes())
+    with pytest.raises(BundleError, match=r"model\.xml is no network"):
+        Network(tmp_path / "model.xml")
+
+
+def test_a_network_without_its_weights_is_refused(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "model.xml").write_bytes(model.read_bytes())
+    with pytest.raises(BundleError, match=r"model\.xml is no network"):
+        Network(tmp_path / "model.xml")

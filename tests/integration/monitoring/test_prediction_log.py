@@ -1,0 +1,402 @@
+"""The record of answers on real disks, in real processes and in a real bucket."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import botocore.session
+import numpy as np
+import pytest
+from disks import mounted_disk
+from processes import CHECKOUT, RunningProcess, StartProcess, wait_until
+from s3 import Answer, S3Proxy, S3Server, slow_down
+
+from cracks.monitoring.prediction_log import background_jobs as chores
+from cracks.monitoring.prediction_log import uploads
+from cracks.monitoring.prediction_log.locations import PartBucket
+from cracks.monitoring.prediction_log.part_files import PartFolder
+from cracks.monitoring.prediction_log.reader import find_answer, read_answers, recent_answers
+from cracks.monitoring.prediction_log.recorder import Recorder
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.storage import client
+from cracks.system.hashing import digest_of_bytes
+
+pytestmark = pytest.mark.integration
+
+
+def answer(number: int, name: str = "") -> RecordedAnswer:
+    now = datetime.now(UTC)
+    digest = digest_of_bytes(f"{name}-{number}".encode())
+    stamp = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z"
+    return RecordedAnswer(
+        prediction_id=f"v3-1f0a2b3c4d5e-{digest[:16]}-{stamp}",
+        time=now,
+        kind="predict",
+        image_sha256=digest,
+        label="crack",
+        score=number / 1e6,
+        raw_score=0.7,
+        threshold=0.5,
+        model_version="3",
+        run_id="5c0b" * 8,
+        milliseconds=12.5,
+        novelty=0.25,
+        novel=False,
+        sketch=np.random.default_rng(number).normal(0, 1, 64).astype(np.float32),
+    )
+
+
+def rows_of(place: str | Path, spool: Path | None = None) -> Counter[str]:
+    """Return how often each answer is in the record, by the image that it is for."""
+    day = timedelta(days=1)
+    now = datetime.now(UTC)
+    tables = read_answers(place, now - day, now + day, columns=["image_sha256"], spool=spool)
+    return Counter(digest for table in tables for digest in table["image_sha256"].to_pylist())
+
+
+def parts_in(place: Path) -> int:
+    folder = PartFolder(place)
+    return sum(len(folder.parts(day)) for day in folder.days())
+
+
+# --- processes that are killed --------------------------------------------------------------------
+
+#: Records answers without end, and says after each which one it was, and when.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from cracks.monitoring.prediction_log.recorder import Recorder
+from tests.integration.monitoring.test_prediction_log import answer
+
+place, name, flush_interval, tidy_interval, count = sys.argv[1:]
+with Recorder(
+    Path(place), flush_interval=float(flush_interval), tidy_interval=float(tidy_interval)
+) as recorder:
+    for number in range(int(count)):
+        one = answer(number, name)
+        recorder.add(one)
+        print(one.image_sha256, time.time(), flush=True)
+        time.sleep(0.001)
+"""
+
+
+def record(
+    start: StartProcess,
+    place: Path,
+    name: str,
+    *,
+    flush_interval: float,
+    tidy_interval: float = 60,
+    count: int = 1_000_000,
+) -> RunningProcess:
+    arguments = [str(place), name, str(flush_interval), str(tidy_interval), str(count)]
+    places = [str(CHECKOUT), str(CHECKOUT / "tests")]
+    return start(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {places}{PROGRAM}", *arguments],
+        name=f"recorder {name}",
+    )
+
+
+def said(process: RunningProcess) -> dict[str, float]:
+    """Return what a process has recorded, and when; its last line may be cut."""
+    lines = [line.split() for line in process.stdout.splitlines(keepends=True) if "\n" in line]
+    return {digest: float(moment) for digest, moment in lines}
+
+
+def merging(place: Path) -> set[str]:
+    """Return the names of the processes that have merged parts."""
+    folder = PartFolder(place)
+    parts = [part for day in folder.days() for part in folder.parts(day)]
+    return {part.process for part in parts if part.last > part.first}
+
+
+def kill(process: RunningProcess) -> float:
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    return time.time()
+
+
+def test_a_killed_process_has_lost_no_more_than_came_after_the_last_flush(
+    start: StartProcess, tmp_path: Path
+) -> None:
+    interval = 0.4
+    process = record(start, tmp_path, "killed", flush_interval=interval)
+    process.wait_until(lambda: parts_in(tmp_path) >= 6, "six flushes")
+    end = kill(process)
+    recorded = rows_of(tmp_path)
+    given = said(process)
+    safe = [digest for digest, moment in given.items() if moment < end - interval - 1]
+    assert len(safe) > 10
+    assert [digest for digest in safe if digest not in recorded] == []
+    assert set(recorded.values()) == {1}
+
+
+def test_processes_that_are_killed_while_they_merge_leave_every_row_once(
+    start: StartProcess, tmp_path: Path
+) -> None:
+    given: dict[str, float] = {}
+    for number in range(2):
+        process = record(start, tmp_path, f"{number}", flush_interval=0.005, tidy_interval=0.01)
+        process.wait_until(lambda: len(merging(tmp_path)) > number, "a merge")  # noqa: B023
+        time.sleep(0.05 * number)  # killed at another moment each time
+        kill(process)
+        given |= said(process)
+    recorded = rows_of(tmp_path)
+    assert set(recorded.values()) == {1}
+    assert len(recorded) > 200
+    # What is missing are the last moments of each process.
+    assert len(set(given) - set(recorded)) < 3 * 100
+
+
+def test_several_processes_write_side_by_side(start: StartProcess, tmp_path: Path) -> None:
+    processes = [
+        record(start, tmp_path, name, flush_interval=0.02, tidy_interval=0.1, count=300)
+        for name in ("first", "second", "third")
+    ]
+    for process in processes:
+        assert process.wait(60) == 0, process.log
+    recorded = rows_of(tmp_path)
+    assert set(recorded) == {digest for process in processes for digest in said(process)}
+    assert set(recorded.values()) == {1}
+    assert len(recent_answers(tmp_path, 2000)) == 900
+
+
+# --- disks ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    with mounted_disk(tmp_path / "disk", "512k") as place:
+        yield place
+
+
+def test_a_full_disk_is_told_of_once_and_written_to_when_there_is_room_again(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filling = small_disk / "somebody else's"
+    filling.write_bytes(bytes(500 * 1024))
+    with Recorder(small_disk / "answers", flush_interval=0.05) as recorder:
+        some = [answer(number) for number in range(300)]
+        for one in some:
+            recorder.add(one)
+        wait_until(lambda: recorder.last_problem, "the full disk")
+        assert "No space left" in (recorder.last_problem or "")
+        time.sleep(0.3)  # more attempts
+        assert (recorder.written, recorder.dropped) == (0, 0)
+        assert len(recorder.recent(500)) == 300  # from memory
+        filling.unlink()
+        wait_until(lambda: recorder.written == 300, "the answers")
+        wait_until(lambda: recorder.last_problem is None, "the end of the problem")
+    assert len([line for line in caplog.records if "No space left" in line.message]) == 1
+    assert rows_of(small_disk / "answers") == Counter(one.image_sha256 for one in some)
+    assert list(small_disk.rglob("*.partial")) == []
+
+
+def test_a_read_only_disk_is_told_of_and_answers_are_added_as_before(small_disk: Path) -> None:
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", small_disk], check=True)
+
+    remount("ro")
+    with Recorder(small_disk / "answers", flush_interval=0.05) as recorder:
+        recorder.add(answer(1))
+        wait_until(lambda: recorder.last_problem, "the read-only disk")
+        assert "Read-only" in (recorder.last_problem or "")
+        remount("rw")
+        wait_until(lambda: recorder.written == 1, "the answer")
+
+
+def test_while_nothing_can_be_written_memory_is_bounded_and_the_loss_is_counted(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "answers").write_text("a file where the folder should be")
+    with Recorder(
+        tmp_path / "answers", flush_interval=0.02, most_bytes_waiting=1 << 19
+    ) as recorder:
+        for number in range(1000):
+            recorder.add(answer(number))
+        wait_until(lambda: recorder.last_problem, "the problem")
+        # Those that it just tries to write are not counted until they are back.
+        fitting = (1 << 19) // 2048
+        wait_until(lambda: recorder.dropped == 1000 - fitting, "the others to be dropped")
+        (tmp_path / "answers").unlink()
+        wait_until(lambda: recorder.written + recorder.dropped == 1000, "the rest")
+    assert len(rows_of(tmp_path / "answers")) == recorder.written
+
+
+def test_the_record_is_bounded_on_the_disk(tmp_path: Path) -> None:
+    bound = 512 * 1024
+    largest = 0
+    with Recorder(tmp_path, flush_interval=0.01, tidy_interval=0.01, most_bytes=bound) as recorder:
+        for number in range(4000):
+            recorder.add(answer(number))
+            if number % 100 == 99:
+                wait_until(lambda: not recorder.waiting, "the flush", interval=0.005)
+                largest = max(largest, disk_usage(tmp_path))
+    assert bound / 2 < largest <= bound
+    newest = recent_answers(tmp_path, 100)
+    assert [round(one.score * 1e6) for one in newest] == list(range(3999, 3899, -1))
+
+
+def disk_usage(place: Path) -> int:
+    sizes = []
+    for file in place.rglob("*.parquet"):
+        try:
+            sizes.append(file.stat().st_size)
+        except FileNotFoundError:
+            continue
+    return sum(sizes)
+
+
+# --- what it costs --------------------------------------------------------------------------------
+
+
+def test_recording_takes_microseconds_and_an_answer_few_bytes(tmp_path: Path) -> None:
+    some = [answer(number) for number in range(1000)]
+    with Recorder(tmp_path, flush_interval=60) as recorder:
+        times = []
+        for one in some:
+            begin = time.perf_counter()
+            recorder.add(one)
+            times.append(time.perf_counter() - begin)
+    assert statistics.median(times) < 50e-6
+    assert disk_usage(tmp_path) / 1000 < 300
+
+
+def test_closing_writes_what_is_still_in_memory(tmp_path: Path) -> None:
+    with Recorder(tmp_path, flush_interval=60) as recorder:
+        recorder.add(answer(1))
+        assert len(recorder.recent(5)) == 1
+        assert recent_answers(tmp_path, 5) == []
+    assert len(recent_answers(tmp_path, 5)) == 1
+
+
+# --- a bucket -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Read what boto3 knows of S3 once, and not again for every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(botocore.session.create_loader)
+        patch.setattr(botocore.session, "create_loader", once)
+        yield
+
+
+@pytest.fixture
+def proxy(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
+    with S3Proxy(s3_server.url) as proxy:
+        for name in filter(lambda name: name.startswith("AWS_"), list(os.environ)):
+            monkeypatch.delenv(name)
+        for name, value in (s3_server.variables | {"AWS_ENDPOINT_URL": proxy.url}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(client, "ATTEMPTS", 1)
+        monkeypatch.setattr(chores, "FIRST_PAUSE", 0.05)
+        yield proxy
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, proxy: S3Proxy) -> Path:
+    return s3_server.new_bucket()
+
+
+def test_answers_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path: Path) -> None:
+    place = f"s3://{bucket.name}/answers"
+    some = [answer(number) for number in range(50)]
+    with Recorder(place, spool=tmp_path, flush_interval=0.05, tidy_interval=0.2) as recorder:
+        for one in some[:25]:
+            recorder.add(one)
+            time.sleep(0.01)
+        wait_until(lambda: list(bucket.rglob("*.parquet")), "an object")
+        for one in some[25:]:
+            recorder.add(one)
+        expected = [one.prediction_id for one in some][::-1]
+        assert [one.prediction_id for one in recorder.recent(500)] == expected
+    assert recorder.last_problem is None
+    assert parts_in(tmp_path) == 0
+    assert [one.prediction_id for one in recent_answers(place, 500)] == expected
+    assert rows_of(place) == Counter(one.image_sha256 for one in some)
+    found = find_answer(place, some[7].prediction_id)
+    assert found is not None
+    assert found.image_sha256 == some[7].image_sha256
+
+
+def test_what_waits_for_its_upload_is_read_from_the_spool(bucket: Path, tmp_path: Path) -> None:
+    place = f"s3://{bucket.name}/answers"
+    with Recorder(place, spool=tmp_path, flush_interval=0.05) as recorder:
+        recorder.add(answer(1))
+        wait_until(lambda: parts_in(tmp_path) == 1, "the flush")
+        assert recent_answers(place, 5) == []
+        assert len(recent_answers(place, 5, spool=tmp_path)) == 1
+    assert len(recent_answers(place, 5)) == 1
+    assert len(rows_of(place, tmp_path)) == 1
+
+
+def test_a_bucket_that_refuses_is_tried_again_and_nothing_is_lost(
+    bucket: Path, proxy: S3Proxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = f"s3://{bucket.name}/answers"
+
+    def refuse(request: str, sound: Answer) -> Answer:
+        return slow_down() if request.startswith("PUT") else sound
+
+    proxy.spoil = refuse
+    with Recorder(place, spool=tmp_path, flush_interval=0.02, tidy_interval=0.05) as recorder:
+        for number in range(60):
+            recorder.add(answer(number))
+            time.sleep(0.005)
+        wait_until(lambda: recorder.last_problem, "the problem")
+        assert "the storage refuses for now" in (recorder.last_problem or "")
+        wait_until(lambda: recorder.written == 60, "the spool")
+        proxy.spoil = None
+        wait_until(lambda: recorder.last_problem is None, "the end of the problem")
+    # Some of the refused ones may have been stored all the same: they count once.
+    assert set(rows_of(place).values()) == {1}
+    assert len(rows_of(place)) == 60
+    assert parts_in(tmp_path) == 0
+    assert (
+        len(
+            [
+                one
+                for one in caplog.records
+                if "for their upload" in one.message and one.levelname == "ERROR"
+            ]
+        )
+        == 1
+    )
+
+
+def test_what_a_killed_process_left_in_the_spool_is_uploaded_by_another_one(
+    bucket: Path, tmp_path: Path
+) -> None:
+    place = f"s3://{bucket.name}/answers"
+    with Recorder(tmp_path, flush_interval=60) as killed:
+        killed.add(answer(1))
+    for file in tmp_path.rglob("*.parquet"):
+        long_ago = time.time() - uploads.LEFT_AFTER - 1
+        os.utime(file, (long_ago, long_ago))
+    with Recorder(place, spool=tmp_path, tidy_interval=0.05):
+        wait_until(lambda: parts_in(tmp_path) == 0, "the upload")
+    assert len(recent_answers(place, 5)) == 1
+
+
+def test_an_object_that_is_gone_is_told_from_a_bucket_that_is(bucket: Path, tmp_path: Path) -> None:
+    place = f"s3://{bucket.name}/answers"
+    with Recorder(place, spool=tmp_path) as recorder:
+        recorder.add(answer(1))
+    source = PartBucket(place)
+    (day,) = source.days()
+    (part,) = source.parts(day)
+    next(bucket.rglob("*.parquet")).unlink()
+    with pytest.raises(FileNotFoundError):
+        source.open(part).seek(0)

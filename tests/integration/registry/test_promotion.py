@@ -1,0 +1,446 @@
+"""Promotion: whatever fails or is killed, the registry, the ledger and the service agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment
+
+from cracks.errors import BundleError, PromotionFailed, TrackingError
+from cracks.inference.handover.champion import read_champion
+from cracks.inference.handover.service_processes import ServiceReporter
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
+from cracks.registry.promotion.transaction import Order, carry_out, settle
+from cracks.workspace.params import PromoteParams, load_params, set_params
+from cracks.workspace.paths import Paths
+from tests.integration.bundles import grey_image, make_bundle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+pytestmark = pytest.mark.integration
+
+IMAGE = grey_image(200)
+
+#: Moments at which a promotion is killed; each takes some three seconds.
+KILLS = int(os.environ.get("CRACKS_TEST_KILLS", "12"))
+
+
+@pytest.fixture(scope="module")
+def limits() -> PromoteParams:
+    return load_params(CHECKOUT / "params.yaml").promote
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registered model with three versions, and the folder of a service."""
+
+    paths: Paths
+    tracking: Tracking
+    limits: PromoteParams
+    service: Path
+
+    @property
+    def model(self) -> str:
+        return self.tracking.model_name
+
+    @property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking.uri, self.tracking.uri)
+
+    def register(self, factor: float, *, bundle: bool = True) -> str:
+        """Register a version whose scores are brightness × factor; return its number."""
+        client, tags = self.client, {}
+        (experiment,) = client.search_experiments(filter_string="name LIKE '%training'")
+        run = client.create_run(experiment.experiment_id).info
+        if bundle:
+            made = make_bundle(self.paths.root / "made" / run.run_id, factor)
+            client.log_artifacts(run.run_id, str(made.folder), "bundle")
+            tags[BUNDLE_TAG] = made.digest
+        if not client.search_registered_models(f"name = '{self.model}'"):
+            client.create_registered_model(self.model)
+        version = client.create_model_version(
+            self.model, f"{run.artifact_uri}/model", run.run_id, tags=tags
+        )
+        return str(version.version)
+
+    def do(self, kind: Any, version: str, why: str = "a test") -> dict[str, Any]:
+        order = Order(kind, version, why, "somebody")
+        return carry_out(order, self.tracking, self.service, self.limits)
+
+    def promote(self, version: str) -> dict[str, Any]:
+        return self.do("promote", version)
+
+    def state(self) -> tuple[str | None, str | None, str | None, list[str]]:
+        """Return champion, previous, what champion.json names, and where the ledger led to."""
+        registry, named = self.tracking.registry, read_champion(self.service)
+        champion, previous = registry.champion(), registry.previous()
+        return (
+            champion and champion.version,
+            previous and previous.version,
+            named and named.version,
+            [entry.to_version for entry in self.tracking.ledger.entries()],
+        )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """A workspace with a tracking store, which takes seconds to make."""
+    root = tmp_path_factory.mktemp("workspace")
+    (root / ".dvc").mkdir()
+    (root / "dvc.yaml").touch()
+    return Paths(root)
+
+
+@pytest.fixture
+def place(store: Paths, limits: PromoteParams, tmp_path: Path) -> Place:
+    name = f"brightness-{tmp_path.name}"
+    made = Place(store, Tracking(store, name), limits, tmp_path / "service")
+    for factor in (1.0, 0.9, 0.8):
+        made.register(factor)
+    return made
+
+
+# --- what a promotion does ------------------------------------------------------------------------
+
+
+def test_a_promoted_version_is_champion_and_the_one_before_it_is_kept_at_hand(
+    place: Place,
+) -> None:
+    assert place.promote("1")["previous"] is None
+    assert place.state() == ("1", None, "1", ["1"])
+    assert place.promote("2")["previous"] == "1"
+    assert place.state() == ("2", "1", "2", ["1", "2"])
+    first, second = place.tracking.ledger.entries()
+    assert (second.from_version, second.who, second.why) == ("1", "somebody", "a test")
+    assert second.previous == first.hash
+
+
+def test_promoting_the_champion_again_changes_nothing(place: Place) -> None:
+    place.promote("1")
+    before = place.state(), read_champion(place.service)
+    assert place.promote("1")["changed"] is False
+    assert (place.state(), read_champion(place.service)) == before
+
+
+def test_a_rollback_is_a_promotion_of_the_previous_one(place: Place) -> None:
+    place.promote("1")
+    place.promote("3")
+    assert place.do("rollback", "1", "misses hairlines")["version"] == "1"
+    assert place.state() == ("1", "3", "1", ["1", "3", "1"])
+    last = place.tracking.ledger.entries()[-1]
+    assert (last.kind, last.why) == ("rollback", "misses hairlines")
+
+
+def test_an_alias_that_was_moved_by_hand_is_put_back_by_promoting_the_champion(
+    place: Place,
+) -> None:
+    place.promote("1")
+    place.promote("2")
+    place.client.set_registered_model_alias(place.model, "champion", "3")
+    assert place.promote("2")["changed"] is False
+    assert place.state() == ("2", "1", "2", ["1", "2"])
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_a_version_that_does_not_exist_is_refused(place: Place) -> None:
+    place.promote("1")
+    before = place.state()
+    for version in ("9", "abc", "", "-1"):
+        with pytest.raises(TrackingError, match="has no version"):
+            place.promote(version)
+    assert place.state() == before
+
+
+def test_a_version_that_was_registered_without_a_bundle_is_never_served(place: Place) -> None:
+    place.promote("1")
+    before = place.state()
+    bare = place.register(0.7, bundle=False)
+    with pytest.raises(PromotionFailed, match=f"Version {bare} was registered without a bundle"):
+        place.promote(bare)
+    assert place.state() == before
+    assert place.tracking.turn.underway() is None
+
+
+@pytest.mark.parametrize("file", ["model.bin", "model.xml", "bundle.json"])
+def test_a_bundle_that_was_altered_in_the_store_is_refused_by_name(place: Place, file: str) -> None:
+    place.promote("1")
+    before = place.state()
+    (stored,) = place.paths.root.glob(f"mlruns/**/{_run_of(place, '2')}/artifacts/bundle/{file}")
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(content)
+    with pytest.raises(PromotionFailed, match="stopped at checking the bundle") as refusal:
+        place.promote("2")
+    assert isinstance(refusal.value.__cause__, BundleError)
+    assert "Version 1 stays the champion." in str(refusal.value)
+    assert place.state() == before
+
+
+def _run_of(place: Place, version: str) -> str:
+    return place.tracking.registry.version(version).run_id
+
+
+def test_where_the_service_refuses_the_old_champion_stays(place: Place) -> None:
+    place.promote("1")
+    before = place.state(), read_champion(place.service)
+    reporter, stop = ServiceReporter(place.service), threading.Event()
+
+    def refuse_everything_but_version_1() -> None:
+        answers = read_champion(place.service)
+        while not stop.wait(0.02):
+            named = read_champion(place.service)
+            reporter.tell(answers, None if named == answers else named, "no memory left")
+
+    service = threading.Thread(target=refuse_everything_but_version_1)
+    service.start()
+    try:
+        with pytest.raises(PromotionFailed, match=r"waiting for the service: .*no memory left"):
+            place.promote("2")
+    finally:
+        stop.set()
+        service.join()
+        reporter.end()
+    assert (place.state(), read_champion(place.service)) == before
+
+
+def test_a_first_promotion_that_fails_leaves_no_champion(place: Place) -> None:
+    bare = place.register(0.7, bundle=False)
+    with pytest.raises(PromotionFailed, match="There is no champion yet"):
+        place.promote(bare)
+    assert place.state() == (None, None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "server", "said"),
+    [
+        (("promote", "9"), None, "has no version 9"),
+        (("rollback", "--why", "a test"), None, "no champion before this one"),
+        (("rollback", "--to", "v8", "--why", "a test"), None, "has no version 8"),
+        (("promote", "1"), "http://127.0.0.1:9", "cannot be reached"),
+    ],
+)
+def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
+    start: StartProcess, place: Place, arguments: tuple[str, ...], server: str | None, said: str
+) -> None:
+    before = place.state()
+    (place.paths.root / "params.yaml").write_bytes((CHECKOUT / "params.yaml").read_bytes())
+    set_params(place.paths.params, [f"register.model_name={place.model}"])
+    process = start(
+        [TOOLS / "cracks", "-C", place.paths.root, *arguments],
+        variables={
+            "CRACKS_SERVICE_DIR": str(place.service),
+            **({"MLFLOW_TRACKING_URI": server} if server else {}),
+        },
+    )
+    assert process.wait(120) == 1, process.log
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert place.state() == before
+
+
+def test_a_version_of_another_model_is_refused(place: Place, store: Paths) -> None:
+    other = Tracking(store, f"{place.model}-other")
+    order = Order("promote", "1", "a test", "somebody")
+    with pytest.raises(TrackingError, match="other has no version 1"):
+        carry_out(order, other, place.service, place.limits)
+    assert place.state() == (None, None, None, [])
+
+
+# --- killed at any moment -------------------------------------------------------------------------
+
+#: Forks a process for each version that it is told, so that a promotion begins at once.
+PROMOTER = """
+import os, sys
+from pathlib import Path
+import mlflow, openvino, cracks.classifier, cracks.promotion, cracks.tracking
+from mlflow import MlflowClient
+import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
+from cracks.errors import CracksError
+from cracks.workspace.params import load_params
+from cracks.workspace.paths import Paths
+from cracks.registry.promotion.transaction import Order, carry_out
+from cracks.registry.mlflow_store.tracking import Tracking
+
+root, service, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+limits = load_params(Path(sys.argv[4])).promote
+
+def promote(kind, version):
+    try:
+        order = Order(kind, version, "a test", "somebody")
+        carry_out(order, Tracking(Paths(root), model), service, limits)
+    except CracksError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os._exit(promote(*line.split()))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def promoter_arguments(place: Place) -> list[str]:
+    return [str(place.paths.root), str(place.service), place.model, str(CHECKOUT / "params.yaml")]
+
+
+@dataclass
+class Promoter:
+    """A process that promotes in children of its own, which can be killed."""
+
+    process: Any
+
+    @classmethod
+    def started(cls, place: Place) -> Promoter:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROMOTER, *promoter_arguments(place)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        return cls(process)
+
+    def do(self, kind: str, version: str, kill_after: float | None = None) -> int:
+        """Promote or roll back, or be killed at it after some seconds; return the exit code."""
+        self.process.stdin.write(f"{kind} {version}\n")
+        self.process.stdin.flush()
+        child = int(self.process.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):  # it was done before
+                os.kill(child, signal.SIGKILL)
+        return int(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+@dataclass
+class Asking:
+    """Somebody who asks the service again and again."""
+
+    url: str
+    statuses: list[int] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Asking:
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=20) as client:
+            while not self._stop.wait(0.01):
+                answer = client.post("/predict", files=[("files", ("a.png", IMAGE))])
+                self.statuses.append(answer.status_code)
+
+
+@pytest.fixture
+def service(start: StartProcess, place: Place) -> str:
+    """The address of a running service."""
+    place.promote("1")
+    process = start(
+        [TOOLS / "cracks", "-C", place.paths.root, "serve", "--open", "--port", "0", "--json"],
+        variables={"CRACKS_SERVICE_DIR": str(place.service)},
+        name="cracks serve",
+    )
+    url: str = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
+    process.wait_until(lambda: httpx.get(f"{url}/ready").status_code == 200, "the champion")
+    return url
+
+
+def answering(url: str) -> str:
+    return str(httpx.get(f"{url}/model").json()["model_version"])
+
+
+def agreeing(place: Place, url: str) -> str | None:
+    """Return the version that alias, ledger, champion.json and the service name; None if unlike."""
+    champion, _, named, ledger = place.state()
+    versions = {champion, named, ledger[-1], answering(url)}
+    return versions.pop() if len(versions) == 1 else None
+
+
+def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
+    place: Place, service: str
+) -> None:
+    promoter, chance = Promoter.started(place), random.Random(5)
+    try:
+        begin = time.monotonic()
+        assert promoter.do("promote", "2") == 0
+        whole, killed, settled = time.monotonic() - begin, 0, 0
+        with Asking(service) as asking:
+            for _ in range(KILLS):
+                kind = chance.choice(["promote", "rollback"])
+                wanted = chance.choice([v for v in "123" if v != answering(service)])
+                code = promoter.do(kind, wanted, kill_after=chance.uniform(0, whole))
+                killed += code == -signal.SIGKILL
+                if agreeing(place, service) is None or place.tracking.turn.underway():
+                    settled += 1
+                    assert settle(place.tracking, place.service, place.limits)
+                    wait_for(lambda: agreeing(place, service) is not None)
+                assert place.tracking.turn.underway() is None
+                assert promoter.do(kind, wanted) == 0
+                wait_for(lambda wanted=wanted: agreeing(place, service) == wanted)
+        assert set(asking.statuses) == {200}
+        assert killed > KILLS / 4, "most promotions were over before they could be killed"
+        assert settled, "no kill came in the middle of a promotion"
+        numbers = [entry.number for entry in place.tracking.ledger.entries()]
+        assert numbers == list(range(1, len(numbers) + 1))
+    finally:
+        promoter.end()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 8
+    while not condition():
+        assert time.monotonic() < deadline, "what was expected did not come about"
+        time.sleep(0.02)
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
+    start: StartProcess, place: Place, service: str
+) -> None:
+    def begun(version: str) -> RunningProcess:
+        program = PROMOTER.replace("for line in sys.stdin:", f"for line in [{version!r}]:")
+        program = program.replace("child = os.fork()", "sys.exit(promote('promote', line))")
+        command = [sys.executable, "-c", program, *promoter_arguments(place)]
+        return start(command, name=f"version {version}")
+
+    both = [begun("2"), begun("3")]
+    codes = [process.wait(60) for process in both]
+    if codes != [0, 0]:  # both may have gone, one after the other
+        assert sorted(codes) == [0, 1]
+        assert "Wait until it has ended" in both[codes.index(1)].log
+    wait_for(lambda: agreeing(place, service) is not None)

@@ -1,0 +1,285 @@
+"""The turn to promote: one process at a time, and a dead one's place is taken over."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from servers import MlflowServers, tracking_address
+
+from cracks.errors import PromotionUnderway, TrackingError
+from cracks.registry.mlflow_store.promotion_lock import Intent
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.workspace.paths import Paths
+
+pytestmark = pytest.mark.integration
+
+ROUNDS = 10
+
+
+@pytest.fixture(scope="module", params=["local", "postgresql"])
+def address(request: pytest.FixtureRequest) -> str | None:
+    """The address of a real tracking server, or None for the local database."""
+    if request.param == "local":
+        return None
+    servers: MlflowServers = request.getfixturevalue("mlflow_servers")
+    return servers(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture
+def tracking(
+    address: str | None, folder: Path, request: pytest.FixtureRequest
+) -> Iterator[Tracking]:
+    """A tracking store with a model for this test alone."""
+    with tracking_address(address):
+        yield Tracking(Paths(folder), request.node.name.partition("[")[0][-60:])
+
+
+def intent(**changed: Any) -> Intent:
+    known: dict[str, Any] = {
+        "kind": "promote",
+        "version": "3",
+        "why": "fewer missed cracks",
+        "who": "Ann",
+        "from_version": "2",
+        "champion_before": "2",
+        "previous_before": None,
+        "in_service": None,
+    }
+    return Intent.of_this_process(**known).model_copy(update=changed)
+
+
+def killed() -> Intent:
+    """The intent of a process that was killed."""
+    process = subprocess.Popen(["sleep", "60"])
+    started = psutil.Process(process.pid).create_time() - psutil.boot_time()
+    left = intent(pid=process.pid, started=started)
+    assert not left.may_be_taken_over
+    process.kill()
+    process.wait()
+    return left
+
+
+# --- taking it ------------------------------------------------------------------------------------
+
+
+def test_nobody_has_the_turn_at_first_nor_when_it_was_given_back(tracking: Tracking) -> None:
+    mine = intent()
+    for _ in range(2):
+        assert tracking.turn.underway() is None
+        tracking.turn.take(mine)
+        assert tracking.turn.underway() == mine
+        tracking.turn.release(mine)
+    assert tracking.turn.underway() is None
+
+
+def test_whoever_comes_second_is_told_who_promotes_what_since_when(tracking: Tracking) -> None:
+    first = intent()
+    tracking.turn.take(first)
+    with pytest.raises(PromotionUnderway) as refusal:
+        tracking.turn.take(intent(who="Bob", version="4"))
+    said = str(refusal.value)
+    assert "Ann began the promotion of version 3" in said
+    assert all(part in said for part in (first.host, str(first.pid), first.at, "try again"))
+    assert "\n" not in said
+    assert not refusal.value.heals_with_time
+    assert tracking.turn.underway() == first
+    tracking.turn.release(first)
+
+
+def test_taking_it_twice_is_taking_it_once(tracking: Tracking) -> None:
+    # As when the answer to the first request is lost, and MLflow's client asks again.
+    mine = intent()
+    tracking.turn.take(mine)
+    tracking.turn.take(mine)
+    tracking.turn.release(mine)
+    tracking.turn.release(mine)
+    assert tracking.turn.underway() is None
+
+
+def test_nobody_gives_back_the_turn_of_another(tracking: Tracking) -> None:
+    mine = intent()
+    tracking.turn.take(mine)
+    tracking.turn.release(intent())
+    assert tracking.turn.underway() == mine
+    tracking.turn.release(mine)
+
+
+def test_two_models_have_two_turns(tracking: Tracking, folder: Path) -> None:
+    other = Tracking(Paths(folder), f"other-{tracking.model_name}"[:60])
+    first, second = intent(), intent()
+    tracking.turn.take(first)
+    other.turn.take(second)
+    tracking.turn.release(first)
+    assert other.turn.underway() == second
+    other.turn.release(second)
+
+
+def test_the_turn_is_no_version_of_the_model(tracking: Tracking) -> None:
+    mine = intent()
+    tracking.turn.take(mine)
+    assert tracking.registry.versions() == []
+    assert tracking.registry.champion() is None
+    with pytest.raises(TrackingError, match="has no version"):
+        tracking.registry.version("1")
+    tracking.turn.release(mine)
+
+
+def test_what_somebody_else_has_put_there_is_told_of_with_a_remedy(tracking: Tracking) -> None:
+    name = f"{tracking.model_name}.promotion"
+    tracking.registry._client.create_registered_model(name)
+    with pytest.raises(TrackingError, match=f"{name} in MLflow does not say who.*Delete it"):
+        tracking.turn.underway()
+    with pytest.raises(TrackingError, match="Delete it"):
+        tracking.turn.take(intent())
+
+
+# --- taking it over -------------------------------------------------------------------------------
+
+
+def test_the_place_of_a_killed_process_is_taken_over(tracking: Tracking) -> None:
+    left = killed()
+    tracking.turn.take(left)
+    mine = tracking.turn.take_over(left)
+    assert tracking.turn.underway() == mine
+    assert mine.transaction == left.transaction
+    assert not mine.may_be_taken_over
+    tracking.turn.release(left)  # it has no say any more
+    assert tracking.turn.underway() == mine
+    tracking.turn.release(mine)
+
+
+def test_the_place_of_a_living_process_is_not_taken_over(tracking: Tracking) -> None:
+    left = intent()
+    tracking.turn.take(left)
+    with pytest.raises(PromotionUnderway, match="Wait until it has ended"):
+        tracking.turn.take_over(left)
+    tracking.turn.release(left)
+
+
+def test_what_somebody_else_took_over_is_not_taken_over_again(tracking: Tracking) -> None:
+    left = killed()
+    tracking.turn.take(left)
+    mine = tracking.turn.take_over(left)
+    with pytest.raises(PromotionUnderway):
+        tracking.turn.take_over(left)
+    assert tracking.turn.underway() == mine
+    tracking.turn.release(mine)
+    with pytest.raises(PromotionUnderway):
+        tracking.turn.take_over(left)
+
+
+# --- dead or alive --------------------------------------------------------------------------------
+
+
+def test_this_process_is_alive() -> None:
+    assert not intent().may_be_taken_over
+
+
+def test_a_process_that_nobody_has_waited_for_yet_is_dead() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    left = intent(
+        pid=process.pid,
+        started=psutil.Process(process.pid).create_time() - psutil.boot_time(),
+    )
+    process.kill()
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
+    assert left.may_be_taken_over
+    process.wait()
+
+
+def test_another_process_with_the_same_number_is_not_the_same() -> None:
+    left = intent()
+    assert left.model_copy(update={"started": left.started - 60}).may_be_taken_over
+
+
+@pytest.mark.parametrize("elsewhere", [{"host": "another"}, {"pids": "pid:[1]"}])
+def test_a_process_that_cannot_be_seen_counts_as_dead_after_a_while(elsewhere: Any) -> None:
+    left = intent(pid=2**22 + 1, **elsewhere)
+    assert not left.may_be_taken_over
+    old = datetime.now(UTC) - timedelta(minutes=16)
+    assert left.model_copy(update={"at": old.isoformat()}).may_be_taken_over
+
+
+def test_whoever_waits_for_another_host_is_told_until_when(tmp_path: Path) -> None:
+    with tracking_address(None):
+        turn = Tracking(Paths(tmp_path), "model").turn
+        left = intent(host="another", at="2999-01-01T10:00:00+00:00")
+        turn.take(left)
+        with pytest.raises(PromotionUnderway, match=r"on another .* after 2999-01-01T10:15"):
+            turn.take_over(left)
+
+
+def test_what_a_person_wrote_is_kept_in_one_line() -> None:
+    known = intent().model_dump(include={"kind", "version", "from_version", "champion_before"})
+    made = Intent.of_this_process(
+        who="Ann\n", why=" two\nlines\x00", previous_before=None, in_service=None, **known
+    )
+    assert (made.who, made.why) == ("Ann", "two lines")
+
+
+# --- two processes at once ------------------------------------------------------------------------
+
+
+def contend(address: str | None, folder: Path, name: str, barrier: Any, answers: Any) -> None:
+    """Try `ROUNDS` times to take the turn, and then the place of a dead process."""
+    with tracking_address(address):
+        turn = Tracking(Paths(folder), name).turn
+        for _ in range(ROUNDS):
+            mine = intent()
+            barrier.wait(60)
+            taken = won(turn.take, mine)
+            barrier.wait(60)
+            if taken:
+                turn.release(mine)
+                turn.take(intent(pid=2**22 + 1))
+            barrier.wait(60)
+            left = turn.underway()
+            barrier.wait(60)
+            taken_over = won(turn.take_over, left)
+            barrier.wait(60)
+            if taken_over:
+                last = turn.underway()
+                assert last
+                turn.release(last)
+            answers.put((taken, taken_over))
+
+
+def won(attempt: Any, wanted: Any) -> bool:
+    try:
+        attempt(wanted)
+    except PromotionUnderway:
+        return False
+    return True
+
+
+def test_of_two_processes_that_want_the_turn_at_once_exactly_one_gets_it(
+    tracking: Tracking, address: str | None, folder: Path
+) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    barrier, answers = spawn.Barrier(2), spawn.Queue()
+    given = (address, folder, tracking.model_name, barrier, answers)
+    processes = [spawn.Process(target=contend, args=given) for _ in range(2)]
+    for process in processes:
+        process.start()
+    found = [answers.get(timeout=120) for _ in range(2 * ROUNDS)]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert sum(taken for taken, _ in found) == ROUNDS
+    assert sum(taken_over for _, taken_over in found) == ROUNDS
+    assert tracking.turn.underway() is None

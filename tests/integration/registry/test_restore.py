@@ -1,0 +1,352 @@
+"""Trace and restore in a small workspace: real git, DVC and MLflow, stages that take no time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from processes import CHECKOUT, environment
+
+from cracks.errors import StageError, TrackingError, WorkspaceError
+from cracks.registry.lineage.chain import COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, patches_table
+from cracks.registry.lineage.restore import Difference, restore
+from cracks.registry.lineage.trace import Chain, ImageTrace, trace
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG, PATCHES_ARTIFACT, PATCHES_TAG
+from cracks.system.hashing import digest_of_file
+from cracks.versioning.dvc_stages import code_version, output_digest, pipeline_digest
+from cracks.workspace.paths import Paths
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+pytestmark = pytest.mark.integration
+
+PIPELINE = """
+stages:
+  ingest:
+    cmd: python stages.py ingest
+    deps: [stages.py, photographs.txt]
+    outs: [data/images, data/manifest.parquet, data/splits.parquet, data/features]
+    metrics:
+      - reports/ingest.json: {cache: false}
+  train:
+    cmd: python stages.py train
+    deps: [stages.py, data/images]
+    params: [epochs]
+    outs: [models/featurizer, models/trainable, models/lost]
+  evaluate:
+    cmd: python stages.py evaluate
+    deps: [metric.py, data/images, models/trainable]
+    metrics:
+      - reports/evaluate.json: {cache: false}
+"""
+
+STAGES = """
+import json, pathlib, sys
+def write(path, text):
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+if sys.argv[1] == "ingest":
+    text = pathlib.Path("photographs.txt").read_text()
+    for path in ("data/images/part-0", "data/features/part-0"):
+        write(path, text)
+    for path in ("data/manifest.parquet", "data/splits.parquet"):
+        write(path, "a table of " + text)
+    write("reports/ingest.json", json.dumps({"files": len(text)}))
+elif sys.argv[1] == "train":
+    epochs = pathlib.Path("params.yaml").read_text()
+    for name in ("featurizer", "trainable", "lost"):
+        write(f"models/{name}/network", name + epochs)
+else:
+    import metric
+    text = pathlib.Path("data/images/part-0").read_text()
+    network = pathlib.Path("models/trainable/network").read_text()
+    write("reports/evaluate.json", json.dumps({"test": metric.measure(text, network)}))
+"""
+
+METRIC = """
+def measure(text, network):
+    return {"photographs": len(text), "epochs": float(network.split()[-1])}
+"""
+
+IGNORED = "/data\n/models\n/mlruns\n/reports\n__pycache__\n"
+IDS = ("aa" * 32, "bb" * 32)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A workspace whose first version was trained with parameters that were never committed."""
+
+    paths: Paths
+    tracking: Tracking
+    run_id: str
+
+    @property
+    def client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking.uri, self.tracking.uri)
+
+    def kept(self, name: str) -> Path:
+        return self.paths.local_tracking / "artifacts" / self.run_id / "artifacts" / name
+
+    def run(self, *command: str) -> None:
+        _run(self.paths.root, *command)
+
+
+def _run(root: Path, *command: str) -> None:
+    subprocess.run(command, cwd=root, env=environment(), check=True, capture_output=True)
+
+
+def _dvc(root: Path, *arguments: str) -> None:
+    _run(root, sys.executable, "-m", "dvc", *arguments)
+
+
+def _make_workspace(root: Path) -> Paths:
+    (root / ".dvc").mkdir(parents=True)
+    for name in ("config", ".gitignore"):
+        (root / ".dvc" / name).write_bytes((CHECKOUT / ".dvc" / name).read_bytes())
+    files = {
+        "dvc.yaml": PIPELINE,
+        "stages.py": STAGES,
+        "metric.py": METRIC,
+        "params.yaml": "epochs: 1\n",
+        "photographs.txt": "concrete",
+        ".gitignore": IGNORED,
+    }
+    for name, text in files.items():
+        (root / name).write_text(text)
+    _run(root, "git", "init", "--quiet")
+    _run(root, "git", "add", ".")
+    who = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
+    _run(root, "git", *who, "commit", "--quiet", "-m", "Begin")
+    return Paths(root)
+
+
+def _register(paths: Paths, tracking: Tracking, place: Path) -> str:
+    """Write what a training leaves in MLflow, but for the model; return the id of the run."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking.uri, tracking.uri)
+    experiment = client.get_experiment_by_name("concrete-crack-training")
+    tags = {
+        COMMIT_TAG: code_version(paths.root).commit,
+        DIRTY_TAG: str(code_version(paths.root).dirty).lower(),
+        LOCK_TAG: pipeline_digest(paths),
+        DATA_TAG: output_digest(paths, "ingest", "data/images"),
+    }
+    (place / "bundle").mkdir(parents=True)
+    (place / "bundle/bundle.json").write_text("{}")
+    tags[BUNDLE_TAG] = digest_of_file(place / "bundle/bundle.json")
+    _write_patches(place / PATCHES_ARTIFACT)
+    listed = {PATCHES_TAG: digest_of_file(place / PATCHES_ARTIFACT), "mlflow.runName": "small"}
+    run = client.create_run(experiment.experiment_id, tags={**tags, **listed}).info
+    for file in (paths.params, paths.pipeline, paths.pipeline_lock):
+        client.log_artifact(run.run_id, str(file))
+    for stage in ("ingest", "evaluate"):
+        client.log_artifact(run.run_id, str(paths.report(stage)))
+    client.log_artifacts(run.run_id, str(place))
+    for key, value in json.loads(paths.report("evaluate").read_text())["test"].items():
+        client.log_metric(run.run_id, f"test.{key}", value)
+    client.create_registered_model(tracking.model_name)
+    client.create_model_version(
+        tracking.model_name, f"{run.artifact_uri}/model", run_id=run.run_id, tags=tags
+    )
+    return str(run.run_id)
+
+
+def _write_patches(file: Path) -> None:
+    import pyarrow.parquet as pq
+
+    manifest = pa.table(
+        {
+            "id": list(IDS),
+            "label": ["crack", "no crack"],
+            "source": ["site.zip"] * 2,
+            "path": ["Positive/1.jpg", "Negative/1.jpg"],
+        }
+    )
+    splits = pa.table({"id": list(IDS), "split": ["train", "test"], "group": list(IDS)})
+    file.parent.mkdir(parents=True)
+    pq.write_table(patches_table(manifest, splits), file)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        paths = _make_workspace(tmp_path_factory.mktemp("site") / "workspace")
+        paths.params.write_text("epochs: 7\n")  # as `cracks train -S` does
+        _dvc(paths.root, "repro")
+        tracking = Tracking(paths, "small")
+        run_id = _register(paths, tracking, tmp_path_factory.mktemp("kept"))
+        # Life goes on: other photographs, other parameters, and the source of then is gone.
+        (paths.root / "photographs.txt").write_text("concrete and more")
+        paths.params.write_text("epochs: 9\n")
+        _dvc(paths.root, "repro")
+        yield Site(paths, tracking, run_id)
+
+
+@pytest.fixture
+def site(trained: Site) -> Iterator[Site]:
+    """The site, whose run keeps what it kept when the test is over."""
+    folder = trained.kept("")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    metrics = trained.tracking.runs.metrics(trained.run_id)
+    yield trained
+    for file, content in before.items():
+        file.write_bytes(content)
+    for key, value in metrics.items():
+        trained.client.log_metric(trained.run_id, key, value)
+
+
+# --- trace ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["1", "v1", "run"])
+def test_a_version_is_followed_to_its_data(site: Site, what: str) -> None:
+    found = trace(site.run_id if what == "run" else what, site.tracking, site.paths.root)
+    assert isinstance(found, Chain)
+    assert found.broken == []
+    assert {link.name: link.says for link in found.links}["patches"] == (
+        "2 files, 2 distinct: 1 train, 1 test"
+    )
+
+
+def test_an_image_is_followed_to_its_versions(site: Site) -> None:
+    found = trace(IDS[1][:12], site.tracking, site.paths.root)
+    assert isinstance(found, ImageTrace)
+    assert (found.id, [use.split for use in found.uses]) == (IDS[1], ["test"])
+
+
+def test_a_list_of_patches_that_was_altered_answers_for_no_image(site: Site) -> None:
+    site.kept(PATCHES_ARTIFACT).write_bytes(b"another list")
+    with pytest.raises(TrackingError, match="list of patches of version 1 is altered"):
+        trace(IDS[1], site.tracking, site.paths.root)
+
+
+def test_every_link_that_is_broken_is_named_at_once(site: Site) -> None:
+    site.kept("dvc.lock").unlink()
+    site.kept("bundle/bundle.json").write_text("{} ")
+    found = trace("1", site.tracking, site.paths.root)
+    assert isinstance(found, Chain)
+    assert [reason.partition(":")[0] for reason in found.broken] == ["bundle", "dvc.lock"]
+
+
+def test_a_run_that_was_deleted_is_named(site: Site) -> None:
+    site.client.delete_run(site.run_id)
+    try:
+        found = trace("1", site.tracking, site.paths.root)
+    finally:
+        site.client.restore_run(site.run_id)
+    assert isinstance(found, Chain)
+    assert len(found.broken) == 1
+    assert f"Run {site.run_id} was deleted" in found.broken[0]
+
+
+# --- restore --------------------------------------------------------------------------------------
+
+
+def test_a_version_comes_back_with_parameters_data_and_numbers_of_then(
+    site: Site, tmp_path: Path
+) -> None:
+    done = restore("1", tmp_path / "then", site.tracking, site.paths)
+    assert (done.differences, done.compared, done.folder) == ([], 2, tmp_path / "then")
+    assert (tmp_path / "then/params.yaml").read_text() == "epochs: 7\n"
+    assert (tmp_path / "then/data/images/part-0").read_text() == "concrete"
+    assert (tmp_path / "then/dvc.lock").read_bytes() == site.kept("dvc.lock").read_bytes()
+    assert any("params.yaml, dvc.yaml and dvc.lock are those of its run" in n for n in done.notes)
+    assert not any("not as it was then" in note for note in done.notes)
+    assert (site.paths.root / "params.yaml").read_text() == "epochs: 9\n"
+
+
+def test_an_empty_folder_may_be_there_already(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert restore("1", tmp_path / "empty", site.tracking, site.paths).differences == []
+    assert [file.name for file in tmp_path.iterdir()] == ["empty"]
+
+
+def test_other_numbers_are_told_and_the_workspace_stays(site: Site, tmp_path: Path) -> None:
+    site.client.log_metric(site.run_id, "test.photographs", 9.0)
+    done = restore("1", tmp_path / "then", site.tracking, site.paths)
+    assert done.differences == [Difference("test.photographs", 9.0, 8.0)]
+    assert (tmp_path / "then/dvc.yaml").is_file()
+
+
+def test_data_that_nothing_needs_may_be_lost(site: Site, tmp_path: Path) -> None:
+    lost = output_digest(Paths(site.kept("")), "train", "models/lost").removesuffix(".dir")
+    file = site.paths.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}.dir"
+    aside = file.replace(tmp_path / "aside")
+    try:
+        done = restore("1", tmp_path / "then", site.tracking, site.paths)
+    finally:
+        aside.replace(file)
+    assert done.differences == []
+    assert "models/lost is lost; nothing here needs it" in done.notes
+
+
+def test_data_that_is_needed_and_lost_is_named_and_nothing_is_left(
+    site: Site, tmp_path: Path
+) -> None:
+    cache = site.paths.root / ".dvc/cache"
+    aside = cache.replace(tmp_path / "aside")
+    try:
+        with pytest.raises(WorkspaceError, match=r"has data/images, .* of version 1"):
+            restore("1", tmp_path / "then", site.tracking, site.paths)
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)  # dvc makes an empty one
+        aside.replace(cache)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_code_that_was_never_committed_is_named(site: Site, tmp_path: Path) -> None:
+    lock = site.kept("dvc.lock")
+    metric = site.paths.root / "metric.py"
+    now = hashlib.md5(metric.read_bytes(), usedforsecurity=False).hexdigest()
+    lock.write_text(lock.read_text().replace(now, "f" * 32))
+    site.client.set_model_version_tag("small", "1", LOCK_TAG, digest_of_file(lock))
+    try:
+        done = restore("1", tmp_path / "then", site.tracking, site.paths)
+    finally:
+        site.client.set_model_version_tag(
+            "small", "1", LOCK_TAG, site.tracking.runs.tags(site.run_id)[LOCK_TAG]
+        )
+    assert "not as it was then: evaluate: metric.py modified" in done.notes
+
+
+def test_a_dvc_lock_that_was_altered_is_refused(site: Site, tmp_path: Path) -> None:
+    site.kept("dvc.lock").write_text(site.kept("dvc.lock").read_text() + "# \n")
+    with pytest.raises(TrackingError, match="was altered"):
+        restore("1", tmp_path / "then", site.tracking, site.paths)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_evaluation_that_fails_leaves_nothing(site: Site, tmp_path: Path) -> None:
+    pipeline = site.kept("dvc.yaml")
+    pipeline.write_text(pipeline.read_text().replace("stages.py evaluate", "nowhere.py"))
+    with pytest.raises(StageError, match="evaluate"):
+        restore("1", tmp_path / "then", site.tracking, site.paths)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("commit", ["", "0" * 40])
+def test_a_version_without_its_commit_is_refused(site: Site, tmp_path: Path, commit: str) -> None:
+    version = site.tracking.registry.version("1")
+    site.client.set_model_version_tag("small", "1", COMMIT_TAG, commit)
+    try:
+        with pytest.raises((TrackingError, WorkspaceError), match=r"version 1|Version 1"):
+            restore("1", tmp_path / "then", site.tracking, site.paths)
+    finally:
+        site.client.set_model_version_tag("small", "1", COMMIT_TAG, version.tags[COMMIT_TAG])
+    assert list(tmp_path.iterdir()) == []

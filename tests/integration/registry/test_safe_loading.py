@@ -1,0 +1,80 @@
+"""Safe loading: one byte of any file of a bundle, and it is refused by name before it is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cracks.errors import BundleError, TrackingError
+from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle, open_bundle
+from cracks.inference.bundle.classifier import Classifier
+from cracks.inference.handover.champion import name_champion, open_champion, stage_bundle
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.workspace.paths import Paths
+from tests.integration.bundles import champion_of, make_bundle
+
+pytestmark = pytest.mark.integration
+
+NAMES = ("model.xml", "model.bin", NOVELTY, CONTENT)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return make_bundle(tmp_path / "bundle", novelty=True, size=32)
+
+
+def _flip(file: Path, place: float) -> None:
+    """Change one bit of the byte at a share of the file."""
+    content = bytearray(file.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_one_byte_of_any_file_in_service_is_noticed_and_named(
+    bundle: Bundle, tmp_path: Path, name: str, place: float
+) -> None:
+    service = tmp_path / "service"
+    champion = champion_of(bundle, "1", stage_bundle(service, bundle, "1"))
+    name_champion(service, champion)
+    Classifier(open_champion(service)[1])
+    _flip(champion.folder(service) / name, place)
+    # Of bundle.json itself nothing tells which byte it is, only that it is another bundle.
+    expected = rf"{name}|is not the one that was promoted|{champion.bundle}"
+    with pytest.raises(BundleError, match=expected):
+        open_champion(service)
+
+
+def test_a_pickle_in_the_place_of_an_array_is_not_loaded(bundle: Bundle) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (print, ("the trap has been sprung",))
+
+    np.savez(bundle.folder / NOVELTY, mean=np.array([Trap()], dtype=object))
+    with pytest.raises(BundleError, match=NOVELTY):
+        open_bundle(bundle.folder)
+    # And if the digests were made to fit, it is refused all the same.
+    assert bundle.novelty is not None
+    with pytest.raises(BundleError, match=NOVELTY):
+        Classifier(bundle)
+
+
+def test_a_version_registered_by_hand_has_no_bundle_to_promote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracking = Tracking(Paths(tmp_path), "by-hand")
+    client = mlflow.MlflowClient(tracking.uri, tracking.uri)
+    run = client.create_run(client.create_experiment("mine", tmp_path.as_uri())).info
+    client.create_registered_model("by-hand")
+    client.create_model_version("by-hand", f"{run.artifact_uri}/model", run_id=run.run_id)
+    version = tracking.registry.version("1")
+    with pytest.raises(TrackingError) as refusal:
+        tracking.runs.download_bundle(version.run_id, tmp_path / "place")
+    assert len(str(refusal.value).splitlines()) == 1
+    assert run.run_id in str(refusal.value)

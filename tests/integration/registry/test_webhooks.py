@@ -1,0 +1,217 @@
+"""Registry events: a real MLflow server tells a real receiver, which believes nobody else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment, free_port
+from servers import is_healthy
+
+from cracks.errors import TrackingError
+from cracks.registry.mlflow_store.connection import Connection
+from cracks.registry.mlflow_store.webhooks import EVENTS, Webhooks
+from cracks.workspace.paths import Paths
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+pytestmark = pytest.mark.integration
+
+SECRET = "0123456789abcdef-of-the-tests"
+#: A key of Fernet, 32 bytes; MLflow encrypts the secrets in its database with it.
+ENCRYPTION_KEY = "cracks-tests-" + "A" * 30 + "="
+
+
+@dataclass(frozen=True)
+class Events:
+    """A tracking server, and a receiver of its events."""
+
+    server: str
+    receiver: str
+    process: RunningProcess
+
+    def infra(self, *arguments: str, secret: str = SECRET) -> subprocess.CompletedProcess[str]:
+        """Run what `make webhook` runs."""
+        variables = {"MLFLOW_TRACKING_URI": self.server, "CRACKS_WEBHOOK_SECRET": secret}
+        return subprocess.run(
+            [sys.executable, str(CHECKOUT / "infra/webhooks.py"), *arguments],
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def events(start_for_module: StartProcess, tmp_path_factory: pytest.TempPathFactory) -> Events:
+    place, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    options = (
+        f"--workers 1 --host 127.0.0.1 --port {port} --backend-store-uri sqlite:///mlflow.db "
+        "--artifacts-destination artifacts"
+    )
+    server = start_for_module(
+        [TOOLS / "mlflow", "server", *options.split()],
+        variables={
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": ENCRYPTION_KEY,
+            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+        },
+        cwd=place,
+        name="mlflow server",
+    )
+    process = start_for_module(
+        [sys.executable, CHECKOUT / "docs/examples/webhook_receiver.py", "--port", "0"],
+        variables={"CRACKS_WEBHOOK_SECRET": SECRET},
+        name="receiver",
+    )
+    said = process.wait_until(lambda: process.stdout, "the address of the receiver")
+    receiver = said.splitlines()[0].removeprefix("Receiving at ")
+    url = f"http://127.0.0.1:{port}"
+    server.wait_until(lambda: is_healthy(url), "the MLflow server", timeout=90)
+    return Events(url, receiver, process)
+
+
+@pytest.fixture
+def client(events: Events) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(events.server, events.server)
+
+
+@pytest.fixture
+def webhooks(events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhooks]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", events.server)
+    found = Webhooks(Connection(Paths(tmp_path)))
+    yield found
+    for one in found.list():
+        found.remove(one.url)
+    time.sleep(1.1)  # the server reads its list again after a second
+
+
+def test_a_promotion_is_told_and_verified(
+    events: Events, webhooks: Webhooks, client: MlflowClient
+) -> None:
+    webhooks.register(events.receiver, SECRET)
+    model = f"model-{uuid.uuid4().hex[:8]}"
+    client.create_registered_model(model)
+    run = client.create_run("0").info
+    for _ in range(2):
+        client.create_model_version(model, f"{run.artifact_uri}/model", run_id=run.run_id)
+    for version in ("1", "2"):
+        client.set_registered_model_alias(model, "champion", version)
+    expected = {f"version {version} of {model} was registered" for version in (1, 2)}
+    expected |= {f"promotion: version {version} of {model} is the champion" for version in (1, 2)}
+    events.process.wait_until(
+        lambda: expected <= set(events.process.stdout.splitlines()), "the events", timeout=15
+    )
+
+
+def test_a_receiver_with_another_secret_believes_nothing(
+    events: Events, webhooks: Webhooks
+) -> None:
+    webhooks.register(events.receiver, "another secret of good length")
+    with pytest.raises(TrackingError, match="did not accept the example: it answered 401"):
+        webhooks.test(events.receiver)
+    webhooks.register(events.receiver, SECRET)
+    assert webhooks.test(events.receiver) == f"{events.receiver} answered 204"
+    assert [(one.url, one.events) for one in webhooks.list()] == [
+        (events.receiver, tuple(sorted(EVENTS)))
+    ]
+
+
+@pytest.mark.parametrize("kind", ["unsigned", "forged", "altered", "old", "replayed"])
+def test_what_is_not_from_the_server_is_answered_401(events: Events, kind: str) -> None:
+    from mlflow.webhooks.delivery import _generate_hmac_signature
+
+    body, id_, now = (
+        '{"entity": "model_version", "action": "created"}',
+        str(uuid.uuid4()),
+        time.time(),
+    )
+    sent = str(int(now) - (3600 if kind == "old" else 0))
+    secret = "not the secret" if kind == "forged" else SECRET
+    headers = {
+        "Content-Type": "application/json",
+        "X-MLflow-Delivery-Id": id_,
+        "X-MLflow-Timestamp": sent,
+        "X-MLflow-Signature": _generate_hmac_signature(secret, id_, sent, body),
+    }
+    if kind == "unsigned":
+        del headers["X-MLflow-Signature"]
+    if kind == "replayed":
+        assert httpx.post(events.receiver, content=body, headers=headers).status_code == 204
+    content = body.replace("created", "deleted") if kind == "altered" else body
+    before = events.process.stdout
+    assert httpx.post(events.receiver, content=content, headers=headers).status_code == 401
+    assert events.process.stdout == before
+
+
+def test_webhooks_are_registered_tested_listed_and_removed_by_command(
+    events: Events, webhooks: Webhooks
+) -> None:
+    registered = events.infra(events.receiver)
+    assert registered.returncode == 0, registered.stderr
+    assert "model_version_alias.created" in registered.stdout
+    assert events.infra(events.receiver).returncode == 0
+    assert len(webhooks.list()) == 1
+    assert events.infra("--test", events.receiver).stdout.strip() == (
+        f"{events.receiver} answered 204"
+    )
+    listed = events.infra()
+    assert events.receiver in listed.stdout
+    assert events.infra("--remove", events.receiver).returncode == 0
+    assert events.infra().stdout == "No webhook is registered.\n"
+    for done in (registered, listed):
+        assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "secret", "message"),
+    [
+        (["http://127.0.0.1:1"], "", "CRACKS_WEBHOOK_SECRET is not set"),
+        (["--test", "http://127.0.0.1:1"], SECRET, "No webhook leads to http://127.0.0.1:1"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    events: Events, arguments: list[str], secret: str, message: str
+) -> None:
+    done = events.infra(*arguments, secret=secret)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_an_address_or_a_secret_that_cannot_be_used_is_refused(
+    events: Events, webhooks: Webhooks
+) -> None:
+    with pytest.raises(TrackingError, match="at least 16 characters"):
+        webhooks.register(events.receiver, "short")
+    with pytest.raises(TrackingError, match="Invalid webhook URL scheme"):
+        webhooks.register("ftp://example.org", SECRET)
+    with pytest.raises(TrackingError, match="No webhook leads to"):
+        webhooks.remove(events.receiver)
+    assert webhooks.list() == []
+
+
+def test_a_local_store_says_that_it_tells_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    os.environ.pop("MLFLOW_TRACKING_URI")
+    with pytest.raises(TrackingError, match="only an MLflow server does"):
+        Webhooks(Connection(Paths(tmp_path)))

@@ -1,0 +1,352 @@
+"""Whole photographs, on a real network and over real HTTP: a drawn crack is found where it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+from fastapi.testclient import TestClient
+from openvino import opset13
+from PIL import Image
+from processes import TOOLS, RunningProcess, StartProcess
+
+from cracks.dataset.labels import LABELS
+from cracks.images.decode import Pixels
+from cracks.images.synthetic_concrete import draw_crack_on
+from cracks.inference.bundle.bundle import Bundle, seal_bundle
+from cracks.inference.bundle.classifier import Classifier
+from cracks.inference.handover.prediction_id import parse_prediction_id
+from cracks.inference.photos.inspection import inspect_photo
+from cracks.system.hashing import digest_of_bytes
+from serving.app import create_app
+from serving.routes.inspect import chosen_kind
+from serving.schemas.inspection import Inspected
+from serving.settings import ServiceSettings
+from tests.integration.bundles import hand_over
+from tests.integration.services import make_workspace
+from tests.unit.builders import surface
+
+pytestmark = pytest.mark.integration
+
+SIZE = 64
+#: Where the crack is drawn: left, top, and the side of the square that it lies in.
+LEFT, TOP, SIDE = 260, 180, 120
+
+
+def write_darkness_network(model: Path) -> None:
+    """Write a network whose score is the share of dark pixels × 40, at most 1."""
+    pixels = opset13.parameter([-1, SIZE, SIZE, 3], np.uint8, name="image")
+    floats = opset13.convert(pixels, "f32")
+    grey = opset13.reduce_mean(floats, opset13.constant([3]), keep_dims=False)
+    dark = opset13.convert(opset13.less(grey, opset13.constant(np.float32(75))), "f32")
+    share = opset13.reduce_mean(dark, opset13.constant([1, 2]), keep_dims=False)
+    score = opset13.clamp(opset13.multiply(share, opset13.constant(np.float32(40))), 0.0, 1.0)
+    scores = opset13.unsqueeze(score, opset13.constant([1]))
+    colours = opset13.reduce_mean(floats, opset13.constant([1, 2]), keep_dims=False)
+    network = openvino.Model([colours, scores], [pixels])
+    for output, name in zip(network.outputs, ("features", "score"), strict=True):
+        output.get_tensor().set_names({name})
+    openvino.save_model(network, model, compress_to_fp16=False)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("darkness") / "bundle"
+    folder.mkdir()
+    write_darkness_network(folder / "model.xml")
+    content = {
+        "labels": LABELS,
+        "patch_size": SIZE,
+        "threshold": 0.5,
+        "architecture": "darkness",
+        "lineage": {"source": "sample"},
+        "metrics": {},
+    }
+    return seal_bundle(folder, content)
+
+
+def concrete(width: int = 640, height: int = 480) -> Pixels:
+    grey = surface(3, size=max(width, height))[:height, :width] // 4 + 110
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Pixels:
+    """A photograph of concrete with one crack."""
+    pixels = concrete()
+    place = pixels[TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+    place[:] = draw_crack_on(place, np.random.default_rng(4))
+    return pixels
+
+
+def encoded(pixels: Pixels, format_: str = "PNG", orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format_, exif=exif)
+    return file.getvalue()
+
+
+def test_a_drawn_crack_on_drawn_concrete_is_localised_within_one_patch(
+    bundle: Bundle, photo: Pixels
+) -> None:
+    rows, columns = np.nonzero((photo != concrete()).any(axis=2))
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    (region,) = inspect_photo(Classifier(bundle), photo).regions
+    for found, true in (
+        (region["x"], left),
+        (region["y"], top),
+        (region["x"] + region["width"], right),
+        (region["y"] + region["height"], bottom),
+    ):
+        assert abs(found - true) <= SIZE
+
+
+def test_concrete_without_a_crack_has_no_region(bundle: Bundle) -> None:
+    found = inspect_photo(Classifier(bundle), concrete())
+    assert (found.label, found.regions) == ("no crack", [])
+
+
+# --- over HTTP ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def service(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("service")
+    hand_over(folder, bundle, "1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(service: Path) -> Iterator[TestClient]:
+    settings = ServiceSettings(service=service, open=True, max_photo_pixels=1_000_000)
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def test_a_photograph_is_answered_with_tiles_regions_and_what_explains_them(
+    client: TestClient, photo: Pixels
+) -> None:
+    content = encoded(photo)
+    response = client.post(
+        "/inspect", params={"mm_per_px": 0.5}, files={"photo": ("pier.png", content)}
+    )
+    assert response.status_code == 200, response.text
+    answer = Inspected.model_validate(response.json())
+    assert response.json().keys() == Inspected.model_fields.keys()
+    assert (answer.file, answer.width, answer.height) == ("pier.png", 640, 480)
+    assert (answer.label, answer.tile_size, answer.overlap) == ("crack", SIZE, 0.25)
+    assert answer.score == max(tile.score for tile in answer.tiles)
+    assert answer.crack_area_cm2 == pytest.approx(answer.crack_share * 320 * 240 / 100, abs=0.01)
+    (region,) = answer.regions
+    assert region.width_mm == region.width / 2
+    said = parse_prediction_id(answer.prediction_id)
+    assert (said.version, answer.model_version, answer.run_id) == ("1", "1", "run-1")
+    assert said.image == digest_of_bytes(content)[:16]
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_photograph_is_the_whole_body_too_and_is_turned_upright(
+    client: TestClient, photo: Pixels, format_: str
+) -> None:
+    response = client.post(
+        "/inspect",
+        content=encoded(photo, format_, orientation=6),
+        headers={"Content-Type": f"image/{format_.lower()}"},
+    )
+    answer = response.json()
+    assert (answer["width"], answer["height"]) == (480, 640)
+    (region,) = answer["regions"]
+    # What lay at the left, in the middle of the height, lies at the top.
+    assert abs(region["y"] - LEFT) < 2 * SIZE
+    assert abs(480 - region["x"] - region["width"] - TOP) < 2 * SIZE
+
+
+@pytest.mark.parametrize(("kind", "format_"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
+def test_the_overlay_is_the_answer_where_a_picture_is_asked_for(
+    client: TestClient, photo: Pixels, kind: str, format_: str
+) -> None:
+    response = client.post(
+        "/inspect", files={"photo": encoded(photo)}, headers={"Accept": f"{kind}, */*;q=0.1"}
+    )
+    assert response.headers["Content-Type"] == kind
+    image = Image.open(io.BytesIO(response.content))
+    assert (image.format, image.width) == (format_, 640)
+    assert parse_prediction_id(response.headers["X-Prediction-Id"]).version == "1"
+    assert 0 < float(response.headers["X-Crack-Share"]) < 0.3
+    assert response.headers["X-Label"] == "crack"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        ("image/*", "image/png"),
+        ("image/webp, image/jpeg;q=0.5", "image/jpeg"),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("image/png;q=0.4, application/json;q=0.3", "image/png"),
+        ("image/png;q=x, image/jpeg", "image/jpeg"),
+    ],
+)
+def test_the_kind_of_answer_is_what_the_client_prefers(accept: str, kind: str) -> None:
+    assert chosen_kind(accept) == kind
+
+
+@pytest.mark.parametrize(
+    ("parameters", "content", "headers", "status", "reason"),
+    [
+        ({"overlap": "0.9"}, b"x", {}, 422, "overlap"),
+        ({"overlap": "nan"}, b"x", {}, 422, "overlap"),
+        ({"mm_per_px": "0"}, b"x", {}, 422, "mm_per_px"),
+        ({"mm_per_px": "inf"}, b"x", {}, 422, "mm_per_px"),
+        ({}, b"no image", {}, 415, "not a JPEG, PNG, WebP or TIFF image"),
+        ({}, b"", {}, 415, "empty file"),
+        ({}, encoded(np.zeros((1000, 1200, 3), np.uint8)), {}, 413, "too many pixels: 1200×1000"),
+        (
+            {"overlap": "0.75"},
+            encoded(np.zeros((1, 999_999, 3), np.uint8)),
+            {},
+            413,
+            "at most 10,000",
+        ),
+        ({}, b"x", {"Content-Type": "text/html"}, 415, "Content-Type"),
+        ({}, b"x", {"Accept": "text/html"}, 406, "Accept"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_inspected_is_refused_in_one_line(
+    client: TestClient,
+    parameters: dict[str, str],
+    content: bytes,
+    headers: dict[str, str],
+    status: int,
+    reason: str,
+) -> None:
+    headers = {"Content-Type": "application/octet-stream"} | headers
+    response = client.post("/inspect", params=parameters, content=content, headers=headers)
+    assert response.status_code == status, response.text
+    detail = response.json()["detail"]
+    assert reason in detail
+    assert "\n" not in detail
+
+
+def test_more_photographs_than_there_is_room_for_are_refused_and_the_rest_is_answered(
+    service: Path,
+) -> None:
+    settings = ServiceSettings(service=service, open=True, max_inspections=1)
+    content, statuses = encoded(np.full((1800, 2400, 3), 150, np.uint8), "JPEG"), []
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+
+        def ask() -> None:
+            response = client.post("/inspect?overlap=0.5", files={"photo": content})
+            statuses.append((response.status_code, response.headers.get("Retry-After")))
+
+        asking = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join(60)
+        assert {status for status, _ in statuses} == {200, 429}
+        assert all(bool(retry) == (status == 429) for status, retry in statuses)
+        assert client.post("/inspect", files={"photo": content}).status_code == 200
+
+
+# --- without a server -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_workspace(tmp_path_factory.mktemp("workspace") / "root")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, photo: Pixels) -> Path:
+    """A folder of two photographs, of which one lay on its side, and a broken one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "pier 1 <west>.jpg").write_bytes(encoded(photo, "JPEG", orientation=6))
+    (folder / "pier-2.png").write_bytes(encoded(concrete()))
+    (folder / "broken.jpg").write_bytes(encoded(photo, "JPEG")[:5000])
+    return folder
+
+
+def inspect(
+    start: StartProcess, workspace: Path, service: Path, *arguments: str | Path
+) -> RunningProcess:
+    process = start(
+        [TOOLS / "cracks", "-C", workspace, "inspect", *arguments],
+        variables={"CRACKS_SERVICE_DIR": str(service)},
+    )
+    process.wait(60)
+    return process
+
+
+def test_a_folder_becomes_pictures_tables_and_a_page(
+    start: StartProcess, workspace: Path, service: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = (photos, "--out", out, "--mm-per-px", "0.5", "--json")
+    done = inspect(start, workspace, service, *arguments)
+    assert done.exit_code == 0, done.log
+    said = json.loads(done.stdout)
+    assert (said["photographs"], said["cracked"], said["unreadable"]) == (2, 1, 1)
+    assert "broken.jpg" in (out / "unreadable.csv").read_text()
+    for one in said["inspections"]:
+        folder = Path(one["folder"])
+        answer = json.loads((folder / "inspection.json").read_bytes())
+        assert answer["prediction_id"] == one["prediction_id"]
+        assert len((folder / "tiles.csv").read_text().splitlines()) == len(answer["tiles"]) + 1
+        overlay = Image.open(io.BytesIO((folder / "overlay.jpg").read_bytes()))
+        assert overlay.width >= answer["width"]
+        assert (folder / "tile-1.jpg").is_file()
+    page = (out / "report.html").read_text()
+    assert "pier 1 &lt;west&gt;.jpg" in page
+    assert "broken.jpg" in page
+
+    again = inspect(start, workspace, service, *arguments)
+    assert json.loads(again.stdout) == said, "a second call changes nothing"
+    (photos / "pier-3.png").write_bytes((photos / "pier-2.png").read_bytes())
+    more = json.loads(inspect(start, workspace, service, *arguments).stdout)
+    assert more["photographs"] == 3
+    assert all(one in more["inspections"] for one in said["inspections"])
+
+
+def test_inspections_made_in_another_way_are_not_mixed_in(
+    start: StartProcess, workspace: Path, service: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert inspect(start, workspace, service, photos, "--out", out).exit_code == 0
+    other = inspect(start, workspace, service, photos, "--out", out, "--overlap", "0.5")
+    assert (other.exit_code, other.stdout) == (1, "")
+    (line,) = other.stderr.splitlines()
+    assert line.startswith(f"error: {out} holds inspections with overlap 0.25, not 0.5.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["nowhere.jpg", "--out", "x"], 1, "error: There is no file or folder nowhere.jpg"),
+        (["nowhere.jpg"], 2, "--out"),
+        (["nowhere.jpg", "--out", "x", "--overlap", "0.9"], 2, "overlap"),
+    ],
+)
+def test_wrong_calls_are_refused(
+    start: StartProcess,
+    workspace: Path,
+    service: Path,
+    arguments: list[str],
+    code: int,
+    reason: str,
+) -> None:
+    done = inspect(start, workspace, service, *arguments)
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert reason in done.stderr
+    assert not Path("x").exists()

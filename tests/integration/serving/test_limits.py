@@ -1,0 +1,457 @@
+"""What the service refuses, and what it tells of it: keys, sizes, times, headers, log, metrics."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from processes import TOOLS, StartProcess
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.middleware.api_keys import create_key, revoke_key
+from serving.middleware.security_headers import HEADERS
+from serving.settings import MEGABYTE
+from tests.integration.bundles import grey_image, hand_over, make_bundle, plain_image
+from tests.integration.services import Service, make_workspace, serving, uploads
+
+pytestmark = pytest.mark.integration
+
+BRIGHT = grey_image(200)
+
+#: Small ones, so that they are reached at once.
+LIMITS = {
+    "CRACKS_SERVE_MAX_UPLOAD_MB": "2",
+    "CRACKS_SERVE_MAX_JSON_MB": "1",
+    "CRACKS_SERVE_MAX_HELD_MB": "3",
+    "CRACKS_SERVE_MAX_FILES": "3",
+    "CRACKS_SERVE_MAX_PATCH_PIXELS": "100000",
+    "CRACKS_SERVE_MAX_WAITING": "4",
+    "CRACKS_SERVE_UPLOAD_TIMEOUT": "1.5",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a workspace, a service folder with version 1, and one for temporary files."""
+    place = tmp_path_factory.mktemp("guarded")
+    make_workspace(place / "workspace")
+    (place / "temporary").mkdir()
+    hand_over(place / "service", make_bundle(place / "v1", novelty=True), "1")
+    return place
+
+
+def cracks(start: StartProcess, place: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(
+        [TOOLS / "cracks", "-C", place / "workspace", *arguments],
+        variables={"CRACKS_SERVICE_DIR": str(place / "service")},
+    )
+    return process.wait(30), process.stdout, process.stderr
+
+
+@pytest.fixture(scope="module")
+def key(start_for_module: StartProcess, place: Path) -> str:
+    code, printed, _ = cracks(start_for_module, place, "keys", "create", "ann")
+    assert code == 0
+    return printed.strip()
+
+
+@pytest.fixture(scope="module")
+def service(start_for_module: StartProcess, place: Path, key: str) -> Iterator[Service]:
+    """A service that wants a key and has small limits; its client has a key."""
+    with serving(
+        start_for_module,
+        place / "workspace",
+        place / "service",
+        "--processes",
+        "1",
+        variables={**LIMITS, "TMPDIR": str(place / "temporary")},
+        headers={"X-API-Key": key},
+    ) as running:
+        running.wait_for_version("1")
+        yield running
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def test_without_a_key_it_starts_only_if_it_is_told_to_answer_anybody(
+    start: StartProcess, place: Path, tmp_path: Path
+) -> None:
+    process = start(
+        [TOOLS / "cracks", "-C", place / "workspace", "serve", "--port", "0"],
+        variables={"CRACKS_SERVICE_DIR": str(tmp_path / "service")},
+    )
+    assert process.wait(30) == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: Nobody has a key yet")
+    assert "`cracks keys create NAME`" in line
+    assert "--open" in line
+    assert process.stdout == ""
+
+
+def test_an_unknown_setting_is_refused_in_one_line(start: StartProcess, place: Path) -> None:
+    process = start(
+        [TOOLS / "cracks", "-C", place / "workspace", "serve", "--open", "--port", "0"],
+        variables={"CRACKS_SERVE_MAX_FILE": "3"},
+    )
+    assert process.wait(30) == 1
+    (line,) = process.stderr.splitlines()
+    assert "Did you mean CRACKS_SERVE_MAX_FILES?" in line
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-API-Key": "crk_guessed"},
+        {"Authorization": "Bearer crk_guessed"},
+        {"Authorization": "Basic YTpi"},
+        {"X-API-Key": "ümlaut".encode().decode("latin-1")},
+    ],
+    ids=["none", "X-API-Key", "Bearer", "Basic", "no ASCII"],
+)
+@pytest.mark.parametrize("path", ["/model", "/metrics", "/openapi.json", "/nothing"])
+def test_nothing_is_told_without_a_known_key(
+    service: Service, headers: dict[str, str], path: str
+) -> None:
+    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = httpx.get(service.client.base_url.join(path), headers=raw)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    content = answer.json()
+    assert content.keys() == {"detail", "request_id"}
+    assert "cracks keys create" in content["detail"]
+    assert "guessed" not in answer.text
+
+
+def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
+    service: Service, key: str
+) -> None:
+    url = service.client.base_url.join("/predict")
+    for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+        answer = httpx.post(url, files=uploads(column=BRIGHT), headers=headers)
+        assert answer.status_code == 200
+        assert service.line_of(answer)["key"] == "ann"
+    assert key not in service.process.stderr
+
+
+def test_whether_it_lives_is_told_to_anybody(service: Service) -> None:
+    for path in ("/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"):
+        assert httpx.get(service.client.base_url.join(path)).status_code == 200, path
+
+
+def test_a_key_is_made_and_revoked_while_the_service_runs(service: Service, place: Path) -> None:
+    file, url = place / "service/keys.json", service.client.base_url.join("/model")
+    headers = {"X-API-Key": create_key(file, "ben")}
+    assert httpx.get(url, headers=headers).status_code == 200
+    revoke_key(file, "ben")
+    assert httpx.get(url, headers=headers).status_code == 401
+    assert service.client.get("/model").status_code == 200
+
+
+def test_the_command_line_lists_and_revokes_keys(start: StartProcess, place: Path) -> None:
+    key = create_key(place / "service/keys.json", "zoe")
+    code, listed, _ = cracks(start, place, "keys", "list", "--json")
+    (row,) = (row for row in json.loads(listed) if row["name"] == "zoe")
+    assert (code, row["ending"], row["revoked"]) == (0, key[-4:], None)
+    assert key[4:20] not in listed
+    assert cracks(start, place, "keys", "revoke", "zoe")[0] == 0
+    code, _, said = cracks(start, place, "keys", "revoke", "zoe")
+    assert code == 1
+    assert said.splitlines() == [
+        "error: There is no key 'zoe' in use. `cracks keys list` shows all of them."
+    ]
+
+
+# --- sizes and times ------------------------------------------------------------------------------
+
+
+class Raw:
+    """A connection on which a request is sent piece by piece."""
+
+    def __init__(self, service: Service, key: str, *headers: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", service.port), timeout=10)
+        lines = ("POST /predict HTTP/1.1", "Host: test", f"X-API-Key: {key}", *headers, "", "")
+        self.send("\r\n".join(lines).encode())
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, content: bytes) -> None:
+        self._socket.sendall(content)
+
+    def answer(self) -> tuple[int, str]:
+        """Return the status, and what else came until the body ended or the connection did."""
+        said = b""
+        while b"\r\n\r\n" not in said or not said.rstrip().endswith(b"}"):
+            more = self._socket.recv(65536)
+            if not more:
+                break
+            said += more
+        return int(said.split(b" ", 2)[1]), said.decode()
+
+
+JPEG = "Content-Type: image/jpeg"
+
+
+def test_what_is_announced_as_too_large_is_refused_before_it_is_sent(
+    service: Service, key: str
+) -> None:
+    with Raw(service, key, JPEG, f"Content-Length: {10**13}") as request:
+        status, said = request.answer()
+    assert status == 413
+    assert "at most 2 MiB" in said
+
+
+def test_what_grows_too_large_unannounced_is_refused_while_it_is_sent(
+    service: Service, key: str
+) -> None:
+    with Raw(service, key, JPEG, "Transfer-Encoding: chunked") as request:
+        chunk = bytes(MEGABYTE // 2)
+        for _ in range(5):
+            request.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        status, _ = request.answer()
+    assert status == 413
+    assert service.predict(column=BRIGHT)[0]["label"] == "crack"
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(service: Service, key: str) -> None:
+    begin = time.monotonic()
+    with Raw(service, key, JPEG, "Content-Length: 1000") as request:
+        request.send(b"\xff\xd8\xff")
+        status, said = request.answer()
+    assert status == 408
+    assert "within 1.5 s" in said
+    assert "connection: close" in said.lower()
+    assert 1 < time.monotonic() - begin < 5
+
+
+def test_many_large_uploads_at_a_time_are_refused_for_now_and_then_forgotten(
+    service: Service, key: str
+) -> None:
+    length = 2 * MEGABYTE - 10
+    with ExitStack() as stack:
+        sent = [
+            stack.enter_context(Raw(service, key, JPEG, f"Content-Length: {length}"))
+            for _ in range(2)
+        ]
+        for request in sent:
+            request.send(bytes(length - 1))
+        answers = [request.answer() for request in sent]
+    assert sorted(status for status, _ in answers) == [408, 429]
+    refused = dict(answers)[429]
+    assert "retry-after: 1" in refused.lower()
+    # Both are let go: a large one has room again.
+    assert (
+        service.client.post(
+            "/predict", content=bytes(length), headers={"Content-Type": "image/jpeg"}
+        ).status_code
+        == 415
+    )
+
+
+def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_answered(service: Service) -> None:
+    before = service.metric("cracks_overload_refusals_total")
+    files = uploads(**{f"{n}": plain_image((n, n, n), "PNG", 300) for n in range(3)})
+
+    def ask(_: int) -> httpx.Response:
+        return service.client.post("/predict", files=files)
+
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(ask, range(60)))
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+    assert service.metric("cracks_overload_refusals_total") == before + len(refused)
+    assert service.predict(column=BRIGHT)[0]["label"] == "crack"
+
+
+def test_pixels_are_counted_before_they_are_decoded(service: Service) -> None:
+    response = service.client.post("/predict", files=uploads(wide=plain_image((9, 9, 9), size=400)))
+    assert response.status_code == 413
+    assert response.json()["detail"].startswith("wide: too many pixels: 400×400")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "status", "reason"),
+    [
+        ("/invocations", b" " * (MEGABYTE + 1), "application/json", 413, "1 MiB of JSON"),
+        ("/invocations", b"[" * 100_000, "application/json", 400, "no JSON"),
+        ("/invocations", b"{}", "text/csv", 415, "arrays, no tables"),
+        ("/predict", b"a=b", "application/x-www-form-urlencoded", 415, "multipart/form-data"),
+        ("/predict", b"x", "multipart/form-data", 400, "Missing boundary"),
+        ("/predict", b"x", "multipart/form-data; boundary=edge", 400, "form"),
+        ("/predict", b"", "image/jpeg", 415, "empty file"),
+        ("/predict", BRIGHT, "image/jpeg", 200, ""),  # what it is, the file itself says
+        ("/predict", BRIGHT, "application/octet-stream", 200, ""),
+    ],
+)
+def test_every_body_is_read_as_what_it_is_said_to_be(
+    service: Service, path: str, content: bytes, headers: str, status: int, reason: str
+) -> None:
+    response = service.client.post(path, content=content, headers={"Content-Type": headers})
+    assert response.status_code == status, response.text
+    assert reason in response.json().get("detail", "")
+
+
+def test_compressed_requests_are_refused_because_nobody_knows_what_they_become(
+    service: Service,
+) -> None:
+    bomb = gzip.compress(bytes(50 * MEGABYTE))
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    response = service.client.post("/invocations", content=bomb, headers=headers)
+    assert response.status_code == 415
+
+
+def test_too_many_files_are_refused_whatever_they_are_called(service: Service) -> None:
+    for field in ("files", "others"):
+        images = [(field, (f"{n}.png", BRIGHT)) for n in range(5)]
+        response = service.client.post("/predict", files=images)
+        assert response.status_code == 413
+        assert "at most 3 files" in response.json()["detail"]
+
+
+def test_nothing_of_an_upload_is_written_to_the_disk(service: Service, place: Path) -> None:
+    image = plain_image((90, 90, 90), "PNG", 300) + bytes(3 * MEGABYTE // 2)
+    assert len(service.predict(large=image)) == 1
+    assert list((place / "temporary").iterdir()) == []
+
+
+# --- what it tells --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/model", 200),
+        ("GET", "/", 200),
+        ("GET", "/nothing", 404),
+        ("GET", "/predict", 405),
+        ("POST", "/predict", 415),
+        ("GET", "/answers?limit=many", 422),
+    ],
+)
+def test_every_answer_has_an_id_and_tells_browsers_to_be_careful(
+    service: Service, method: str, path: str, status: int
+) -> None:
+    answer = service.client.request(method, path)
+    assert answer.status_code == status
+    for name, value in HEADERS:
+        assert answer.headers[name.decode()] == value.decode()
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert "no-" in answer.headers["Cache-Control"]
+    if status >= 400:
+        assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+        assert len(answer.json()["detail"].splitlines()) == 1
+    line = service.line_of(answer)
+    assert (line["status"], line["method"]) == (status, method)
+
+
+def test_the_id_of_a_request_is_kept_if_it_can_do_no_harm(service: Service) -> None:
+    def id_for(given: str) -> str:
+        answer = service.client.get("/health", headers={"X-Request-ID": given})
+        return answer.headers["X-Request-ID"]
+
+    assert id_for("trace-7.b_1") == "trace-7.b_1"
+    for harmful in ("x" * 65, "a b", '"}', "<script>", ""):
+        made = id_for(harmful)
+        assert made != harmful
+        assert len(made) == 32
+
+
+def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_the_image(
+    service: Service,
+) -> None:
+    files = {"files": ("secret-bridge.png", BRIGHT)}
+    line = service.line_of(service.client.post("/predict", files=files))
+    wanted = {"method": "POST", "path": "/predict", "status": 200, "images": 1}
+    assert wanted.items() <= line.items()
+    assert (line["model_version"], line["key"]) == ("1", "ann")
+    assert 0 < line["milliseconds"] < 20_000
+    assert {"time", "level", "message"} <= line.keys()
+    refused = service.client.post("/predict", files={"files": ("secret-bridge.png", b"no image")})
+    assert "secret-bridge" in refused.json()["detail"]
+    service.line_of(refused)
+    assert "secret-bridge" not in service.process.stderr
+
+
+def test_an_address_is_logged_by_its_template_not_as_it_was_written(service: Service) -> None:
+    answer = service.client.get("/v2/models/some%0Aname/ready")
+    assert service.line_of(answer)["path"] == "/v2/models/{name}/ready"
+    answer = service.client.get("/%0A/../nothing?key=crk_1")
+    assert service.line_of(answer)["path"] == "unknown"
+    assert "crk_1" not in service.process.stderr
+
+
+def test_the_metrics_count_what_happened_in_a_form_that_prometheus_reads(service: Service) -> None:
+    before = service.metric("cracks_images_total")
+    strange = plain_image((250, 160, 40))
+    service.predict(usual=BRIGHT, strange=strange)
+    assert service.metric("cracks_images_total") == before + 2
+    text = service.client.get("/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families.keys() >= {
+        "cracks_http_requests",
+        "cracks_http_request_duration_seconds",
+        "cracks_images",
+        "cracks_novel_images",
+        "cracks_score",
+        "cracks_batch_size",
+        "cracks_queue_length",
+        "cracks_overload_refusals",
+        "cracks_champion_swaps",
+        "cracks_champion_refusals",
+        "cracks_model_info",
+        "cracks_answers_recorded",
+        "cracks_answers_dropped",
+    }
+    (model,) = families["cracks_model_info"].samples
+    assert (model.labels, model.value) == ({"version": "1", "run_id": "run-1"}, 1)
+    assert service.metric("cracks_novel_images_total") >= 1
+    assert service.metric("cracks_batch_size_count") >= 1
+    service.client.request("BREW", "/predict")
+    assert 'method="BREW"' not in service.client.get("/metrics").text
+
+
+def test_earlier_champions_are_told_newest_first(service: Service, place: Path) -> None:
+    assert service.client.get("/model/history").json() == {"history": []}
+    row = {"kind": "promote", "time": "2026-11-21T08:00:00+00:00", "who": "ann", "why": "better"}
+    rows = [
+        row | {"version": "2", "from_version": "1"},
+        row | {"version": "1", "from_version": None},
+    ]
+    (place / "service/history.json").write_text(json.dumps(rows))
+    assert service.client.get("/model/history").json() == {"history": rows}
+    (place / "service/history.json").write_text("[")
+    damaged = service.client.get("/model/history")
+    assert (damaged.status_code, "is damaged" in damaged.json()["detail"]) == (503, True)
+
+
+def test_any_of_several_processes_tells_the_metrics_of_all(
+    start: StartProcess, place: Path, tmp_path: Path
+) -> None:
+    hand_over(tmp_path / "service", make_bundle(tmp_path / "v1", size=32), "1")
+    options = ("--open", "--processes", "2")
+    with serving(start, place / "workspace", tmp_path / "service", *options) as service:
+        service.wait_for_version("1")
+        for _ in range(8):
+            with httpx.Client(base_url=service.client.base_url) as another:
+                another.post("/predict", files=uploads(column=BRIGHT)).raise_for_status()
+        assert service.metric("cracks_images_total") == 8
+        assert service.metric('cracks_model_info{run_id="run-1",version="1"}') == 1
+
+
+def test_no_request_has_failed_inside(service: Service) -> None:
+    assert [line for line in service.log if line["level"] == "ERROR"] == []

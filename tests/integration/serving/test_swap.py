@@ -1,0 +1,333 @@
+"""Promotions and rollbacks under load: no request fails, and no answer is of two models."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+from processes import StartProcess, wait_until
+
+from cracks.errors import ServiceError
+from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
+from cracks.inference.handover.service_processes import (
+    ServiceReporter,
+    living_processes,
+    wait_for_service,
+)
+from serving.engine.champion_watch import ChampionWatch
+from tests.integration.bundles import champion_of, grey_image, make_bundle
+from tests.integration.services import Service, make_workspace, serving, uploads
+
+pytestmark = pytest.mark.integration
+
+FACTORS = {"1": 1.0, "2": 0.5, "3": 0.25}
+#: What answers, one after the other: promotions and rollbacks.
+TURNS = ("2", "1", "3", "2", "3", "1", "2", "1", "3", "1")
+
+GREYS = (200, 60)
+IMAGES = {str(grey): grey_image(grey) for grey in GREYS}
+CLIENTS = 3
+
+
+@dataclass
+class Handover:
+    """The folder of a service, with three versions of known scores in it."""
+
+    service: Path
+    champions: dict[str, Champion]
+    turns: int = 0
+
+    @classmethod
+    def made(cls, place: Path) -> Handover:
+        champions = {}
+        for version, factor in FACTORS.items():
+            bundle = make_bundle(place / f"v{version}", factor)
+            name = stage_bundle(place / "service", bundle, version)
+            champions[version] = champion_of(bundle, version, name)
+        made = cls(place / "service", champions)
+        made.name("1")
+        return made
+
+    def name(self, version: str) -> Champion:
+        """Let a version answer, as a promotion does."""
+        self.turns += 1
+        transaction = {"transaction": f"{self.turns}"}
+        named = self.champions[version].model_copy(update=transaction)
+        name_champion(self.service, named)
+        return named
+
+    def damage(self, version: str) -> None:
+        (self.champions[version].folder(self.service) / "model.bin").write_bytes(b"nothing")
+
+
+@dataclass
+class Asked:
+    """One request for all images, and what was answered."""
+
+    sent: float  # seconds
+    done: float
+    versions: set[str]
+    scores: list[float]
+
+
+@dataclass
+class Client(threading.Thread):
+    """Asks again and again; keeps each answer, and what was none."""
+
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+        self._enough = threading.Event()
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=20) as client:
+            while not self._enough.is_set():
+                sent = time.monotonic()
+                try:
+                    response = client.post("/predict", files=uploads(**IMAGES))
+                    answers = response.raise_for_status().json()["predictions"]
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    continue
+                versions = {answer["model_version"] for answer in answers}
+                scores = [answer["score"] for answer in answers]
+                self.asked.append(Asked(sent, time.monotonic(), versions, scores))
+
+    def stop(self) -> None:
+        self._enough.set()
+        self.join(30)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_workspace(tmp_path_factory.mktemp("place") / "workspace")
+
+
+@pytest.fixture
+def handover(tmp_path: Path) -> Handover:
+    return Handover.made(tmp_path)
+
+
+# --- real processes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_request_fails_and_none_is_answered_by_a_version_that_was_swapped_away(
+    start: StartProcess, workspace: Path, handover: Handover, processes: int
+) -> None:
+    options = ("--open", "--processes", str(processes))
+    swaps: list[tuple[str, float, float]] = []  # version, named, all answer with it
+    with serving(start, workspace, handover.service, *options) as service:
+        wait_until(lambda: len(living_processes(handover.service)) == processes, "the processes")
+        wait_for_service(handover.service, handover.name("1"), 20)
+        clients = [Client(str(service.client.base_url)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        try:
+            for version in TURNS:
+                before = time.monotonic()
+                answering = wait_for_service(handover.service, handover.name(version), 20)
+                assert len(answering) == processes
+                swaps.append((version, before, time.monotonic()))
+                time.sleep(0.1)
+        finally:
+            for client in clients:
+                client.stop()
+    assert [client.failures for client in clients] == [[]] * CLIENTS
+    asked = [one for client in clients for one in client.asked]
+    for one in asked:
+        (version,) = one.versions
+        assert one.scores == pytest.approx(
+            [FACTORS[version] * grey / 255 for grey in GREYS], abs=1e-4
+        )
+    for (version, _, settled), (_, named, _) in pairwise(swaps):
+        within = [one for one in asked if settled < one.sent and one.done < named]
+        assert {found for one in within for found in one.versions} <= {version}
+    assert set.union(*(one.versions for one in asked)) == set(FACTORS)
+
+
+@pytest.fixture(scope="module")
+def two(
+    start_for_module: StartProcess, workspace: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Handover]]:
+    """A service of two processes, with version 1 as its champion."""
+    handover = Handover.made(tmp_path_factory.mktemp("two"))
+    options = ("--open", "--processes", "2")
+    with serving(start_for_module, workspace, handover.service, *options) as service:
+        wait_until(lambda: len(living_processes(handover.service)) == 2, "the processes")
+        yield service, handover
+
+
+def test_a_broken_bundle_is_refused_by_all_and_the_old_one_stays(
+    two: tuple[Service, Handover],
+) -> None:
+    service, handover = two
+    handover.damage("3")
+    with pytest.raises(ServiceError, match=r"refused it: .*model\.bin has not the SHA-256"):
+        wait_for_service(handover.service, handover.name("3"), 20)
+    assert "model.bin" in service.wait_for_problem()
+    (answer,) = service.predict(image=IMAGES["200"])
+    assert answer["model_version"] == "1"
+    assert len(wait_for_service(handover.service, handover.name("2"), 20)) == 2
+    assert service.wait_for_version("2")["problem"] is None
+
+
+def test_a_process_that_is_killed_is_replaced_by_one_that_answers_with_the_champion(
+    two: tuple[Service, Handover],
+) -> None:
+    service, handover = two
+    pids = {int(one.process.rpartition("-")[2]) for one in living_processes(handover.service)}
+    os.kill(min(pids), signal.SIGKILL)
+    named = handover.name("1")  # while one of them is dead
+
+    def replaced() -> bool:
+        living = living_processes(handover.service)
+        return len(living) == 2 and all(one.champion == named for one in living)
+
+    service.process.wait_until(replaced, "two processes with version 1")
+    with httpx.Client(base_url=service.client.base_url) as client:
+        for _ in range(4):
+            response = client.post("/predict", files=uploads(**IMAGES))
+            assert response.json()["predictions"][0]["model_version"] == "1"
+
+
+def test_when_it_is_told_to_end_a_request_under_way_is_answered_and_no_report_is_left(
+    two: tuple[Service, Handover],
+) -> None:
+    service, handover = two
+    image = IMAGES["200"]
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
+        f"Content-Type: image/png\r\nContent-Length: {len(image)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=15) as connection:
+        connection.sendall(head.encode() + image[:50])
+        time.sleep(0.5)  # until one of the two has begun with it
+        os.kill(service.process.pid, signal.SIGTERM)
+        wait_until(lambda: len(living_processes(handover.service)) < 2, "the end of the other one")
+        connection.sendall(image[50:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert service.process.wait(15) in (0, 130)
+    assert living_processes(handover.service) == []
+    assert "Traceback" not in service.process.stderr
+
+
+# --- one process among others ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def watch(handover: Handover) -> Iterator[ChampionWatch]:
+    watch = ChampionWatch(handover.service)
+    watch.look()
+    yield watch
+    watch.close()
+
+
+def version_of(watch: ChampionWatch) -> str:
+    with watch.lease() as in_service:
+        return in_service.champion.version
+
+
+def test_it_switches_only_when_the_other_processes_are_ready_too(
+    handover: Handover, watch: ChampionWatch
+) -> None:
+    other = ServiceReporter(handover.service, "other-1")
+    other.tell(handover.champions["1"], None, None)
+    named = handover.name("2")
+    for _ in range(3):
+        watch.look()
+        assert version_of(watch) == "1"
+    (mine,) = (one for one in living_processes(handover.service) if one.process != "other-1")
+    assert mine.prepared == named
+    other.tell(handover.champions["1"], None, None, prepared=named)
+    watch.look()
+    assert version_of(watch) == "2"
+
+
+def test_it_does_not_wait_for_a_process_that_has_ended(
+    handover: Handover, watch: ChampionWatch
+) -> None:
+    other = ServiceReporter(handover.service, "other-1")
+    other.tell(handover.champions["1"], None, None)
+    handover.name("2")
+    watch.look()
+    other.end()
+    watch.look()
+    assert version_of(watch) == "2"
+
+
+def test_it_does_not_wait_for_ever(
+    handover: Handover, watch: ChampionWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ServiceReporter(handover.service, "other-1").tell(handover.champions["1"], None, None)
+    handover.name("2")
+    watch.look()
+    assert version_of(watch) == "1"
+    monkeypatch.setattr("serving.engine.champion_watch.SWITCH_PATIENCE", 0)
+    watch.look()
+    assert version_of(watch) == "2"
+
+
+def test_where_another_process_refuses_the_champion_the_old_one_stays_and_it_says_why(
+    handover: Handover, watch: ChampionWatch
+) -> None:
+    other, named = ServiceReporter(handover.service, "other-1"), handover.name("2")
+    other.tell(handover.champions["1"], named, "No memory left.")
+    watch.look()
+    assert version_of(watch) == "1"
+    assert "other-1 refused version 2: No memory left. All stay with version 1" in str(
+        watch.problem
+    )
+    other.end()  # and is started again, with more memory
+    watch.look()
+    assert (version_of(watch), watch.problem) == ("2", None)
+
+
+def test_a_promotion_that_is_undone_while_it_waits_changes_nothing(
+    handover: Handover, watch: ChampionWatch
+) -> None:
+    before = watch.current
+    other = ServiceReporter(handover.service, "other-1")
+    other.tell(handover.champions["1"], None, None)
+    handover.name("2")
+    watch.look()
+    assert before
+    name_champion(handover.service, before.champion)
+    watch.look()
+    other.end()
+    watch.look()
+    assert (watch.current, watch.problem) == (before, None)
+
+
+def test_a_request_keeps_its_version_to_the_end_and_then_the_old_one_is_freed(
+    handover: Handover, watch: ChampionWatch
+) -> None:
+    with watch.lease() as in_service:
+        of_the_old = set(engine_threads())
+        handover.name("2")
+        watch.look()
+        watch.look()
+        assert version_of(watch) == "2"
+        assert of_the_old <= set(engine_threads())
+        assert in_service.champion.version == "1"
+    watch.look()
+    assert not of_the_old & set(engine_threads())
+
+
+def engine_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "engine"]

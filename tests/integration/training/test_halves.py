@@ -1,0 +1,290 @@
+"""The halves of the classifier as stages run them, with OpenVINO or without, and whole bundles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from processes import CHECKOUT, StartProcess
+from ruamel.yaml import YAML
+
+from cracks.dataset.labels import CRACK, LABELS, NO_CRACK
+from cracks.dataset.shards import ShardRow, ShardWriter
+from cracks.errors import BundleError
+from cracks.images.decode import Pixels, decode_to_size
+from cracks.images.synthetic_concrete import draw_sample
+from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle, open_bundle, seal_bundle
+from cracks.inference.bundle.calibration import Calibration
+from cracks.inference.bundle.classifier import Classifier
+from cracks.inference.runtime.openvino_runtime import Network
+from cracks.system.hashing import digest_of_file
+from tests.integration.bundles import (
+    grey_image,
+    make_bundle,
+    plain_image,
+    write_network_of_format_1,
+)
+from tests.integration.training.test_networks import alive, spread
+
+if TYPE_CHECKING:
+    import keras
+
+pytestmark = pytest.mark.integration
+
+SIZE = 64
+
+
+# --- without OpenVINO -----------------------------------------------------------------------------
+
+WITHOUT_OPENVINO = """
+import sys
+sys.modules["openvino"] = None  # from now on nobody finds it
+from tasks.__main__ import main
+sys.exit(main(["featurize"]))
+"""
+
+
+def workspace(root: Path, **featurize: Any) -> Path:
+    """Return a workspace with two shards of drawn patches and the parameters for them."""
+    root.mkdir()
+    (root / ".dvc").mkdir()
+    (root / "dvc.yaml").touch()
+    document = YAML(typ="safe").load(CHECKOUT / "params.yaml")
+    document["featurize"] |= {"image_size": 32, **featurize}
+    YAML(typ="safe").dump(document, root / "params.yaml")
+    writer = ShardWriter(root / "data/images", shard_rows=5)
+    for number, (name, content) in enumerate(draw_sample(8, seed=6)):
+        writer.add(ShardRow(f"{number:064}", CRACK, name, content))
+    writer.flush()
+    return root
+
+
+def features_in(root: Path) -> np.ndarray[Any, Any]:
+    files = sorted((root / "data/features").glob("*.npy"))
+    assert len(files) == 2
+    return np.concatenate([np.load(file) for file in files])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a backbone that was never trained."""
+    import keras
+
+    from cracks.training.networks.architectures import build_backbone
+    from cracks.workspace.params import FeaturizeParams
+
+    keras.utils.set_random_seed(4)
+    params = {"architecture": "mobilenetv3small", "weights": "none", "image_size": 32}
+    backbone = build_backbone(FeaturizeParams(**params, precision="f32", batch_size=4))
+    alive(backbone, np.random.default_rng(1).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32))
+    file = tmp_path_factory.mktemp("weights") / "some.weights.h5"
+    backbone.save_weights(file)
+    return file
+
+
+def test_without_openvino_tensorflow_computes_the_same_features_and_says_so_in_one_line(
+    start: StartProcess, tmp_path: Path, weights: Path
+) -> None:
+    network = {"architecture": "mobilenetv3small", "weights": str(weights)}
+    roots = [workspace(tmp_path / name, **network) for name in ("with", "without")]
+    with_it = start([sys.executable, "-m", "tasks", "featurize"], cwd=roots[0])
+    without = start([sys.executable, "-c", WITHOUT_OPENVINO], cwd=roots[1])
+    for process in (with_it, without):
+        assert process.wait(120) == 0, process.log
+    lines = [line for line in without.stderr.splitlines() if "OpenVINO" in line]
+    assert lines == ["  OpenVINO is not installed: TensorFlow runs featurizer, slowly"]
+    assert "OpenVINO" not in with_it.stderr
+    assert {file.name for file in (roots[0] / "models/featurizer").iterdir()} == {
+        "model.keras",
+        "network.xml",
+        "network.bin",
+    }
+    assert {file.name for file in (roots[1] / "models/featurizer").iterdir()} == {"model.keras"}
+    expected, given = (features_in(root) for root in roots)
+    assert given.shape == expected.shape == (8, 576)
+    assert spread(expected) > 0.1
+    assert np.abs(given - expected).max() < 1e-4 * max(1, float(np.abs(expected).max()))
+    reports = [json.loads((root / "reports/featurize.json").read_text()) for root in roots]
+    assert reports[0]["agreement_with_keras"]["compared"] == 8
+    assert reports[1]["agreement_with_keras"] == {}
+
+
+def test_whether_openvino_is_there_is_asked_and_not_assumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from cracks.inference.runtime.networks import runtime_is_installed
+
+    assert runtime_is_installed()
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert not runtime_is_installed()
+
+
+# --- rounded --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Pixels:
+    return np.stack([decode_to_size(content, SIZE) for _, content in draw_sample(40, seed=5)])
+
+
+def whole_network(pixels: Pixels) -> keras.Model:
+    """Return a small network with random weights, whose scores lie apart."""
+    import keras
+
+    from cracks.training.networks.architectures import build_backbone, build_head, build_whole
+    from cracks.workspace.params import FeaturizeParams
+
+    keras.utils.set_random_seed(3)
+    params = FeaturizeParams(
+        architecture="cnn", weights="none", image_size=SIZE, precision="int8", batch_size=4
+    )
+    backbone = build_backbone(params)
+    features = np.asarray(backbone(pixels.astype(np.float32), training=False))
+    direction = np.random.default_rng(0).standard_normal((features.shape[1], 1))
+    logits = features @ direction
+    head = build_head(features.shape[1], 0.0)
+    head.set_weights([direction / logits.std(), np.array([-logits.mean() / logits.std()])])
+    return build_whole(backbone, head)
+
+
+def rounded_operations(network: Path) -> int:
+    import openvino
+
+    model = openvino.Core().read_model(network)
+    return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+
+
+def test_of_both_halves_only_the_one_with_convolutions_is_rounded_and_stays_near(
+    pixels: Pixels, tmp_path: Path
+) -> None:
+    from cracks.training.networks.architectures import build_resizing, with_features
+    from cracks.training.networks.halves import store_half
+
+    whole = with_features(whole_network(pixels))
+    given = pixels.astype(np.float32)
+    exact = store_half(whole, tmp_path / "exact", "f32", given)
+    rounded = store_half(whole, tmp_path / "rounded", "int8", given)
+    resizing = store_half(build_resizing(SIZE, 32), tmp_path / "resizing", "int8", pixels)
+    found = [rounded_operations(tmp_path / name / "network.xml") for name in ("exact", "resizing")]
+    assert found == [0, 0]
+    assert rounded_operations(tmp_path / "rounded/network.xml") > 0
+    assert exact["largest_difference"] < 1e-3 * exact["largest_number"]
+    assert resizing["largest_difference"] < 0.05
+    assert rounded["largest_difference"] > exact["largest_difference"]
+    near, expected = (
+        Network(tmp_path / name / "network.xml", precision).run_all([given])
+        for name, precision in (("rounded", "int8"), ("exact", "f32"))
+    )
+    # Untrained networks forgive little: most of what they see is cut off at zero.
+    for name, least in (("features", 0.95), ("score", 0.85)):
+        one, other = near[name].ravel(), expected[name].ravel()
+        assert expected[name].std(axis=0).max() > 0.05
+        assert np.corrcoef(one, other)[0, 1] > least
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+GREYS = [60, 130, 200]
+SCORES = [grey / 255 for grey in GREYS]
+
+
+def answers(bundle: Bundle, *images: bytes) -> list[tuple[str, float, float | None, bool | None]]:
+    found = Classifier(bundle).answers(images, [str(i) for i in range(len(images))])
+    return [(one.label, one.score, one.novelty, one.novel) for one in found]
+
+
+def images(greys: list[int]) -> list[bytes]:
+    return [grey_image(grey, size=SIZE) for grey in greys]
+
+
+def test_a_bundle_of_the_first_format_answers_and_says_nothing_of_novelty(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    write_network_of_format_1(folder / "model.xml", size=SIZE)
+    content = {
+        "format": 1,
+        "labels": list(LABELS),
+        "patch_size": SIZE,
+        "threshold": 0.5,
+        "architecture": "brightness",
+        "lineage": {},
+        "metrics": {},
+        "files": {file.name: digest_of_file(file) for file in folder.iterdir()},
+    }
+    (folder / CONTENT).write_text(json.dumps(content))
+    found = answers(open_bundle(folder), *images(GREYS))
+    assert [one[1] for one in found] == pytest.approx(SCORES, abs=1e-5)
+    assert [(one[0], *one[2:]) for one in found] == [
+        (NO_CRACK, None, None),
+        (CRACK, None, None),
+        (CRACK, None, None),
+    ]
+
+
+def test_the_threshold_is_one_of_calibrated_scores(tmp_path: Path) -> None:
+    calibration = Calibration(method="temperature", temperature=2.0)
+    bundle = make_bundle(tmp_path / "bundle", size=SIZE, calibration=calibration, threshold=0.64)
+    raw = Classifier(bundle).measure(images(GREYS)).raw
+    assert raw == pytest.approx(SCORES, abs=1e-5)
+    # 190 of 255 is 0.745, above the threshold; calibrated it is 0.631, below it.
+    found = answers(bundle, *images([190, 200]))
+    assert [one[:2] for one in found] == [
+        (NO_CRACK, pytest.approx(0.63096, abs=1e-4)),
+        (CRACK, pytest.approx(0.65599, abs=1e-4)),
+    ]
+
+
+def test_an_image_unlike_the_training_data_is_answered_and_flagged(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
+    red = plain_image((250, 160, 40), size=SIZE)
+    grey, novel = answers(bundle, grey_image(150, size=SIZE), red)
+    assert (grey[0], novel[0]) == (CRACK, CRACK)
+    assert grey[2] is not None
+    assert grey[2] <= 1
+    assert grey[3] is False
+    assert novel[2] is not None
+    assert novel[2] > 1
+    assert novel[3] is True
+
+
+def test_novelty_travels_with_the_bundle_and_is_the_same_elsewhere(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "here", size=SIZE, novelty=True)
+    elsewhere = tmp_path / "elsewhere"
+    bundle.folder.rename(elsewhere)
+    moved = open_bundle(elsewhere)
+    contents = images(GREYS)
+    here = Classifier(moved).measure(contents)
+    assert here.novelty is not None
+    assert here.novelty.shape == here.scores.shape == (3,)
+    again = Classifier(make_bundle(tmp_path / "again", size=SIZE, novelty=True)).measure(contents)
+    assert again.novelty is not None
+    assert again.novelty.tolist() == here.novelty.tolist()
+
+
+def test_an_altered_description_of_the_training_data_is_refused(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True).folder
+    whole = (folder / NOVELTY).read_bytes()
+    (folder / NOVELTY).write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
+    with pytest.raises(BundleError, match=rf"altered: {NOVELTY} has not the SHA-256"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_a_description_that_was_sealed_damaged_is_refused_before_it_answers(
+    tmp_path: Path, content: bytes
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", size=SIZE)
+    (bundle.folder / CONTENT).unlink()
+    (bundle.folder / NOVELTY).write_bytes(content)
+    kept = bundle.content.model_dump(exclude={"format", "files"})
+    with pytest.raises(BundleError, match=rf"{NOVELTY} is no description of novelty"):
+        Classifier(seal_bundle(bundle.folder, kept))
+
+
+def test_no_image_gets_no_answer(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
+    assert answers(bundle) == []

@@ -1,0 +1,260 @@
+"""`cracks sweep` in a real workspace: shared, killed, gone on with, and seen in MLflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from filelock import FileLock, Timeout
+from processes import (
+    TOOLS,
+    RunningProcess,
+    StartProcess,
+    clone_working_tree,
+    environment,
+    free_port,
+)
+
+from cracks.errors import WorkspaceError
+from cracks.workspace.params import load_params, set_params
+from cracks.workspace.paths import Paths
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.integration
+
+SMALL = (
+    "ingest.source=sample",
+    "ingest.sample.patches=200",
+    "ingest.shard_rows=128",
+    "featurize.image_size=32",
+    "train.epochs=2",
+)
+TRIALS = 3
+SIZES = (32, 40)
+SWEEP = (
+    "--vary",
+    "train.learning_rate=0.001..0.02",
+    "--vary",
+    f"featurize.image_size={','.join(map(str, SIZES))}",
+    "--json",
+)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """A small workspace whose features are computed."""
+    paths = Paths(clone_working_tree(tmp_path_factory.mktemp("workspace")))
+    set_params(paths.params, SMALL)
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "--quiet", "featurize"],
+        cwd=paths.root,
+        env=environment(),
+        check=True,
+    )
+    return paths
+
+
+Begin = Callable[..., RunningProcess]
+
+
+@pytest.fixture(scope="module")
+def begin(paths: Paths, start_for_module: StartProcess) -> Begin:
+    """Return a function that starts `cracks sweep` in the workspace."""
+
+    def started(*arguments: object, **variables: str) -> RunningProcess:
+        command = [TOOLS / "cracks", "-C", paths.root, "sweep", *map(str, arguments)]
+        return start_for_module(command, variables=variables, name="cracks sweep")
+
+    return started
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that two processes shared until one of them was killed in the middle of a trial."""
+
+    before: Mapping[str, bytes]  # files that it must not touch
+    at_the_kill: str  # what its file held
+    killed: RunningProcess
+    other: RunningProcess
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.other.stdout)
+        return answer
+
+
+def _files(paths: Paths) -> dict[str, bytes]:
+    files = [paths.params, paths.pipeline_lock, *sorted(paths.features.iterdir())]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def swept(paths: Paths, begin: Begin) -> Swept:
+    before, log = _files(paths), paths.root / "sweeps/default.log"
+    killed, other = begin("--trials", TRIALS, *SWEEP), begin("--trials", TRIALS, *SWEEP)
+
+    def is_in_a_trial_after_the_first() -> bool:
+        begun = _begun(killed)
+        return bool(begun) and '"history"' in log.read_text() and _is_tried(paths, begun[-1])
+
+    def is_stopped_there() -> bool:
+        # Looked at while it stands still, for the trial may end between a look and the kill.
+        os.kill(killed.pid, signal.SIGSTOP)
+        if not (there := is_in_a_trial_after_the_first()):
+            os.kill(killed.pid, signal.SIGCONT)
+        return there
+
+    killed.wait_until(is_stopped_there, "a trial after the first", timeout=120)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait(10)
+    at_the_kill = log.read_text()
+    assert other.wait(180) == 0, other.log
+    return Swept(before, at_the_kill, killed, other)
+
+
+def _begun(process: RunningProcess) -> list[int]:
+    """Return the numbers of the trials that a process began."""
+    lines = process.stderr.splitlines()
+    return [int(line.split()[1]) for line in lines if line.startswith("trial ")]
+
+
+def _is_tried(paths: Paths, number: int) -> bool:
+    """Return whether a living process holds the lock of a trial."""
+    with suppress(Timeout), FileLock(paths.root / f"sweeps/.default/{number}.lock", timeout=0):
+        return False
+    return True
+
+
+def _runs(paths: Paths) -> list[Run]:
+    from mlflow import MlflowClient
+
+    address = f"sqlite:///{paths.local_tracking / 'mlflow.db'}"
+    client = MlflowClient(address, address)
+    experiment = client.get_experiment_by_name("concrete-crack-training")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_two_processes_share_the_trials_and_the_killed_one_is_tried_again(swept: Swept) -> None:
+    assert sorted(trial["number"] for trial in swept.answer["trials"]) == [1, 2, 3]
+    assert {trial["state"] for trial in swept.answer["trials"]} == {"finished"}
+    broken_off = _begun(swept.killed)[-1]
+    assert sorted(_begun(swept.killed) + _begun(swept.other)) == sorted([1, 2, 3, broken_off])
+    assert broken_off in _begun(swept.other)
+
+
+def test_what_was_finished_before_the_kill_stays(swept: Swept) -> None:
+    kept = [
+        trial for trial in swept.answer["trials"] if str(trial["val_loss"]) in swept.at_the_kill
+    ]
+    assert 1 <= len(kept) < TRIALS
+
+
+def test_the_best_parameters_are_those_of_the_least_validation_loss(swept: Swept) -> None:
+    best, trials = swept.answer["best"], swept.answer["trials"]
+    assert best["val_loss"] == min(trial["val_loss"] for trial in trials)
+    assert best["params"] == trials[0]["params"]
+    assert [trial["val_loss"] for trial in trials] == sorted(t["val_loss"] for t in trials)
+    for key, value in best["params"].items():
+        assert f"-S {key}={value}" in best["command"]
+
+
+def test_a_sweep_leaves_parameters_and_features_alone_and_git_does_not_see_it(
+    swept: Swept, paths: Paths
+) -> None:
+    assert _files(paths) == swept.before
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=paths.root, capture_output=True, text=True, check=True
+    ).stdout
+    assert "sweeps" not in status
+
+
+def test_other_features_are_computed_once_beside_those_of_the_workspace(
+    swept: Swept, paths: Paths
+) -> None:
+    sizes = {trial["params"]["featurize.image_size"] for trial in swept.answer["trials"]}
+    assert sizes == set(SIZES), "the seed of the search must try both"
+    assert len(list((paths.root / "sweeps/features").iterdir())) == 1
+
+
+def test_mlflow_has_a_run_of_the_sweep_and_one_below_it_for_each_trial(
+    swept: Swept, paths: Paths
+) -> None:
+    runs = _runs(paths)
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert (parent.info.run_name, parent.info.status) == ("sweep default", "FINISHED")
+    assert parent.data.metrics["best.val_loss"] == swept.answer["best"]["val_loss"]
+    assert parent.data.tags["best.trial"] == str(swept.answer["best"]["number"])
+
+    children = {int(run.data.tags["sweep.trial"]): run for run in runs if run is not parent}
+    assert len(runs) == 1 + len(children) == 1 + TRIALS
+    for trial in swept.answer["trials"]:
+        run = children[trial["number"]]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert (run.data.tags["architecture"], run.data.tags["mode"]) == ("cnn", "scratch")
+        assert run.data.params == {key: str(value) for key, value in trial["params"].items()}
+        assert run.data.metrics["best.val_loss"] == trial["val_loss"]
+        assert "epoch.val_loss" in run.data.metrics
+
+
+def test_ctrl_c_ends_a_longer_sweep_and_keeps_its_finished_trials(
+    swept: Swept, paths: Paths, begin: Begin
+) -> None:
+    longer = begin("--trials", TRIALS + 1, *SWEEP)
+    longer.wait_until(lambda: "trial 4 of 4" in longer.stderr, "the fourth trial", timeout=120)
+    longer.interrupt()
+    assert longer.wait(60) == 130, longer.log
+    assert "Traceback" not in longer.stderr
+    runs = _runs(paths)
+    assert len(runs) == 1 + TRIALS
+    assert {run.info.status for run in runs if run.info.run_name == "sweep default"} == {"KILLED"}
+
+
+def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path) -> None:
+    from cracks.training.sweep.trials import Trainer
+    from tasks.train import train
+
+    params = load_params(paths.params)
+    history = Trainer(params, paths, tmp_path).learn({"train.dropout": 0.2}, tmp_path / "kept")
+    report = train(params, paths)
+    best = min(history, key=lambda row: row["val_loss"])
+    assert {"epoch": report["best_epoch"], **report["best"]} == best
+
+
+def test_a_server_of_mlflow_that_does_not_answer_is_said_before_anything_is_trained(
+    begin: Begin,
+) -> None:
+    lost = begin(
+        "--name",
+        "lost",
+        MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}",
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
+        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="0",
+    )
+    assert lost.wait(60) == 1
+    assert "cannot be reached" in lost.stderr
+    assert len(lost.stderr.splitlines()) == 1
+
+
+def test_features_that_are_not_those_of_params_yaml_are_refused(paths: Paths) -> None:
+    from cracks.training.sweep.trials import require_features
+
+    require_features(paths)
+    set_params(paths.params, ["featurize.image_size=36"])
+    try:
+        with pytest.raises(WorkspaceError, match="dvc repro featurize"):
+            require_features(paths)
+    finally:
+        set_params(paths.params, SMALL)

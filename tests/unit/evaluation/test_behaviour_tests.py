@@ -1,0 +1,309 @@
+"""Behaviour tests of a classifier, on classifiers of which it is known how they behave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from cracks.dataset.shards import ShardRow, ShardWriter
+from cracks.evaluation import behaviour_tests as behaviour
+from cracks.evaluation.behaviour_tests import (
+    ACCURACY,
+    CALLED_CRACK,
+    CRACK_RECALL,
+    RAISED_SCORE,
+    SAME_ANSWER,
+    Answer,
+    behaviour_rows,
+    behaviour_sample,
+    least_certain,
+    rows_of_scores,
+    scores_of_variants,
+)
+from cracks.evaluation.figures.behaviour import (
+    draw_behaviour,
+    draw_least_certain,
+    draw_perturbations,
+)
+from cracks.evaluation.metrics import Cracked, Scores
+from cracks.images.decode import Pixels
+from cracks.images.perturbations import CORRUPTIONS, DRAWN_CRACK, INVARIANCES, UNDISTURBED
+from cracks.system.parallel import WAITING
+from tests.unit.builders import picture, surface
+
+SIZE, THRESHOLD = 64, 0.5
+
+
+class Patches(NamedTuple):
+    pictures: list[Pixels]
+    ids: list[str]
+    cracked: Cracked
+    groups: list[str]
+
+
+def _patches(count: int = 8) -> Patches:
+    """Return clean and cracked patches in turn; the cracks are upright lines in the left half."""
+    pictures = []
+    for number in range(count):
+        grey = 130 + 0.4 * (surface(number, size=SIZE).astype(float) - 130)
+        pixels = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+        if number % 2:
+            pixels[:, 8 + number : 12 + number] = 20
+        pictures.append(pixels)
+    names = [f"patch{number}" for number in range(count)]
+    return Patches(pictures, names, np.arange(count) % 2 == 1, names)
+
+
+def _scorer(score_of: Callable[[npt.NDArray[np.float64]], float]) -> Answer:
+    """Return a classifier that scores each patch by its grey values (size, size)."""
+
+    def answer(batches: Iterable[Pixels]) -> Scores:
+        greys = (patch.mean(axis=2) for batch in batches for patch in batch)
+        return np.array([score_of(grey) for grey in greys])
+
+    return answer
+
+
+def _darkness(grey: npt.NDArray[np.float64]) -> float:
+    """Return a score that rises with the share of pixels far darker than the rest."""
+    share = (grey < 0.55 * np.median(grey)).mean()
+    return float(share / (share + 0.01))
+
+
+def _left_darkness(grey: npt.NDArray[np.float64]) -> float:
+    return _darkness(grey[:, : SIZE // 2])
+
+
+def _deepest(grey: npt.NDArray[np.float64]) -> float:
+    """Return a score above 0.5 where some pixel is less than three quarters as bright as most."""
+    return float(1 - grey.min() / np.median(grey) / 1.5)
+
+
+def _steepness(grey: npt.NDArray[np.float64]) -> float:
+    """Return a score above 0.5 only where neighbours differ by more than 60 grey values."""
+    return float(np.abs(np.diff(grey, axis=1)).max() / 120)
+
+
+def _rates(answer: Answer, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
+    rows = behaviour_rows(*patches, answer, THRESHOLD, batch_size=batch_size, resamples=50, seed=1)
+    return {(row["kind"], row["test"]): row["rate"] for row in rows}
+
+
+def test_a_scorer_that_ignores_orientation_passes_every_turn() -> None:
+    rates = _rates(_scorer(_darkness), _patches())
+    turns = [name for name in INVARIANCES if name.startswith(("mirrored", "turned"))]
+    assert len(turns) == 5
+    assert all(rates[SAME_ANSWER, name] == 1 for name in turns)
+
+
+def test_a_scorer_that_looks_only_at_the_left_half_fails_where_the_right_half_comes_there() -> None:
+    rates = _rates(_scorer(_left_darkness), _patches())
+    # Half of the patches have a crack, and every crack leaves the left half.
+    assert rates[SAME_ANSWER, "mirrored left to right"] == 0.5
+    assert rates[SAME_ANSWER, "turned by 180°"] == 0.5
+    assert rates[SAME_ANSWER, "mirrored top to bottom"] == 1
+
+
+def test_a_scorer_that_goes_by_brightness_fails_when_the_light_changes() -> None:
+    rates = _rates(_scorer(lambda grey: float(grey.mean() < 120)), _patches())
+    assert rates[SAME_ANSWER, "20 % darker"] < 1
+    assert rates[SAME_ANSWER, "turned by 90°"] == 1
+
+
+def test_a_drawn_crack_raises_the_score_of_a_scorer_that_sees_cracks() -> None:
+    rates = _rates(_scorer(_deepest), _patches(16))
+    assert rates[RAISED_SCORE, DRAWN_CRACK] == 1
+    assert rates[CALLED_CRACK, DRAWN_CRACK] == 1
+
+
+def test_a_scorer_that_never_looks_keeps_its_answer_and_sees_no_drawn_crack() -> None:
+    rates = _rates(_scorer(lambda _: 0.2), _patches())
+    assert all(rates[SAME_ANSWER, name] == 1 for name in INVARIANCES)
+    assert rates[RAISED_SCORE, DRAWN_CRACK] == 0
+    assert rates[CALLED_CRACK, DRAWN_CRACK] == 0
+    assert rates[ACCURACY, UNDISTURBED] == 0.5
+    assert rates[CRACK_RECALL, UNDISTURBED] == 0
+
+
+def test_a_scorer_that_needs_sharp_edges_loses_cracks_to_blur_and_keeps_them_in_contrast() -> None:
+    rates = _rates(_scorer(_steepness), _patches())
+    assert rates[CRACK_RECALL, UNDISTURBED] == 1
+    assert rates[CRACK_RECALL, "blurred by 2 pixels"] == 0
+    assert rates[ACCURACY, "blurred by 2 pixels"] == 0.5
+    assert rates[CRACK_RECALL, "contrast × 1.5"] == 1
+
+
+def test_a_score_at_the_threshold_means_crack() -> None:
+    patches = _patches()
+    rates = _rates(_scorer(lambda _: THRESHOLD), patches)
+    assert rates[CALLED_CRACK, DRAWN_CRACK] == 1
+    assert rates[CRACK_RECALL, UNDISTURBED] == 1
+
+
+def test_every_test_has_one_row_with_an_interval_around_its_rate() -> None:
+    patches = _patches()
+    rows = behaviour_rows(
+        *patches, _scorer(_darkness), THRESHOLD, batch_size=4, resamples=50, seed=1
+    )
+    tests = [(row["kind"], row["test"]) for row in rows]
+    assert len(tests) == len(set(tests)) == len(INVARIANCES) + 2 + 2 * (1 + len(CORRUPTIONS))
+    for row in rows:
+        assert set(row) == {"test", "kind", "patches", "rate", "low", "high"}
+        assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
+        assert row["patches"] == (8 if row["kind"] in (SAME_ANSWER, ACCURACY) else 4)
+
+
+def test_without_clean_patches_no_crack_is_drawn_and_without_cracks_there_is_no_recall() -> None:
+    patches = _patches(2)
+    for keep, absent in ((1, {RAISED_SCORE, CALLED_CRACK}), (0, {CRACK_RECALL})):
+        some = Patches(*(part[keep : keep + 1] for part in patches))
+        kinds = {kind for kind, _ in _rates(_scorer(_darkness), some)}
+        assert kinds == {SAME_ANSWER, RAISED_SCORE, CALLED_CRACK, ACCURACY, CRACK_RECALL} - absent
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_the_size_of_a_batch_changes_nothing(batch_size: int) -> None:
+    scorer, patches = _scorer(_darkness), _patches(4)
+    assert _rates(scorer, patches, batch_size) == _rates(scorer, patches)
+
+
+def test_the_answer_of_a_patch_does_not_go_by_its_neighbours() -> None:
+    patches, scorer = _patches(6), _scorer(_darkness)
+    turned_round = Patches(*(part[::-1] for part in patches))
+    first, second = (
+        scores_of_variants(p.pictures, p.ids, p.cracked, scorer, 4) for p in (patches, turned_round)
+    )
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name][::-1])
+
+
+def test_all_variants_go_through_one_stream_and_patches_are_read_when_their_turn_comes() -> None:
+    patches = _patches(20)
+    read, held, calls = [0], [0], [0]
+
+    def pictures() -> Iterator[Pixels]:
+        for pixels in patches.pictures:
+            read[0] += 1
+            yield pixels
+
+    def answer(batches: Iterable[Pixels]) -> Scores:
+        calls[0] += 1
+        variants = 0
+        for batch in batches:
+            assert batch.shape[1:] == (SIZE, SIZE, 3)
+            assert len(batch) <= 4
+            variants += len(batch)
+            # A patch has at least 15 variants: few patches are open beyond what batches need.
+            held[0] = max(held[0], read[0] - variants // 16)
+        return np.zeros(variants)
+
+    scores_of_variants(pictures(), patches.ids, patches.cracked, answer, 4)
+    assert calls == [1]
+    assert read == [20]
+    assert held[0] <= WAITING + 2
+
+
+def test_only_clean_patches_get_a_drawn_crack() -> None:
+    patches = _patches()
+    scores = scores_of_variants(patches.pictures, patches.ids, patches.cracked, _sum(), 4)
+    assert np.isnan(scores[DRAWN_CRACK][patches.cracked]).all()
+    assert not np.isnan(scores[DRAWN_CRACK][~patches.cracked]).any()
+    assert not any(np.isnan(scores[name]).any() for name in scores if name != DRAWN_CRACK)
+
+
+def _sum() -> Answer:
+    return _scorer(lambda grey: float(grey.sum() / 255 / SIZE**2))
+
+
+def test_a_rate_with_many_groups_is_surer_than_the_same_rate_in_few() -> None:
+    cracked = np.arange(40) % 2 == 1
+    scores = dict.fromkeys((UNDISTURBED, *INVARIANCES, *CORRUPTIONS, DRAWN_CRACK), cracked * 0.8)
+    alone, together = (
+        rows_of_scores(scores, cracked, [f"group{i // size}" for i in range(40)], 0.5, 100, 1)
+        for size in (1, 10)
+    )
+    assert all(a["low"] > b["low"] for a, b in zip(alone, together, strict=True) if a["rate"] == 1)
+
+
+def _sampled(groups: list[str], cracked: Cracked, count: int, seed: int = 1) -> npt.NDArray[Any]:
+    return behaviour_sample(cracked, groups, count, seed)
+
+
+def test_half_of_the_sample_is_cracked_and_no_patch_comes_twice() -> None:
+    cracked = np.arange(100) < 90
+    picked = _sampled([str(i) for i in range(100)], cracked, 12)
+    assert cracked[picked].sum() == 6
+    assert len(np.unique(picked)) == 12
+    assert (np.diff(picked) > 0).all()
+
+
+def test_a_second_patch_of_a_photograph_comes_only_after_one_of_each() -> None:
+    # One photograph of 50 patches, and nine of one.
+    groups = ["big"] * 50 + [f"small{i}" for i in range(9)]
+    cracked = np.ones(59, np.bool_)
+    picked = _sampled(groups, cracked, 20)
+    assert len({groups[i] for i in picked}) == 10
+    picked = _sampled(groups, cracked, 24)
+    assert sum(groups[i] == "big" for i in picked) == 3
+
+
+def test_a_label_with_too_few_patches_gives_all_it_has() -> None:
+    cracked = np.arange(20) < 3
+    picked = _sampled([str(i) for i in range(20)], cracked, 10)
+    assert cracked[picked].sum() == 3
+    assert (~cracked[picked]).sum() == 5
+
+
+def test_the_sample_is_fixed_by_its_seed() -> None:
+    cracked, groups = np.arange(200) % 2 == 0, [str(i // 3) for i in range(200)]
+    assert np.array_equal(_sampled(groups, cracked, 20), _sampled(groups, cracked, 20))
+    assert not np.array_equal(_sampled(groups, cracked, 20), _sampled(groups, cracked, 20, seed=2))
+
+
+def test_the_least_certain_lie_nearest_to_the_threshold_on_either_side() -> None:
+    scores = np.array([0.0, 0.31, 0.99, 0.2, 0.45])
+    assert least_certain(scores, 0.3, 3).tolist() == [1, 3, 4]
+    assert least_certain(scores, 0.3, 9).tolist() == [1, 3, 4, 0, 2]
+
+
+def test_batches_hold_every_patch_in_order() -> None:
+    patches = [np.full((2, 2, 3), i, np.uint8) for i in range(7)]
+    batches = list(behaviour.batched(patches, 3))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert np.array_equal(np.concatenate(batches), np.stack(patches))
+
+
+def test_rates_and_changed_patches_are_drawn(tmp_path: Path) -> None:
+    patches = _patches(2)
+    scores = scores_of_variants(
+        patches.pictures, patches.ids, patches.cracked, _scorer(_darkness), 4
+    )
+    rows = rows_of_scores(scores, patches.cracked, patches.groups, THRESHOLD, 50, 1)
+    draw_behaviour(rows, tmp_path)
+    draw_perturbations(patches.pictures, patches.ids, scores, THRESHOLD, tmp_path)
+    assert _is_drawn(tmp_path / "behaviour.png")
+    assert _is_drawn(tmp_path / "perturbations.png")
+
+
+def test_the_least_certain_patches_are_drawn(tmp_path: Path) -> None:
+    ids = [f"patch{i}" for i in range(4)]
+    writer = ShardWriter(tmp_path / "images", 4)
+    for number, id_ in enumerate(ids):
+        writer.add(ShardRow(id_, "crack", f"{id_}.jpg", picture(number)))
+    writer.flush()
+    shards = ["part-00000.parquet"] * 4
+    manifest = pa.table({"id": ids, "shard": shards, "row": range(4), "width": [32] * 4})
+    answered = (np.array([True, False] * 2), np.array([0.9, 0.4, 0.6, 0.1]), 0.5)
+    draw_least_certain(manifest, tmp_path / "images", ids, answered, 3, tmp_path)
+    assert _is_drawn(tmp_path / "least_certain.png")
+
+
+def _is_drawn(path: Path) -> bool:
+    return bool(np.asarray(Image.open(path).convert("L")).std() > 5)

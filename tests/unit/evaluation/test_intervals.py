@@ -1,0 +1,215 @@
+"""Intervals: how sure a metric is, counted in groups and not in images."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from cracks.evaluation.intervals import _Ranked, measure_with_intervals, rate_with_interval
+from cracks.evaluation.metrics import Cracked, Scores, measure
+
+RESAMPLES = 200
+
+
+def _judged(patches: int, seed: int = 0) -> tuple[Cracked, Scores]:
+    """Return labels and scores that tell them apart well, but not always."""
+    random = np.random.default_rng(seed)
+    cracked = np.arange(patches) % 2 == 0
+    return cracked, np.clip(cracked * 0.5 + random.normal(0.25, 0.15, patches), 0, 1)
+
+
+def _names(numbers: Any) -> list[str]:
+    return [f"photo-{number}" for number in numbers]
+
+
+def _width(interval: dict[str, float]) -> float:
+    return interval["high"] - interval["low"]
+
+
+def test_every_metric_has_an_interval_that_holds_it() -> None:
+    cracked, scores = _judged(300)
+    metrics = measure_with_intervals(cracked, scores, 0.5, _names(range(300)), RESAMPLES, 0)
+    intervals = metrics.pop("intervals")
+    assert metrics == measure(cracked, scores, 0.5)
+    assert set(intervals) == set(metrics) - {"patches", "confusion"}
+    for name, interval in intervals.items():
+        assert 0 <= interval["low"] <= metrics[name] <= interval["high"] <= 1, name
+        assert 0 < _width(interval) < 0.2, name
+    assert json.loads(json.dumps(intervals)) == intervals
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), st.integers(0, 5)),
+        max_size=25,
+    ),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_whatever_the_patches_the_intervals_are_numbers_around_their_metrics(
+    patches: list[tuple[bool, float, int]], threshold: float
+) -> None:
+    patches += [(True, 0.9, 0), (False, 0.2, 1)]
+    cracked, scores, groups = (np.array(column) for column in zip(*patches, strict=True))
+    metrics = measure_with_intervals(cracked, scores, threshold, _names(groups), 30, 0)
+    for name, interval in metrics["intervals"].items():
+        assert 0 <= interval["low"] <= interval["high"] <= 1, name
+        assert interval["low"] <= metrics[name] <= interval["high"], name
+
+
+def test_the_same_seed_draws_the_same_groups() -> None:
+    cracked, scores = _judged(100)
+    one, same, other = (
+        measure_with_intervals(cracked, scores, 0.5, _names(range(100)), 50, seed)
+        for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one["intervals"]["brier"] != other["intervals"]["brier"]
+
+
+def test_the_curves_of_a_resample_are_those_of_weighted_patches() -> None:
+    random = np.random.default_rng(0)
+    cracked = np.arange(200) % 3 == 0
+    # One decimal: many patches have the same score.
+    scores = np.round(np.clip(cracked * 0.2 + random.random(200), 0, 1), 1)
+    group = random.integers(0, 40, 200)
+    weights = random.integers(0, 3, (5, 40)).astype(float)
+    areas = _Ranked(cracked, scores, group).areas(weights)
+    for row, area in zip(weights, areas, strict=True):
+        weight = row[group]
+        assert area[0] == pytest.approx(roc_auc_score(cracked, scores, sample_weight=weight))
+        precision = average_precision_score(cracked, scores, sample_weight=weight)
+        assert area[1] == pytest.approx(precision)
+
+
+def test_an_area_does_not_exist_where_a_label_was_not_drawn() -> None:
+    cracked, scores = np.array([True, True, False]), np.array([0.9, 0.8, 0.1])
+    areas = _Ranked(cracked, scores, np.arange(3)).areas(np.array([[1.0, 2, 0], [0, 0, 3]]))
+    assert np.isnan(areas).all()
+
+
+def test_copies_of_a_patch_are_no_further_evidence() -> None:
+    cracked, scores = _judged(100)
+    once = measure_with_intervals(cracked, scores, 0.5, _names(range(100)), RESAMPLES, 0)
+    copies = np.repeat(np.arange(100), 10)
+    together, apart = (
+        measure_with_intervals(cracked[copies], scores[copies], 0.5, groups, RESAMPLES, 0)
+        for groups in (_names(copies), _names(range(1000)))
+    )
+    for name in ("accuracy", "recall", "f1", "roc_auc", "brier"):
+        expected = pytest.approx(once["intervals"][name], abs=2e-6)
+        assert together["intervals"][name] == expected, name
+        assert _width(apart["intervals"][name]) < _width(once["intervals"][name]) / 2, name
+
+
+@pytest.mark.parametrize("groups", [60, 300, 1500])
+def test_no_mistake_in_n_groups_leaves_room_for_the_rule_of_three(groups: int) -> None:
+    hits, names = np.full(2 * groups, True), _names(np.arange(2 * groups) % groups)
+    found = rate_with_interval(hits, names, RESAMPLES, 0)
+    assert (found["rate"], found["high"]) == (1, 1)
+    # Both sides of 95 %: 3.7 in place of 3; few groups leave a little more room.
+    assert 3.6 < groups * (1 - found["low"]) < 4.0
+
+
+def test_a_perfect_test_split_is_no_proof_of_a_perfect_model() -> None:
+    cracked = np.arange(400) < 80
+    metrics = measure_with_intervals(cracked, cracked * 1.0, 0.5, _names(range(400)), RESAMPLES, 0)
+    for name, interval in metrics["intervals"].items():
+        low, high = interval["low"], interval["high"]
+        assert (high if name in ("brier", "ece") else 1 - low) > 3 / 400, name
+    # There are fewer cracks than clean patches, so less is known of them.
+    assert 1 - metrics["intervals"]["recall"]["low"] > 3 / 80
+    assert 1 - metrics["intervals"]["roc_auc"]["low"] > 3 / 80
+
+
+def test_a_first_mistake_never_makes_an_interval_promise_more() -> None:
+    names = _names(np.arange(1000) // 10)
+    lows = [
+        rate_with_interval(np.arange(1000) >= 10 * mistakes, names, 500, 0)["low"]
+        for mistakes in range(6)
+    ]
+    alone = [
+        rate_with_interval(~np.isin(np.arange(1000), 10 * np.arange(mistakes)), names, 500, 0)[
+            "low"
+        ]
+        for mistakes in range(6)
+    ]
+    assert lows == sorted(lows, reverse=True)
+    assert max(alone) <= alone[0] + 0.002
+
+
+def test_where_mistakes_are_many_the_interval_is_that_of_the_bootstrap() -> None:
+    hits = np.arange(2000) % 4 != 0
+    found = rate_with_interval(hits, _names(range(2000)), 1000, 0)
+    error = np.sqrt(0.75 * 0.25 / 2000)
+    assert found["low"] == pytest.approx(0.75 - 1.96 * error, abs=0.002)
+    assert found["high"] == pytest.approx(0.75 + 1.96 * error, abs=0.002)
+
+
+@pytest.mark.parametrize("labels", ["together", "apart"])
+def test_of_one_or_two_groups_nothing_is_claimed(labels: str) -> None:
+    cracked, scores = _judged(40)
+    groups = _names(np.zeros(40) if labels == "together" else cracked)
+    intervals = measure_with_intervals(cracked, scores, 0.5, groups, RESAMPLES, 0)["intervals"]
+    assert intervals["recall"] == intervals["roc_auc"] == {"low": 0.0, "high": 1.0}
+    assert all(_width(interval) > 0.9 for interval in intervals.values())
+
+
+def test_a_model_that_never_calls_a_crack_has_no_known_precision() -> None:
+    cracked, scores = _judged(40)
+    metrics = measure_with_intervals(cracked, scores / 2, 0.9, _names(range(40)), RESAMPLES, 0)
+    assert metrics["intervals"]["precision"] == {"low": 0.0, "high": 1.0}
+    assert metrics["intervals"]["recall"]["low"] == 0 < metrics["intervals"]["recall"]["high"] < 0.4
+
+
+def test_a_rare_crack_that_is_often_not_drawn_is_still_measured() -> None:
+    cracked, scores = np.arange(50) < 2, np.linspace(1, 0, 50)
+    intervals = measure_with_intervals(cracked, scores, 0.5, _names(range(50)), RESAMPLES, 0)
+    assert intervals["intervals"]["recall"]["low"] < 0.2
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_a_split_of_one_label_has_no_intervals(label: bool) -> None:
+    with pytest.raises(ValueError, match="both labels must occur"):
+        measure_with_intervals(np.full(4, label), np.full(4, 0.5), 0.5, _names(range(4)), 9, 0)
+
+
+def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> None:
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(20):
+        scores = random.random(300)
+        cracked = random.random(300) < scores
+        metrics = measure_with_intervals(cracked, scores, 0.5, _names(range(300)), 100, 0)
+        held += metrics["intervals"]["ece"]["low"] < 0.005
+    assert held >= 18
+
+
+def test_of_no_patches_there_is_no_rate() -> None:
+    nothing = rate_with_interval(np.array([], bool), [], RESAMPLES, 0)
+    assert nothing == {"rate": None, "low": None, "high": None, "patches": 0}
+
+
+@pytest.mark.parametrize(
+    ("group_is_wrong", "patch_is_wrong"),
+    [(1.0, 0.002), (1.0, 0.03), (0.03, 0.1), (0.03, 0.5), (0.2, 0.3)],
+)
+def test_nineteen_of_twenty_intervals_hold_the_truth(
+    group_is_wrong: float, patch_is_wrong: float
+) -> None:
+    random, splits, groups, size = np.random.default_rng(0), 200, 120, 5
+    truth = 1 - group_is_wrong * patch_is_wrong
+    names, held = _names(np.repeat(np.arange(groups), size)), 0
+    for _ in range(splits):
+        wrong = np.repeat(random.random(groups) < group_is_wrong, size)
+        hits = ~(wrong & (random.random(groups * size) < patch_is_wrong))
+        found = rate_with_interval(hits, names, RESAMPLES, 0)
+        held += found["low"] <= truth <= found["high"]
+    # Two standard errors below 95 %.
+    assert held / splits >= 0.92

@@ -1,0 +1,249 @@
+"""Likely label errors: found on scores that no label had a part in, and shown worst first."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cracks.dataset.shards import ShardRow, ShardWriter
+from cracks.evaluation.figures import curves as figures
+from cracks.evaluation.label_errors import (
+    COLUMNS,
+    examine_held_out,
+    examine_out_of_fold,
+    label_error_rows,
+    likely_label_errors,
+    out_of_fold_scores,
+)
+from cracks.evaluation.metrics import Cracked, Scores
+from cracks.training.features.arrays import FeatureRows, SplitFeatures
+from tests.unit.builders import picture
+
+Features = npt.NDArray[np.float32]
+
+
+def _names(count: int) -> list[str]:
+    return [f"patch{i:04}" for i in range(count)]
+
+
+def _noise(count: int, channels: int, seed: int = 0) -> Features:
+    return np.random.default_rng(seed).standard_normal((count, channels)).astype(np.float32)
+
+
+def _telling(cracked: Cracked, channels: int = 16) -> Features:
+    """Return features of which half tell the label."""
+    features = _noise(len(cracked), channels)
+    features[:, ::2] += np.where(cracked, 4, -4)[:, None]
+    return features
+
+
+def _parts(features: Features, cracked: Cracked) -> dict[str, SplitFeatures]:
+    """Deal patches to three splits in turn."""
+    names = np.array(_names(len(cracked)))
+    return {
+        split: SplitFeatures(
+            split=split,
+            ids=names[i::3].tolist(),
+            cracked=cracked[i::3],
+            groups=names[i::3].tolist(),
+            features=FeatureRows.of(features[i::3]),
+        )
+        for i, split in enumerate(("train", "validation", "test"))
+    }
+
+
+def _tables(count: int) -> tuple[pa.Table, pa.Table]:
+    """Return a table of splits and a manifest."""
+    names = _names(count)
+    return (
+        pa.table({"id": names, "group": names}),
+        pa.table({"id": names, "path": [f"Positive/{name}.jpg" for name in names]}),
+    )
+
+
+def _sure(cracked: Cracked, scores: Scores) -> float:
+    """Return the share of the patches that are scored as they are labelled."""
+    return float(((scores > 0.5) == cracked).mean())
+
+
+def test_flipped_labels_are_found_in_every_split_and_hardly_any_other() -> None:
+    truth = np.arange(900) % 2 == 0
+    flipped = np.random.default_rng(1).choice(900, 60, replace=False)
+    labels = truth.copy()
+    labels[flipped] ^= True
+    splits, manifest = _tables(900)
+    examined = examine_out_of_fold(_parts(_telling(truth), labels), splits)
+    rows = label_error_rows(examined, manifest)
+    found = {row["id"] for row in rows}
+    wrong = {_names(900)[i] for i in flipped}
+    assert len(found & wrong) >= 54
+    assert len(found - wrong) <= 2
+    assert {row["split"] for row in rows} == {"train", "validation", "test"}
+    assert examined.how == "out of fold"
+
+
+def test_a_row_says_which_patch_it_is_and_what_speaks_against_its_label() -> None:
+    cracked = np.array([True] * 30 + [False] * 30)
+    scores = np.where(cracked, 0.9, 0.1)
+    scores[3], scores[40], scores[50] = 0.02, 0.951234567, 0.99
+    parts = _parts(_noise(60, 2), cracked)
+    by_split = {split: scores[i::3] for i, split in enumerate(parts)}
+    rows = label_error_rows(examine_held_out(parts, by_split), _tables(60)[1])
+    assert [tuple(row) for row in rows] == [COLUMNS] * 3
+    assert [tuple(row.values()) for row in rows] == [
+        ("patch0050", "Positive/patch0050.jpg", "no crack", "test", 0.99),
+        ("patch0003", "Positive/patch0003.jpg", "crack", "train", 0.02),
+        ("patch0040", "Positive/patch0040.jpg", "no crack", "validation", 0.95123),
+    ]
+
+
+def test_of_scores_that_were_held_out_only_those_patches_are_examined() -> None:
+    parts = _parts(_noise(60, 2), np.arange(60) % 2 == 0)
+    held_out = {split: parts[split] for split in ("validation", "test")}
+    scores = {"test": np.full(20, 0.2), "validation": np.full(20, 0.1)}
+    examined = examine_held_out(held_out, scores)
+    assert examined.ids == held_out["validation"].ids + held_out["test"].ids
+    assert examined.splits == ["validation"] * 20 + ["test"] * 20
+    assert examined.scores.tolist() == [0.1] * 20 + [0.2] * 20
+    assert examined.cracked.tolist() == [
+        *held_out["validation"].cracked.tolist(),
+        *held_out["test"].cracked.tolist(),
+    ]
+    assert examined.how == "held out"
+
+
+def test_features_that_tell_the_label_give_scores_that_do() -> None:
+    cracked = np.arange(300) % 3 == 0
+    scores = out_of_fold_scores([_telling(cracked)], cracked, _names(300))
+    assert _sure(cracked, scores) > 0.99
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_the_score_of_a_patch_is_not_learned_from_its_own_label() -> None:
+    # So many channels that a model recalls whatever it has seen.
+    cracked = np.random.default_rng(2).random(200) < 0.5
+    scores = out_of_fold_scores([_noise(200, 800)], cracked, _names(200))
+    assert _sure(cracked, scores) < 0.65
+
+
+def test_the_score_of_a_patch_is_not_learned_from_its_group() -> None:
+    cracked = np.repeat(np.random.default_rng(3).random(100) < 0.5, 2)
+    twins = np.repeat(_noise(100, 800), 2, axis=0)
+    groups = np.repeat(_names(100), 2).tolist()
+    assert _sure(cracked, out_of_fold_scores([twins], cracked, groups)) < 0.65
+    # Where nobody says that they are twins, one gives the other away.
+    assert _sure(cracked, out_of_fold_scores([twins], cracked, _names(200))) > 0.75
+
+
+def test_a_group_of_both_labels_is_held_together_too() -> None:
+    cracked = np.arange(60) % 2 == 0
+    scores = out_of_fold_scores([_telling(cracked)], cracked, np.repeat(_names(20), 3).tolist())
+    assert _sure(cracked, scores) > 0.95
+
+
+def test_the_same_patches_always_get_the_same_scores_and_stay_as_they_are() -> None:
+    cracked = np.arange(90) % 2 == 0
+    features = _telling(cracked)
+    before = features.copy()
+    one = out_of_fold_scores([features], cracked, _names(90))
+    other = out_of_fold_scores([features[:50], features[50:]], cracked, _names(90))
+    assert one.tolist() == other.tolist()
+    assert (features == before).all()
+
+
+def test_the_scale_of_a_channel_and_a_dead_channel_do_not_matter() -> None:
+    cracked = np.arange(90) % 2 == 0
+    features = _telling(cracked)
+    scaled = features * np.float32(1000) + np.float32(7)
+    dead = np.full((90, 1), 3, np.float32)
+    plain, other = (
+        out_of_fold_scores([np.hstack(columns)], cracked, _names(90))
+        for columns in ([features], [scaled, dead])
+    )
+    assert np.allclose(plain, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("cracks", [0, 1, 19, 20])
+def test_nothing_is_said_where_a_label_can_not_be_both_learned_and_scored(cracks: int) -> None:
+    cracked = np.arange(20) < cracks
+    scores = out_of_fold_scores([_noise(20, 4)], cracked, _names(20))
+    assert scores.tolist() == [0.5] * 20
+    assert likely_label_errors(cracked, scores).tolist() == []
+
+
+@pytest.mark.parametrize("cracks", [2, 3, 4])
+def test_a_rare_label_is_in_every_part_that_is_learned_from(cracks: int) -> None:
+    cracked = np.arange(40) < cracks
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = out_of_fold_scores([_telling(cracked)], cracked, _names(40))
+    assert scores[cracked].min() > scores[~cracked].max()
+
+
+def test_perfect_scores_leave_no_doubt() -> None:
+    cracked = np.arange(20) % 2 == 0
+    assert likely_label_errors(cracked, cracked.astype(float)).tolist() == []
+
+
+@pytest.mark.parametrize("cracks", [0, 1, 4, 5])
+def test_a_label_that_occurs_less_than_twice_is_confused_with_none(cracks: int) -> None:
+    assert likely_label_errors(np.arange(5) < cracks, np.linspace(0, 1, 5)).tolist() == []
+
+
+def test_of_equally_suspicious_patches_the_first_comes_first() -> None:
+    cracked = np.array([True] * 30 + [False] * 30)
+    scores = np.where(cracked, 0.9, 0.1)
+    wrong = [5, 20, 31, 45]
+    scores[wrong] = 1 - scores[wrong]
+    assert likely_label_errors(cracked, scores).tolist() == wrong
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), max_size=25))
+def test_whatever_the_scores_only_contradicted_labels_are_listed_once_worst_first(
+    patches: list[tuple[bool, float]],
+) -> None:
+    cracked = np.array([label for label, _ in patches], bool)
+    scores = np.array([score for _, score in patches], float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = likely_label_errors(cracked, scores)
+    confidence = np.where(cracked, scores, 1 - scores)[found].tolist()
+    assert confidence == sorted(confidence)
+    assert all(value < 0.5 for value in confidence)
+    assert len(set(found.tolist())) == len(found)
+
+
+@pytest.mark.parametrize(("errors", "shown"), [(0, 0), (3, 3), (9, 7)])
+def test_the_most_suspicious_are_drawn_with_label_and_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: int, shown: int
+) -> None:
+    captions: list[str] = []
+    monkeypatch.setattr(figures, "show", lambda *shown: captions.append(shown[2]))
+    writer = ShardWriter(tmp_path / "images", 4)
+    names = _names(9)
+    for i, name in enumerate(names):
+        writer.add(ShardRow(name, "crack", f"{name}.jpg", picture(i)))
+    writer.flush()
+    manifest = pa.table(
+        {
+            "id": names,
+            "shard": [f"part-{i // 4:05d}.parquet" for i in range(9)],
+            "row": [i % 4 for i in range(9)],
+            "width": [32] * 9,
+        }
+    )
+    rows: list[dict[str, Any]] = [
+        {"id": name, "label": "crack", "score": i / 100} for i, name in enumerate(names[:errors])
+    ]
+    figures.draw_label_errors(rows, manifest, tmp_path / "images", 7, tmp_path / "figures")
+    assert captions == [f"crack? {i / 100:.3f}" for i in range(shown)]
+    assert (tmp_path / "figures/label_errors.png").is_file()

@@ -1,0 +1,254 @@
+"""Lineage: a list of patches that a run keeps, and a chain whose every broken link is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from cracks.inference.handover.prediction_id import PredictionId
+from cracks.registry.lineage.chain import (
+    COMMIT_TAG,
+    DATA_TAG,
+    DIRTY_TAG,
+    LOCK_TAG,
+    Chain,
+    Patch,
+    RunFacts,
+    find_patches,
+    follow,
+    patches_table,
+)
+from cracks.registry.lineage.restore import Difference, compare
+from cracks.registry.mlflow_store.records import ModelVersion
+from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG, PATCHES_TAG
+
+IDS = ["aa" * 32, "ab" * 32, "cd" * 32]
+MANIFEST = pa.table(
+    {
+        "id": [IDS[2], IDS[0], IDS[1], IDS[0]],
+        "source": ["site.zip", "site.zip", "mendeley", "mendeley"],
+        "path": ["Negative/7.jpg", "Positive/2.jpg", "Positive/1.jpg", "Positive/1_1.jpg"],
+        "label": ["no crack", "crack", "crack", "crack"],
+        "shard": ["part-0"] * 4,
+    }
+)
+SPLITS = pa.table(
+    {
+        "id": IDS,
+        "label": ["crack", "crack", "no crack"],
+        "group": [IDS[0], IDS[0], IDS[2]],
+        "split": ["train", "left out", "test"],
+    }
+)
+PATCHES = patches_table(MANIFEST, SPLITS)
+
+TAGS = {
+    COMMIT_TAG: "c" * 40,
+    DIRTY_TAG: "false",
+    LOCK_TAG: "1" * 64,
+    DATA_TAG: "d" * 32 + ".dir",
+    BUNDLE_TAG: "b" * 64,
+}
+RUN = RunFacts(
+    "0" * 32,
+    {**TAGS, PATCHES_TAG: "e" * 64, "mlflow.runName": "cnn-112px"},
+    lock_digest="1" * 64,
+    data_digest="d" * 32 + ".dir",
+    bundle_digest="b" * 64,
+    patches=PATCHES,
+    patches_digest="e" * 64,
+)
+VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {**TAGS, "verdict": "better"})
+ANSWER = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, tzinfo=UTC))
+
+
+def _chain(run: RunFacts = RUN, **changes: Any) -> Chain:
+    given: dict[str, Any] = {"version": VERSION, "asked": ANSWER, "commit_is_here": True}
+    given |= changes
+    here = given.pop("commit_is_here")
+    return follow(run, given["version"], given["asked"], commit_is_here=here)
+
+
+# --- the list of patches --------------------------------------------------------------------------
+
+
+def test_a_run_keeps_one_row_a_file_with_split_group_and_place_in_the_source() -> None:
+    assert PATCHES.column_names == ["id", "label", "split", "group", "source", "path"]
+    assert PATCHES.to_pylist()[:2] == [
+        {
+            "id": IDS[0],
+            "label": "crack",
+            "split": "train",
+            "group": IDS[0],
+            "source": source,
+            "path": path,
+        }
+        for source, path in (("mendeley", "Positive/1_1.jpg"), ("site.zip", "Positive/2.jpg"))
+    ]
+    assert len(PATCHES) == len(MANIFEST)
+
+
+def test_equal_data_gives_equal_lists_whatever_the_order_of_the_files() -> None:
+    turned = MANIFEST.take(pa.array([3, 1, 0, 2]))
+    assert patches_table(turned, SPLITS).equals(PATCHES)
+
+
+def test_a_patch_is_found_by_its_first_digits_with_all_its_copies() -> None:
+    (found,) = find_patches(PATCHES, "aa" * 8)
+    assert found == Patch(
+        IDS[0],
+        "crack",
+        "train",
+        IDS[0],
+        ("Positive/1_1.jpg of mendeley", "Positive/2.jpg of site.zip"),
+    )
+    assert [patch.id for patch in find_patches(PATCHES, "a")] == IDS[:2]
+    assert find_patches(PATCHES, "f" * 16) == []
+
+
+# --- a whole chain --------------------------------------------------------------------------------
+
+
+def test_a_whole_chain_leads_from_the_answer_to_the_patch() -> None:
+    chain = _chain()
+    assert chain.broken == []
+    assert [link.name for link in chain.links] == [
+        "answer",
+        "version",
+        "bundle",
+        "run",
+        "commit",
+        "dvc.lock",
+        "data",
+        "patches",
+        "image",
+    ]
+    assert chain.patch is not None
+    assert (chain.patch.id, chain.patch.split, chain.patch.label) == (IDS[0], "train", "crack")
+    assert "train, crack" in chain.links[-1].says
+
+
+def test_an_image_that_is_not_in_the_data_breaks_nothing() -> None:
+    chain = _chain(asked=replace(ANSWER, image="f" * 16))
+    assert chain.broken == []
+    assert chain.patch is None
+    assert "neither trained, validated nor tested" in chain.links[-1].says
+
+
+def test_the_data_is_counted_by_split() -> None:
+    (patches,) = (link for link in _chain().links if link.name == "patches")
+    assert patches.says == "4 files, 3 distinct: 1 train, 1 test, 1 left out"
+
+
+def test_a_run_that_was_refused_says_why_there_is_no_version() -> None:
+    refused = replace(RUN, tags={**RUN.tags, "verdict": "refused", "verdict.reason": "too small"})
+    chain = _chain(refused, version=None, asked=None)
+    (run,) = (link for link in chain.links if link.name == "run")
+    assert chain.broken == []
+    assert run.says == "cnn-112px; no version: refused (too small)"
+
+
+def test_a_changed_workspace_is_told_of() -> None:
+    tags = {DIRTY_TAG: "true"}
+    chain = _chain(
+        replace(RUN, tags={**RUN.tags, **tags}),
+        version=replace(VERSION, tags={**VERSION.tags, **tags}),
+    )
+    (commit,) = (link for link in chain.links if link.name == "commit")
+    assert chain.broken == []
+    assert "the workspace had been changed" in commit.says
+
+
+def test_a_run_older_than_the_lists_of_patches_is_no_broken_chain() -> None:
+    old = replace(RUN, tags=TAGS, patches=None, patches_digest=None)
+    assert _chain(old).broken == []
+    assert _chain(old).links[-1].says == "this run is older than the lists of patches"
+
+
+# --- broken links ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "link", "reason"),
+    [
+        ({"bundle_digest": None}, "bundle", "the run keeps no bundle"),
+        ({"bundle_digest": "7" * 64}, "bundle", "the bundle that the run keeps has 777777777777…"),
+        ({"lock_digest": None}, "dvc.lock", "the run keeps no dvc.lock"),
+        ({"lock_digest": "7" * 64}, "dvc.lock", "the dvc.lock that the run keeps has 7777"),
+        ({"data_digest": "7" * 32 + ".dir"}, "data", "dvc.lock says 77"),
+        ({"data_digest": None}, "data", "dvc.lock says nothing of data/images"),
+        ({"patches_digest": "7" * 64}, "patches", "the list of patches that the run keeps has 77"),
+        ({"patches": None, "patches_digest": None}, "patches", "the run keeps no list of patches"),
+    ],
+)
+def test_what_the_run_keeps_must_be_what_was_registered(
+    changes: dict[str, Any], link: str, reason: str
+) -> None:
+    (broken,) = _chain(replace(RUN, **changes)).broken
+    assert broken.startswith(f"{link}: {reason}")
+
+
+def test_an_answer_of_another_bundle_is_named() -> None:
+    (broken,) = _chain(asked=replace(ANSWER, bundle="7" * 12)).broken
+    assert broken == (
+        "bundle: the answer was given by bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
+    )
+
+
+@pytest.mark.parametrize("tag", [COMMIT_TAG, LOCK_TAG, DATA_TAG, BUNDLE_TAG])
+def test_a_tag_that_was_changed_is_named(tag: str) -> None:
+    changed = replace(VERSION, tags={**VERSION.tags, tag: "7" * 64})
+    assert any(f"run: its tag {tag} is" in reason for reason in _chain(version=changed).broken)
+
+
+@pytest.mark.parametrize("tag", [COMMIT_TAG, LOCK_TAG, DATA_TAG, BUNDLE_TAG])
+def test_a_tag_that_is_missing_everywhere_is_named(tag: str) -> None:
+    kept = {key: value for key, value in TAGS.items() if key != tag}
+    chain = _chain(replace(RUN, tags=kept), version=replace(VERSION, tags=kept))
+    assert any(f"there is no tag {tag}" in reason for reason in chain.broken)
+
+
+def test_a_version_registered_by_hand_is_broken_at_its_bundle() -> None:
+    by_hand = _chain(RunFacts("0" * 32, {}), version=replace(VERSION, tags={}))
+    assert "it was not registered by `cracks`" in by_hand.broken[0]
+
+
+def test_a_commit_that_is_not_here_is_named_with_the_remedy() -> None:
+    (broken,) = _chain(commit_is_here=False).broken
+    assert broken == "commit: this repository does not have it. `git fetch --all`"
+
+
+def test_a_run_that_is_gone_is_named_and_the_version_still_tells_what_it_can() -> None:
+    chain = _chain(RunFacts("0" * 32, refusal="No run 0000."))
+    assert chain.broken == ["run: No run 0000."]
+    assert {link.name: link.value for link in chain.links}["commit"] == "c" * 40
+
+
+def test_two_patches_with_the_same_digits_are_not_taken_for_one() -> None:
+    twins = pa.concat_tables(
+        [PATCHES, PATCHES.set_column(0, "id", pa.array([f"{'aa' * 8}{'0' * 48}"] * 4))]
+    )
+    (broken,) = _chain(replace(RUN, patches=twins)).broken
+    assert broken == "image: 2 patches have the same 16 digits"
+
+
+# --- numbers of a restored workspace --------------------------------------------------------------
+
+
+def test_equal_numbers_leave_no_difference_and_last_bits_neither() -> None:
+    recorded = {"test.accuracy": 0.9667, "test.patches": 450.0, "nothing": float("nan")}
+    now = {**recorded, "test.accuracy": 0.9667 + 1e-9}
+    assert compare(sorted(recorded), recorded, now) == []
+
+
+def test_other_and_missing_numbers_are_differences() -> None:
+    found = compare(["a", "b", "c"], {"a": 0.5, "b": 1.0}, {"a": 0.51, "c": 2.0})
+    assert found == [
+        Difference("a", 0.5, 0.51),
+        Difference("b", 1.0, None),
+        Difference("c", None, 2.0),
+    ]

@@ -1,0 +1,104 @@
+"""Tracing: what the record says of an answer is told; what it does not say breaks no chain."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cracks.inference.handover.prediction_id import PredictionId
+from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE
+from cracks.monitoring.prediction_log.recorder import Recorder
+from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.registry.lineage.chain import Chain, RunFacts, follow
+from cracks.registry.lineage.trace import _recorded, as_document
+from cracks.registry.mlflow_store.records import ModelVersion
+from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
+
+ANSWER = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14, 22, tzinfo=UTC))
+RUN = RunFacts("0" * 32, {BUNDLE_TAG: "b" * 64}, bundle_digest="b" * 64)
+VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {})
+
+
+def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedAnswer:
+    return RecordedAnswer(
+        prediction_id=str(ANSWER),
+        time=ANSWER.time,
+        kind="predict",
+        image_sha256="aa" * 32,
+        label="crack",
+        score=0.98712,
+        raw_score=0.97,
+        threshold=0.5,
+        model_version="3",
+        run_id=run_id,
+        milliseconds=12.5,
+        novelty=1.25 if novel else 0.4,
+        novel=novel,
+    )
+
+
+def chain(answer: RecordedAnswer | None) -> Chain:
+    return follow(RUN, VERSION, ANSWER, commit_is_here=True, recorded=answer)
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv(PLACE_VARIABLE, raising=False)
+    recorder = Recorder(tmp_path / "answers")
+    recorder.add(recorded())
+    recorder.close()
+    return tmp_path
+
+
+def test_a_chain_begins_with_what_was_answered() -> None:
+    (answer, *_) = chain(recorded()).links
+    assert answer.broken == ()
+    assert answer.says == (
+        "given at 2026-11-21 16:14:22.000+00:00 by version 3; "
+        "crack (predict), score 0.9871 with a threshold of 0.5000, novelty 0.40"
+    )
+    assert chain(recorded(novel=True)).links[0].says.endswith("novelty 1.25, novel")
+
+
+def test_an_answer_that_is_not_in_the_record_breaks_nothing() -> None:
+    (answer, *_) = chain(None).links
+    assert answer.broken == ()
+    assert answer.says.endswith("by version 3; not in the record")
+
+
+def test_a_record_that_names_another_run_breaks_the_chain() -> None:
+    (answer, *_) = chain(recorded("f" * 32)).links
+    assert answer.broken == (f"the record names run {'f' * 32}, the version {RUN.run_id}",)
+
+
+def test_the_record_of_the_service_folder_is_looked_into(service: Path) -> None:
+    assert _recorded(ANSWER, service) == recorded()
+    other = PredictionId("3", "b" * 12, "cc" * 8, ANSWER.time)
+    assert _recorded(other, service) is None
+    assert _recorded(ANSWER, service / "elsewhere") is None
+
+
+def test_another_place_of_the_record_is_taken_from_the_environment(
+    service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PLACE_VARIABLE, str(service / "answers"))
+    assert _recorded(ANSWER, tmp_path / "elsewhere") == recorded()
+
+
+def test_a_record_that_cannot_be_read_is_told_of_and_breaks_nothing(
+    service: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(PLACE_VARIABLE, "s3://NoBucket/answers")
+    assert _recorded(ANSWER, service) is None
+    assert "cannot be read" in caplog.text
+
+
+def test_in_json_the_answer_has_all_that_a_list_shows() -> None:
+    document = json.loads(json.dumps(as_document(str(ANSWER), chain(recorded()))))
+    assert document["recorded"]["score"] == 0.98712
+    assert document["recorded"]["time"] == "2026-11-21T16:14:22.000+00:00"
+    assert "image" not in document["recorded"]
+    assert as_document("v3", chain(None))["recorded"] is None
