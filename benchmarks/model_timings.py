@@ -75,7 +75,7 @@ def answer(params: Params, paths: Paths, images: int) -> Found:
     }
 
 
-def answer_in_keras(params: Params, paths: Paths, images: int) -> Found:
+def predict_in_keras(params: Params, paths: Paths, images: int) -> Found:
     """Time Keras' `predict` of the whole classifier, on pixels that are decoded already."""
     from cracks.training.networks.keras_files import load_model
 
@@ -112,7 +112,7 @@ TIMINGS: Mapping[str, Callable[[Params, Paths, int], Found]] = {
     "featurize": featurize,
     "featurize-in-keras": featurize_in_keras,
     "answer": answer,
-    "answer-in-keras": answer_in_keras,
+    "answer-in-keras": predict_in_keras,
     "random-weights": random_weights,
 }
 

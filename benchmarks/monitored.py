@@ -26,7 +26,7 @@ from cracks.inference.bundle.bundle import open_bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
 from cracks.monitoring.drift.reference import as_column, read_reference, sketches_of
-from cracks.monitoring.drift.watch import open_watched, watch
+from cracks.monitoring.drift.watch import open_baseline, watch
 from cracks.monitoring.history import Window
 from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.monitoring.prediction_log.part_files import PartFolder
@@ -54,9 +54,12 @@ def main(arguments: Sequence[str]) -> None:
     """Do one of the measurements."""
     what, workspace = arguments
     paths = Paths(Path(workspace).resolve())
-    found = {"undrifted": undrifted, "drifted": drifted, "many": many, "watch": watched_many}[what](
-        paths
-    )
+    found = {
+        "undrifted": undrifted,
+        "drifted": drifted,
+        "many": many,
+        "watch": watched_many,
+    }[what](paths)
     print(json.dumps(found))
 
 
@@ -64,11 +67,11 @@ def undrifted(paths: Paths) -> dict[str, Any]:
     """Return how many of the windows without drift gave an alarm, dealt in two ways."""
     rows = _held_out(paths)
     found: dict[str, Any] = {}
-    for dealt in ("patches", "photographs"):
-        order = _order(rows, dealt)
-        windows = _windows(paths, rows, _parts(order)[:WINDOWS], dealt)
+    for assigned in ("patches", "photographs"):
+        order = _order(rows, assigned)
+        windows = _windows(paths, rows, _parts(order)[:WINDOWS], assigned)
         judged = [one for one in windows if one.judged]
-        found[dealt] = {
+        found[assigned] = {
             "windows": len(judged),
             "alarms": sum(bool(one.fired) for one in judged),
             "by_signal": _alarms(judged),
@@ -134,7 +137,7 @@ def watched_many(paths: Paths) -> dict[str, Any]:
     """Watch them; the process has nothing else to do."""
     params, service = load_params(paths.params), paths.root / "service"
     start = time.perf_counter()
-    watched = open_watched(service, params.monitor)
+    watched = open_baseline(service, params.monitor)
     windows = watch(service, watched, params.monitor, BEGIN + HOUR + timedelta(minutes=6))
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -172,10 +175,10 @@ def _held_out(paths: Paths) -> Rows:
     }
 
 
-def _order(rows: Rows, dealt: str) -> npt.NDArray[np.intp]:
+def _order(rows: Rows, assigned: str) -> npt.NDArray[np.intp]:
     """Return the order in which they are asked about."""
     rng = np.random.default_rng(4)
-    if dealt == "patches":
+    if assigned == "patches":
         return rng.permutation(len(rows["score"]))
     _, group = np.unique(rows["group"], return_inverse=True)
     return np.argsort(rng.permutation(group.max() + 1)[group], kind="stable")
@@ -186,19 +189,19 @@ def _parts(order: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
 
 
 def _windows(
-    paths: Paths, rows: Rows, parts: Sequence[npt.NDArray[np.intp]], dealt: str
+    paths: Paths, rows: Rows, parts: Sequence[npt.NDArray[np.intp]], assigned: str
 ) -> list[Window]:
     """Record the answers, an hour a part, and watch them."""
     service = _service(paths)
     folder, version = PartFolder(service / "answers"), _champion(paths, service).version
     params = load_params(paths.params)
-    watched = open_watched(service, params.monitor)
+    watched = open_baseline(service, params.monitor)
     windows: list[Window] = []
     for number, part in enumerate(parts):
         hour = BEGIN + number * HOUR
         # A photograph's patches come in one request, and have one time.
         first = np.unique(rows["group"][part], return_inverse=True)[1]
-        requests = first if dealt == "photographs" else np.arange(len(part))
+        requests = first if assigned == "photographs" else np.arange(len(part))
         order = np.argsort(requests, kind="stable")
         times = requests[order] * 1_000_000
         folder.write(_table(paths, rows, part[order], hour, times, version), _PROCESS, number + 1)

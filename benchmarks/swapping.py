@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.workspace.params import load_params
 from cracks.workspace.paths import Paths
 from tasks.promote import promote, rollback
@@ -61,7 +61,7 @@ def memory_of(process: int) -> float:
 
 def main(swaps: str, service: str, finished: str) -> None:
     """Swap and print."""
-    settle_environment()
+    apply_environment_defaults()
     try:
         print(json.dumps(swap(int(swaps), int(service))))
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.photographs import CHECKOUT
 from benchmarks.scratch import Run, Scratch
-from cracks.system.atomic_files import remove, replacing
+from cracks.system.atomic_files import atomic_replace, remove
 from cracks.workspace.params import set_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import read_report
@@ -79,7 +79,7 @@ def _checkout(copy: Path) -> Path:
         text=True,
         check=True,
     ).stdout.split("\0")
-    with replacing(copy) as partial:
+    with atomic_replace(copy) as partial:
         for name in filter(None, names):
             if (CHECKOUT / name).is_file():
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)

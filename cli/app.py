@@ -19,7 +19,7 @@ from cli.serve import serve
 from cli.sweep import sweep
 from cli.trace import trace
 from cli.train import train
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 
 app = typer.Typer(
     help="Keep a concrete-crack classifier alive: train, judge, promote, serve.\n\n"
@@ -55,5 +55,5 @@ def choose_workspace(
     ] = Path(),
 ) -> None:
     """Remember the workspace for the verb."""
-    settle_environment()
+    apply_environment_defaults()
     context.obj = workspace

@@ -15,7 +15,7 @@ from cracks.system.terminal import print_table
 from cracks.workspace.paths import open_workspace
 
 if TYPE_CHECKING:
-    from cracks.inference.bundle.classifier import Answer
+    from cracks.inference.bundle.classifier import Prediction
     from cracks.system.progress import Advance
 
 
@@ -84,7 +84,7 @@ def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> No
         print_table(rows, "Answers", standard_output=True)
 
 
-def _shown(answer: Answer) -> dict[str, Any]:
+def _shown(answer: Prediction) -> dict[str, Any]:
     """Return what a person wants to know of an answer."""
     wanted = ("label", "score", "threshold", "novelty", "novel")
     return {name: getattr(answer, name) for name in wanted}
@@ -92,13 +92,13 @@ def _shown(answer: Answer) -> dict[str, Any]:
 
 def _predict_all(context: typer.Context, images: list[str], out: Path, as_json: bool) -> None:
     """Answer for any number of images, and write the answers as Parquet."""
-    from cracks.cluster.dispatch import answer_all, refuse_if_nothing_was_readable
+    from cracks.cluster.dispatch import predict_files, refuse_if_nothing_was_readable
     from cracks.system.progress import progress
 
     def showing(total: int) -> AbstractContextManager[Advance]:
         return progress(total, "answering", "images")
 
-    summary = answer_all(open_workspace(context.obj).service, images, out, showing)
+    summary = predict_files(open_workspace(context.obj).service, images, out, showing)
     _tell(summary, as_json)
     refuse_if_nothing_was_readable(summary)
 

@@ -27,10 +27,10 @@ def promote(
 
     Examples: `cracks promote 4`, `cracks promote 4 --why "looked at every mistake"`.
     """
-    from tasks.promote import promote as carry_out
+    from tasks.promote import promote as promote_version
 
     paths = open_workspace(context.obj)
-    result = carry_out(load_params(paths.params), paths, version.removeprefix("v"), why=why)
+    result = promote_version(load_params(paths.params), paths, version.removeprefix("v"), why=why)
     show(result, as_json)
 
 

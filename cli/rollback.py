@@ -28,8 +28,8 @@ def rollback(
     Examples: `cracks rollback --why "misses hairline cracks on site 14"`,
     `cracks rollback --to 2 --why "last one before the new camera"`.
     """
-    from tasks.promote import rollback as carry_out
+    from tasks.promote import rollback as roll_back
 
     paths = open_workspace(context.obj)
     number = version.removeprefix("v") if version else None
-    show(carry_out(load_params(paths.params), paths, number, why=why), as_json)
+    show(roll_back(load_params(paths.params), paths, number, why=why), as_json)

@@ -33,7 +33,7 @@ class CracksError(Exception):
     """Base of every refusal that a user can understand and act on."""
 
     #: Whether the same call may succeed later without anybody changing anything.
-    heals_with_time = False
+    is_transient = False
 
 
 class ParamsError(CracksError):
@@ -47,7 +47,7 @@ class SourceError(CracksError):
 class SourceUnavailable(SourceError):
     """The server that has the photographs cannot be reached, or refuses for now."""
 
-    heals_with_time = True
+    is_transient = True
 
 
 class UnreadableImage(CracksError):
@@ -81,7 +81,7 @@ class WorkspaceError(CracksError):
 class WorkspaceBusy(WorkspaceError):
     """Another process is working in this workspace."""
 
-    heals_with_time = True
+    is_transient = True
 
 
 class RemoteError(CracksError):
@@ -91,7 +91,7 @@ class RemoteError(CracksError):
 class RemoteUnavailable(RemoteError):
     """The git repository or the DVC remote cannot be reached, or refuses for now."""
 
-    heals_with_time = True
+    is_transient = True
 
 
 class BundleError(CracksError):
@@ -109,7 +109,7 @@ class PromotionUnderway(TrackingError):
 class TrackingUnavailable(TrackingError):
     """The MLflow tracking store cannot be reached."""
 
-    heals_with_time = True
+    is_transient = True
 
 
 class ClusterError(CracksError):
@@ -119,7 +119,7 @@ class ClusterError(CracksError):
 class ClusterUnavailable(ClusterError):
     """Nobody listens at the address of the scheduler, or it has no worker."""
 
-    heals_with_time = True
+    is_transient = True
 
 
 class FeedbackError(CracksError):
@@ -132,9 +132,9 @@ class PromotionFailed(CracksError):
     Time can heal it where it can heal what stopped it, as a server that is away.
     """
 
-    def __init__(self, message: str, *, heals_with_time: bool = False) -> None:
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
         super().__init__(message)
-        self.heals_with_time = heals_with_time
+        self.is_transient = is_transient
 
 
 class ServiceError(CracksError):

@@ -19,7 +19,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from cracks.errors import CracksError
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.workspace.params import load_params
 from cracks.workspace.paths import open_workspace
 from cracks.workspace.reports import Report
@@ -67,7 +67,7 @@ def approval(
         Whether the version was promoted, and who said what. Where the promotion refuses, a failed
         state with the one line that says why and what to do.
     """
-    settle_environment()
+    apply_environment_defaults()
     logging.getLogger("cracks").setLevel(logging.INFO)
     try:
         refuse_after_too_many_deaths()

@@ -87,7 +87,7 @@ class ShownProgress:
 
 
 @contextmanager
-def watched_cluster(stage: str) -> Iterator[Callable[[str], None] | None]:
+def cluster_progress(stage: str) -> Iterator[Callable[[str], None] | None]:
     """Show where a cluster can be watched that works for a stage, and how far it has come.
 
     Yields:
@@ -99,13 +99,13 @@ def watched_cluster(stage: str) -> Iterator[Callable[[str], None] | None]:
     publish_dashboard("the features")
     bar, share = ShownProgress("featurize-progress", "Features by the cluster"), 0.0
 
-    def hear(line: str) -> None:
+    def on_line(line: str) -> None:
         nonlocal share
         if heard := heard_in(line):
             share = heard.share
             bar.show(share)
 
-    yield hear
+    yield on_line
     if share:  # on a terminal the stage draws a bar of its own and writes no lines
         bar.end(share)
 

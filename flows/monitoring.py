@@ -23,8 +23,8 @@ from pydantic import Field
 
 from cracks.errors import CracksError, TrackingError
 from cracks.monitoring.history import (
-    Mover,
     Signal,
+    TopContributor,
     Window,
     place_of_monitoring,
     read_live_accuracy,
@@ -34,7 +34,7 @@ from cracks.monitoring.history import (
     write_report,
     write_window,
 )
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.workspace.params import Params, load_params
 from cracks.workspace.paths import Paths, open_workspace
 from flows.starts import refuse_after_too_many_deaths
@@ -63,13 +63,13 @@ def monitoring(workspace: Annotated[str, Field(min_length=1)] = ".") -> Any:
     Returns:
         How many windows were judged, what fired, and the reason of the training that was asked for.
     """
-    settle_environment()
+    apply_environment_defaults()
     logging.getLogger("cracks").setLevel(logging.INFO)
     try:
         refuse_after_too_many_deaths()
         paths = open_workspace(Path(workspace))
         params = load_params(paths.params)
-        windows = done(look, params, paths, datetime.now(UTC))
+        windows = done(poll, params, paths, datetime.now(UTC))
         asking = _to_be_told(paths)
         for window in asking:
             done(ask_for_training, window, place_of_monitoring(paths.service))
@@ -85,16 +85,16 @@ def monitoring(workspace: Annotated[str, Field(min_length=1)] = ".") -> Any:
 
 
 @step("look")
-def look(params: Params, paths: Paths, now: datetime) -> list[Window]:
+def poll(params: Params, paths: Paths, now: datetime) -> list[Window]:
     """Judge the windows, write their history, and publish what the last one says."""
-    from cracks.monitoring.drift.watch import open_watched, watch
-    from cracks.monitoring.window_report import draw_movers, window_page
+    from cracks.monitoring.drift.watch import open_baseline, watch
+    from cracks.monitoring.window_report import draw_top_contributors, window_page
 
-    watched = open_watched(paths.service, params.monitor)
+    watched = open_baseline(paths.service, params.monitor)
     place = place_of_monitoring(paths.service)
 
-    def draw(window: Window, movers: Sequence[Mover]) -> str:
-        picture = draw_movers(paths, movers)
+    def draw(window: Window, movers: Sequence[TopContributor]) -> str:
+        picture = draw_top_contributors(paths, movers)
         if picture is None:
             return ""
         name = f"{window.begin:%Y%m%dT%H%M%SZ}.png"
@@ -159,7 +159,12 @@ def _say(window: Window) -> None:
 
 
 def _publish(window: Window, picture: bytes | None, paths: Paths) -> None:
-    from cracks.monitoring.window_report import accuracy_row, mover_rows, outcome_of, signal_rows
+    from cracks.monitoring.window_report import (
+        accuracy_row,
+        outcome_of,
+        signal_rows,
+        top_contributor_rows,
+    )
 
     text = f"## Monitoring\n\n{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: "
     text += f"{window.answers:,} answers, version {window.model_version}.\n\n"
@@ -172,7 +177,7 @@ def _publish(window: Window, picture: bytes | None, paths: Paths) -> None:
     if window.movers:
         create_table_artifact(
             key="monitoring-movers",
-            table=mover_rows(window.movers),
+            table=top_contributor_rows(window.movers),
             description="The answers least like the data set",
         )
     if picture:

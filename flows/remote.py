@@ -14,18 +14,18 @@ from prefect.states import Failed
 
 from cracks.errors import CracksError
 from cracks.registry.gate import Decision
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.versioning.dvc_stages import locked_workspace, pull_data
 from cracks.versioning.git_results import Pushed, has_news, push_results
 from cracks.versioning.remote_training import (
     BUNDLE,
     RECORDED,
-    Order,
-    Site,
+    RemoteTrainingRequest,
+    RemoteWorkspace,
     describe_commit,
-    order_of,
     prepare,
     publish,
+    request_of,
     scratch_place,
 )
 from cracks.versioning.run_folder import scratch_folder
@@ -64,26 +64,26 @@ def remote_training(
         What `training` returns, with the commit and the branch of the results. Where something
         refuses, a failed state with the one line that says why and what to do.
     """
-    settle_environment()
+    apply_environment_defaults()
     logging.getLogger("cracks").setLevel(logging.INFO)
     try:
         refuse_after_too_many_deaths()
-        order = order_of(repository, branch, revision, results, storage, os.environ)
+        request = request_of(repository, branch, revision, results, storage, os.environ)
         with scratch_folder(scratch_place(), str(flow_run.id)) as folder:
-            site = done(prepare_workspace, order, folder)
+            site = done(prepare_workspace, request, folder)
             with locked_workspace(site.paths):
                 return _train(site, accept_relabels)
     except CracksError as error:
         return Failed(message=str(error), data=error)
 
 
-def _train(site: Site, accept_relabels: bool) -> Report:
+def _train(site: RemoteWorkspace, accept_relabels: bool) -> Report:
     paths = site.paths
     params = load_params(paths.params)
     stages: dict[str, str] = {}
     run_stages(params, paths, accept_relabels, stages, lazily=True)
     ran = [stage for stage, how in stages.items() if how == "ran"]
-    decision = done(foresee_verdict, params, paths)
+    decision = done(previewed_verdict, params, paths)
     pushed = done(publish_results, site, decision, ran)
     # The folder that promotion hands bundles over through must outlive this run.
     may_promote = bool(os.environ.get("CRACKS_SERVICE_DIR"))
@@ -98,26 +98,26 @@ def _train(site: Site, accept_relabels: bool) -> Report:
 
 
 @step("prepare")
-def prepare_workspace(order: Order, folder: Path) -> Site:
+def prepare_workspace(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
     """Clone, take up earlier results, and see that git and DVC may be written to."""
-    return prepare(order, folder)
+    return prepare(request, folder)
 
 
 @step("judge")
-def foresee_verdict(params: Params, paths: Paths) -> Decision:
+def previewed_verdict(params: Params, paths: Paths) -> Decision:
     """Return the verdict for the message of the commit; bring what judging and recording read."""
-    from tasks.register import foresee, settled
+    from tasks.register import cached_verdict, preview_verdict
 
     pull_data(paths, BUNDLE)
-    reached = settled(params, paths)
+    reached = cached_verdict(params, paths)
     if reached is not None:
         return reached
     pull_data(paths, RECORDED)
-    return foresee(params, paths)
+    return preview_verdict(params, paths)
 
 
 @step("publish")
-def publish_results(site: Site, decision: Decision, ran: Sequence[str]) -> Pushed:
+def publish_results(site: RemoteWorkspace, decision: Decision, ran: Sequence[str]) -> Pushed:
     """Push data, dvc.lock and reports, so that nothing is registered that nobody can rebuild."""
     if not has_news(site.clone):
         logger.info("Nothing new to give back")

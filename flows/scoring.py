@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cracks.errors import CracksError, SourceError, WorkspaceError
 from cracks.images.files import is_remote
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.system.progress import Advance
 from cracks.workspace.paths import open_workspace
 from flows.artifacts import ShownProgress, publish_dashboard
@@ -51,7 +51,7 @@ def scoring(
         What `cracks predict --json` prints. Where the run refuses, a failed state with the one line
         that says why and what to do.
     """
-    settle_environment()
+    apply_environment_defaults()
     logging.getLogger("cracks").setLevel(logging.INFO)
     try:
         refuse_after_too_many_deaths()
@@ -69,10 +69,10 @@ def scoring(
 @step("answer")
 def answer(service: Path, source: str, out: Path) -> dict[str, Any]:
     """Write the answers that are missing, and publish what they say."""
-    from cracks.cluster.dispatch import answer_all
+    from cracks.cluster.dispatch import predict_files
 
     publish_dashboard("the answers")
-    summary = answer_all(service, [source], out, _progress)
+    summary = predict_files(service, [source], out, _progress)
     _publish(summary, out)
     logger.info(
         "%s × answered by version %s, %s × now; %s × cannot be read.",

@@ -24,7 +24,7 @@ PAUSES: list[float] = [2, 4, 8, 60]
 def only_what_time_can_heal(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task may succeed if it is tried again (Prefect asks)."""
     error = state.result(raise_on_failure=False)
-    if isinstance(error, CracksError) and error.heals_with_time:
+    if isinstance(error, CracksError) and error.is_transient:
         logger.warning("%s Trying again in a moment.", error)
         return True
     return False
@@ -50,7 +50,7 @@ def step(name: str) -> Callable[[Callable[..., Any]], Any]:
             try:
                 return function(*arguments, **named)
             except CracksError as error:
-                if error.heals_with_time:
+                if error.is_transient:
                     raise
                 return Failed(message=str(error), data=error)
 

@@ -13,7 +13,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from cracks.errors import CracksError, StageError
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.versioning.dvc_stages import (
     absent_inputs,
     locked_workspace,
@@ -27,16 +27,16 @@ from cracks.workspace.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspac
 from cracks.workspace.reports import Report, read_report
 from flows.approval import MOST_HOURS, request_approval
 from flows.artifacts import (
+    cluster_progress,
     publish_outcome,
     publish_stage,
     publish_verdict,
-    watched_cluster,
 )
 from flows.promotion import promote_version, summarise_promotion
 from flows.stage_summaries import summarise
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
-from flows.telling import Telling
+from flows.training_reporter import TrainingReporter
 
 logger = logging.getLogger("cracks.training")
 
@@ -69,27 +69,27 @@ def training(
         What `cracks train --json` prints: verdict, reasons, run, version, metrics, stages. Where a
         stage refuses, a failed state with the one line that says why and what to do.
     """
-    settle_environment()
+    apply_environment_defaults()
     logging.getLogger("cracks").setLevel(logging.INFO)
-    paths, telling = None, Telling(cause)
+    paths, reporter = None, TrainingReporter(cause)
     try:
         refuse_after_too_many_deaths()
         paths = open_workspace(Path(workspace))
         params = load_params(paths.params)
         with locked_workspace(paths):
             try:
-                result = _train(params, paths, accept_relabels, telling.stages, cause)
+                result = _train(params, paths, accept_relabels, reporter.stages, cause)
             finally:
-                telling.look(paths)
+                reporter.poll(paths)
         if result["action"] == "ask" and approval_hours > 0:
             said = request_approval(paths.root, result, approval_hours)
             _say("promote", said)
             result |= {"approval": said}
-        telling.end(paths, result)
+        reporter.end(paths, result)
         return result
     except CracksError as error:
         if paths is not None:
-            telling.end(paths, None, str(error))
+            reporter.end(paths, None, str(error))
         return Failed(message=str(error), data=error)
 
 
@@ -204,8 +204,8 @@ def register_model(params: Params, paths: Paths, cause: str = "") -> Report:
 
 def _run(stage: str, paths: Paths, variables: Mapping[str, str], *, force: bool) -> None:
     try:
-        with watched_cluster(stage) as hear:
-            run_stage(paths, stage, force=force, variables=variables, hear=hear)
+        with cluster_progress(stage) as on_line:
+            run_stage(paths, stage, force=force, variables=variables, on_line=on_line)
     except StageError:
         # The table of broken expectations is what a person needs then.
         if stage == "validate" and paths.report(stage).is_file():

@@ -39,7 +39,7 @@ from serving.schemas.openapi import describe
 from serving.service import Service
 from serving.settings import MEGABYTE, ServiceSettings
 from serving.telemetry.metrics import Metrics
-from serving.telemetry.monitoring_cache import Watched
+from serving.telemetry.monitoring_cache import MonitoringCache
 from serving.telemetry.pipeline_metrics import PipelineCollector
 
 #: Each gives the routes of its subject.
@@ -86,7 +86,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 
 
 def _service(settings: ServiceSettings) -> Service:
-    counted, watched = Metrics(), Watched(settings.record)
+    counted, watched = Metrics(), MonitoringCache(settings.record)
     counted.also(PipelineCollector(settings.service, watched))
     watch = ChampionWatch(
         settings.service,
@@ -119,7 +119,7 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.recorder.start()
-        await asyncio.to_thread(service.watch.look)
+        await asyncio.to_thread(service.watch.poll)
         tasks = [
             asyncio.create_task(service.watch.follow()),
             asyncio.create_task(_count(service)),

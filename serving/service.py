@@ -9,7 +9,7 @@ from cracks.monitoring.request_counts import RequestCounts
 from serving.engine.champion_watch import ChampionWatch
 from serving.settings import ServiceSettings
 from serving.telemetry.metrics import Metrics
-from serving.telemetry.monitoring_cache import Watched
+from serving.telemetry.monitoring_cache import MonitoringCache
 
 
 @dataclass(frozen=True)
@@ -20,5 +20,5 @@ class Service:
     watch: ChampionWatch
     recorder: Recorder
     metrics: Metrics
-    watched: Watched
+    watched: MonitoringCache
     requests: RequestCounts

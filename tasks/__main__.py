@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cracks.errors import CracksError, ValidationFailed
 from cracks.system.atomic_files import write_text
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.versioning.dvc_stages import MESSAGE_FILE
 from cracks.workspace.params import load_params
 from cracks.workspace.paths import STAGES, Paths, open_workspace
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"usage: python -m tasks {{{','.join(STAGES)}}}", file=sys.stderr)
         return 2
-    settle_environment()
+    apply_environment_defaults()
     try:
         paths = open_workspace(Path.cwd())
         _run(arguments[0], paths)

@@ -42,12 +42,12 @@ from cracks.evaluation.protocol import (
     SEED,
     Decided,
     HeldOut,
-    answer_with,
     decide,
     flagged_surfaces,
     held_out,
     measured,
     one_thread,
+    predictor_with,
     rates_by_kind,
     reference_features,
     reference_positions,
@@ -55,13 +55,13 @@ from cracks.evaluation.protocol import (
 )
 from cracks.images.decode import Pixels
 from cracks.inference.bundle.novelty import Novelty
-from cracks.inference.runtime.cached_network import Remembering, identity_of
+from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
 from cracks.inference.runtime.networks import open_network
 from cracks.inference.runtime.openvino_runtime import Runs
 from cracks.monitoring.drift.neighbours import choose_neighbours, write_neighbours
 from cracks.monitoring.drift.reference import Floats, as_column
 from cracks.monitoring.prediction_log.feature_projection import sketch
-from cracks.system.atomic_files import replacing, write_text
+from cracks.system.atomic_files import atomic_replace, write_text
 from cracks.training.features.arrays import SplitFeatures, split_features
 from cracks.workspace.params import EvaluateParams, Params
 from cracks.workspace.paths import Paths
@@ -88,7 +88,7 @@ def evaluate(params: Params, paths: Paths) -> Report:
         one_thread(),
         ThreadPoolExecutor(1) as learning,
         ThreadPoolExecutor(1) as asking,
-        replacing(paths.figures("evaluate")) as figures,
+        atomic_replace(paths.figures("evaluate")) as figures,
     ):
         parts = {part.split: part for part in (train, *others)}
         # Only features that are vectors are learned from in seconds, once for each fold.
@@ -107,7 +107,7 @@ def evaluate(params: Params, paths: Paths) -> Report:
         }
         _write_scores((validation, test), scores, decided.novelty, paths)
         _write_neighbours(train, known, paths)
-        answer = answer_with(featurizer, trainable, decided.calibration)
+        answer = predictor_with(featurizer, trainable, decided.calibration)
         changed = _picked(test, section.behaviour_patches, manifest, paths)
         explained = _picked(test, section.explained_patches, manifest, paths)
         variants = asking.submit(
@@ -156,7 +156,7 @@ def evaluate(params: Params, paths: Paths) -> Report:
     }
 
 
-def _frozen_half(precision: str, paths: Paths, probed: bool) -> tuple[Remembering, Runs]:
+def _frozen_half(precision: str, paths: Paths, probed: bool) -> tuple[CachedNetwork, Runs]:
     """Return the frozen half as one that remembers, and what is asked for features.
 
     Features that are pixels are many, and made in no time: those are not remembered.
@@ -165,7 +165,7 @@ def _frozen_half(precision: str, paths: Paths, probed: bool) -> tuple[Rememberin
     def opened() -> Runs:
         return open_network(paths.featurizer, precision)
 
-    frozen = Remembering(opened, identity_of(paths.featurizer, precision), paths.changed_features)
+    frozen = CachedNetwork(opened, identity_of(paths.featurizer, precision), paths.changed_features)
     return frozen, frozen if probed else opened()
 
 
@@ -211,7 +211,7 @@ def _write_neighbours(train: SplitFeatures, known: Floats, paths: Paths) -> None
 
 
 def _write_curves(tables: Curves, place: Path) -> None:
-    with replacing(place) as folder:
+    with atomic_replace(place) as folder:
         for name, table in tables.items():
             write_csv(table, folder / f"{name}.csv")
 

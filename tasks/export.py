@@ -34,7 +34,7 @@ from cracks.inference.runtime.networks import NETWORK as HALF
 from cracks.inference.runtime.onnx_litert import RUNTIMES, run_apart
 from cracks.inference.runtime.openvino_runtime import connected
 from cracks.monitoring.drift.reference import reference_from, write_reference
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_file
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
@@ -59,7 +59,7 @@ def export(params: Params, paths: Paths) -> Report:
     contents = contents_of(rows_of(ids, read_table(paths.manifest)), paths.images)
     evaluated, by_keras = _evaluated(ids, paths), answered["raw_score"].to_numpy()
     others = [name for name in params.export.formats if name != "openvino"]
-    with replacing(paths.bundle) as folder:
+    with atomic_replace(paths.bundle) as folder:
         folder.mkdir()
         connected(paths.featurizer / HALF, paths.trainable / HALF, folder / NETWORK)
         shutil.copyfile(paths.novelty, folder / NOVELTY)

@@ -22,7 +22,7 @@ from cracks.dataset.manifest import (
     rewrite_manifest,
 )
 from cracks.dataset.shards import ShardWriter, count_rows, next_shard, stored_places
-from cracks.system.atomic_files import replacing, restore, write_text
+from cracks.system.atomic_files import atomic_replace, restore, write_text
 from cracks.system.progress import progress
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
@@ -65,7 +65,7 @@ def ingest(params: Params, paths: Paths) -> Report:
 def _taken(params: Params, paths: Paths, sources: Sources) -> Intake:
     before = stored_places(paths.images)
     memory, total = Memory(before, known_facts(paths.manifest)), sources.count()
-    with replacing(paths.images) as images, replacing(paths.manifest) as manifest:
+    with atomic_replace(paths.images) as images, atomic_replace(paths.manifest) as manifest:
         writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
         with (
             ManifestWriter(manifest) as rows,

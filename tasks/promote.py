@@ -7,7 +7,8 @@ import getpass
 from cracks.errors import TrackingError
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.training_runs import REASON_TAG
-from cracks.registry.promotion.transaction import Order, carry_out
+from cracks.registry.promotion import transaction
+from cracks.registry.promotion.transaction import PromotionRequest
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
@@ -24,26 +25,26 @@ def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: s
         who: for the ledger; empty takes the user of this process.
 
     Returns:
-        What `cracks.registry.promotion.transaction.carry_out` returns.
+        What `cracks.registry.promotion.transaction.promote` returns.
 
     Raises:
-        TrackingError, PromotionFailed: as `cracks.registry.promotion.transaction.carry_out`.
+        TrackingError, PromotionFailed: as `cracks.registry.promotion.transaction.promote`.
     """
     tracking = Tracking(paths, params.register_.model_name)
     why = why or tracking.registry.version(version).tags.get(REASON_TAG, "no reason was given")
-    order = Order("promote", version, why, who or getpass.getuser())
-    return carry_out(order, tracking, paths.service, params.promote)
+    request = PromotionRequest("promote", version, why, who or getpass.getuser())
+    return transaction.promote(request, tracking, paths.service, params.promote)
 
 
 def rollback(params: Params, paths: Paths, version: str | None, *, why: str) -> Report:
     """Put an earlier champion back into service, the last one before this if none is named.
 
     Returns:
-        What `cracks.registry.promotion.transaction.carry_out` returns.
+        What `cracks.registry.promotion.transaction.promote` returns.
 
     Raises:
         TrackingError: there is no champion before this, or no such version.
-        PromotionFailed: as `cracks.registry.promotion.transaction.carry_out`.
+        PromotionFailed: as `cracks.registry.promotion.transaction.promote`.
     """
     tracking = Tracking(paths, params.register_.model_name)
     if version is None:
@@ -54,5 +55,5 @@ def rollback(params: Params, paths: Paths, version: str | None, *, why: str) -> 
                 "versions; `cracks rollback --to VERSION` takes any of them."
             )
         version = previous.version
-    order = Order("rollback", version, why, getpass.getuser())
-    return carry_out(order, tracking, paths.service, params.promote)
+    request = PromotionRequest("rollback", version, why, getpass.getuser())
+    return transaction.promote(request, tracking, paths.service, params.promote)

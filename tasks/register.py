@@ -324,7 +324,7 @@ def _report(
     }
 
 
-def settled(params: Params, paths: Paths) -> Decision | None:
+def cached_verdict(params: Params, paths: Paths) -> Decision | None:
     """Return the verdict that `register` will find already reached, or None if it is to reach one.
 
     Reads the reports and the bundle, and no data.
@@ -346,7 +346,7 @@ def settled(params: Params, paths: Paths) -> Decision | None:
     return decision
 
 
-def foresee(params: Params, paths: Paths) -> Decision:
+def preview_verdict(params: Params, paths: Paths) -> Decision:
     """Return how `register` would judge the model now; nothing is written.
 
     Raises:

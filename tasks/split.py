@@ -6,7 +6,7 @@ from cracks.dataset.figures import draw_nearest_pairs
 from cracks.dataset.split.assignment import earlier_table, shares_of, split_report, split_table
 from cracks.dataset.split.grouping import COLUMNS, find_likeness
 from cracks.dataset.split.leakage import nearest_pairs, random_sides
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
@@ -26,6 +26,6 @@ def split(params: Params, paths: Paths) -> Report:
         "a random split": random_sides(len(table), shares_of(params.split)),
     }
     found = {name: nearest_pairs(likeness, sides, PAIRS) for name, sides in ways.items()}
-    with replacing(paths.figures("split")) as figures:
+    with atomic_replace(paths.figures("split")) as figures:
         draw_nearest_pairs(likeness.patches, paths.images, found, figures)
     return split_report(table, likeness, params.split)

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from cracks.dataset.shards import contents_of, rows_of
 from cracks.images.decode import decode_stored
-from cracks.inference.runtime.cached_network import Remembering, identity_of
+from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
 from cracks.inference.runtime.networks import KERAS
 from cracks.inference.runtime.openvino_runtime import joined
-from cracks.system.atomic_files import remove, replacing, write_text
+from cracks.system.atomic_files import atomic_replace, remove, write_text
 from cracks.training.features.arrays import decoded_batches, split_features
 from cracks.training.figures import draw_augmentation, draw_layers, draw_learning_curves
 from cracks.training.networks.architectures import build_classifier, with_features
@@ -62,7 +62,7 @@ def train(params: Params, paths: Paths) -> Report:
     )
     trainable, history = learner.learn()
     featurizer = load_model(paths.featurizer / KERAS)
-    with replacing(paths.trainable) as folder:
+    with atomic_replace(paths.trainable) as folder:
         shown = learned.features.take(_evenly(len(learned.ids), EXAMPLES)).astype(np.float32)
         agreement = store_half(with_features(trainable), folder, params.featurize.precision, shown)
     classifier = build_classifier(featurizer, trainable)
@@ -70,9 +70,9 @@ def train(params: Params, paths: Paths) -> Report:
     _ask_keras(featurizer, trainable, params, paths, manifest, splits)
     write_csv(history, paths.history)
     write_text(paths.summary, summary_of(classifier))
-    with replacing(paths.training_logs) as logs:
+    with atomic_replace(paths.training_logs) as logs:
         write_tensorboard(history, logs)
-    with replacing(paths.figures("train")) as figures:
+    with atomic_replace(paths.figures("train")) as figures:
         draw_learning_curves(history, figures)
         draw_layers(layers_of(featurizer), layers_of(trainable), figures)
         if params.mode != "probe":
@@ -110,7 +110,7 @@ def _ask_keras(
     contents = contents_of(rows_of(picked, manifest), paths.images)
     patches = decoded_batches(contents, params.ingest.patch_size, ASKED, decode=decode_stored)
     keras = KerasNetwork(featurizer)
-    frozen = Remembering(
+    frozen = CachedNetwork(
         lambda: keras,
         identity_of(paths.featurizer, params.featurize.precision),
         paths.keras_features,

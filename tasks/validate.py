@@ -28,7 +28,7 @@ from cracks.dataset.validate.drift import (
 from cracks.dataset.validate.expectations import run_validation
 from cracks.dataset.validate.results_page import expectations_table, overview_page
 from cracks.errors import ValidationFailed
-from cracks.system.atomic_files import replacing, write_json, write_text
+from cracks.system.atomic_files import atomic_replace, write_json, write_text
 from cracks.system.hashing import digest_of_file
 from cracks.system.terminal import print_table
 from cracks.workspace.params import Params
@@ -48,7 +48,7 @@ def validate(params: Params, paths: Paths) -> Report:
     today = profile_of(watched, cracked, digest_of_file(paths.manifest))
     profiles = read_report(paths.profile) if paths.profile.is_file() else {}
     drift = drift_from(reference_for(profiles, today["digest"]), watched, cracked)
-    with replacing(paths.data_docs) as docs:
+    with atomic_replace(paths.data_docs) as docs:
         tables = _tables(manifest, paths, drift)
         report = run_validation(tables, params.validate_, params.ingest.patch_size, docs)
         _draw_sheets(report, manifest, paths, docs)

@@ -13,7 +13,7 @@ from processes import RunningProcess, StartProcess
 from s3 import S3Server, rclone
 from servers import MlflowServers, PrefectServer
 
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 
 _running: list[RunningProcess] = []
 
@@ -24,7 +24,7 @@ def pytest_configure() -> None:
     TensorFlow reads once which kernels it is to use; two processes with others end with other
     weights.
     """
-    settle_environment()
+    apply_environment_defaults()
     # Whether a rule holds must not depend on how busy the machine is.
     settings.register_profile("any machine", deadline=None)
     settings.load_profile("any machine")

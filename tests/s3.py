@@ -67,7 +67,7 @@ class S3Server:
 
 
 @dataclass
-class Answer:
+class Response:
     """What the server says; `sent` is how many bytes of the body arrive, if not all."""
 
     status: int
@@ -77,11 +77,11 @@ class Answer:
 
 
 #: Takes the request (such as `GET /bucket/key bytes=5-`) and what the server says to it.
-Spoil = Callable[[str, Answer], Answer]
+Spoil = Callable[[str, Response], Response]
 
 
-def slow_down() -> Answer:
-    return Answer(503, {}, b"<Error><Code>SlowDown</Code><Message>Reduce it</Message></Error>")
+def slow_down() -> Response:
+    return Response(503, {}, b"<Error><Code>SlowDown</Code><Message>Reduce it</Message></Error>")
 
 
 @dataclass
@@ -120,13 +120,13 @@ class S3Proxy:
         gets = (request.split("/", 2) for request in self.asked if request.startswith("GET"))
         return [rest[2] for rest in gets if len(rest) == 3 and rest[2]]
 
-    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         request = " ".join(filter(None, [method, path, headers.get("Range", "")]))
         self.asked.append(request)
         connection = http.client.HTTPConnection(urlsplit(self.upstream).netloc, timeout=30)
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
-        answer = Answer(response.status, dict(response.getheaders()), response.read())
+        answer = Response(response.status, dict(response.getheaders()), response.read())
         connection.close()
         return self.spoil(request, answer) if self.spoil else answer
 

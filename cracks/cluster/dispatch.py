@@ -10,7 +10,7 @@ from typing import Any
 from cracks.cluster.settings import cluster_settings
 from cracks.errors import SourceError
 from cracks.images.files import find_images
-from cracks.inference.batch.predictions_file import AnswerStore
+from cracks.inference.batch.predictions_file import PredictionsFile
 from cracks.inference.batch.scoring import score_files
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import open_champion
@@ -20,7 +20,9 @@ from cracks.system.progress import Advance
 Showing = Callable[[int], AbstractContextManager[Advance]]
 
 
-def answer_all(service: Path, places: Sequence[str], out: Path, showing: Showing) -> dict[str, Any]:
+def predict_files(
+    service: Path, places: Sequence[str], out: Path, showing: Showing
+) -> dict[str, Any]:
     """Write the champion's answers for every image; a second call does only what is missing.
 
     Where `DASK_SCHEDULER_ADDRESS` names a cluster, that gives the answers.
@@ -32,7 +34,7 @@ def answer_all(service: Path, places: Sequence[str], out: Path, showing: Showing
         showing: is told of the images as they are done.
 
     Returns:
-        What `AnswerStore.summary` says, and `answered_now`.
+        What `PredictionsFile.summary` says, and `answered_now`.
 
     Raises:
         ServiceError: no champion is in service; BundleError: its bundle is damaged.
@@ -44,7 +46,7 @@ def answer_all(service: Path, places: Sequence[str], out: Path, showing: Showing
     """
     champion, bundle = open_champion(service)
     cluster, files = cluster_settings(), find_images(places)
-    with AnswerStore(out, champion).opened() as store:
+    with PredictionsFile(out, champion).opened() as store:
         missing = store.missing(files)
         if missing:
             with showing(len(missing)) as advance:

@@ -27,7 +27,7 @@ from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion
 from cracks.inference.photos.inspection_folder import PHOTOS, InspectionFolder
 from cracks.inference.photos.many_photos import inspect_photos
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_value
 from cracks.system.progress import Advance
 
@@ -116,7 +116,7 @@ def _unpacked(content: bytes, photos: Path) -> list[dict[str, str]]:
             if name != UNREADABLE:
                 members.setdefault(PurePosixPath(name).parts[0], []).append(name)
         for folder, names in members.items():
-            with replacing(photos / folder) as partial:
+            with atomic_replace(photos / folder) as partial:
                 partial.mkdir()
                 for name in names:
                     (partial / PurePosixPath(name).name).write_bytes(archive.read(name))

@@ -33,7 +33,7 @@ BEHIND = 2 * SHARD_ROWS // CHUNK
 
 
 @dataclass(frozen=True)
-class AnswersForFiles:
+class FilePredictions:
     """Answer for some files."""
 
     bundle: str  # the key of its folder
@@ -74,7 +74,7 @@ def score_on_cluster(
         files,
         missing,
         CHUNK,
-        lambda part: AnswersForFiles(key, champion, part),
+        lambda part: FilePredictions(key, champion, part),
         lambda name: f"{beginning}{name}.json.gz",
     )
     failures: list[Outcome] = []

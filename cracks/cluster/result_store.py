@@ -142,7 +142,7 @@ def patiently(ask: Callable[[], Result]) -> Result:
         try:
             return ask()
         except CracksError as error:
-            if not error.heals_with_time:
+            if not error.is_transient:
                 raise
         time.sleep(pause(attempt))
     return ask()

@@ -233,7 +233,7 @@ class _Run:
 
 
 def _patience(error: BaseException) -> int:
-    heals = isinstance(error, CracksError) and error.heals_with_time
+    heals = isinstance(error, CracksError) and error.is_transient
     return PATIENCE if heals else ATTEMPTS
 
 

@@ -15,7 +15,7 @@ from cracks.cluster.result_store import Store, fetch_folder, is_done, open_store
 from cracks.cluster.versions import Versions, differences, own_versions
 from cracks.errors import ClusterError, CracksError
 from cracks.images.files import content_of, image_file
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 from cracks.system.parallel import in_one_thread
 
 Loaded = TypeVar("Loaded")
@@ -71,7 +71,7 @@ def require_fit(store: str, versions: Versions, sample: str | None = None) -> No
     Raises:
         Unfit: it would compute something else, or cannot read or write.
     """
-    settle_environment()
+    apply_environment_defaults()
     if different := differences(own_versions(), versions):
         raise Unfit(f"it has {', '.join(different)}. Deploy the image of this commit there")
     try:

@@ -34,7 +34,7 @@ class ShardRow:
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardPosition:
     """Where a patch lies, and the label that is written beside it."""
 
     shard: int
@@ -52,7 +52,7 @@ class Places:
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, id_: str, place: Place) -> None:
+    def add(self, id_: str, place: ShardPosition) -> None:
         """Remember a patch that is not known yet."""
         self._index[bytes.fromhex(id_)] = len(self._rows)
         self._shards.append(place.shard)
@@ -63,9 +63,9 @@ class Places:
         """Return the how-many-th patch this is, or None if it is not known."""
         return self._index.get(bytes.fromhex(id_))
 
-    def place(self, number: int) -> Place:
+    def place(self, number: int) -> ShardPosition:
         """Return the place of a patch by its number."""
-        return Place(self._shards[number], self._rows[number], LABELS[self._labels[number]])
+        return ShardPosition(self._shards[number], self._rows[number], LABELS[self._labels[number]])
 
 
 class ShardWriter:
@@ -77,9 +77,9 @@ class ShardWriter:
         self._folder, self._shard_rows, self._shard = folder, shard_rows, first
         self._rows: list[ShardRow] = []
 
-    def add(self, row: ShardRow) -> Place:
+    def add(self, row: ShardRow) -> ShardPosition:
         """Take a row and return where it will lie."""
-        place = Place(self._shard, len(self._rows), row.label)
+        place = ShardPosition(self._shard, len(self._rows), row.label)
         self._rows.append(row)
         if len(self._rows) == self._shard_rows:
             self.flush()
@@ -134,7 +134,7 @@ def stored_places(folder: Path) -> Places:
             table = _read_shard(shard, "id", "label")
             rows = zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)
             for row, (id_, label) in enumerate(rows):
-                places.add(id_, Place(number, row, label))
+                places.add(id_, ShardPosition(number, row, label))
         except (ValueError, KeyError) as error:
             raise _damaged(shard, error) from None
     return places

@@ -23,13 +23,13 @@ from cracks.images.perturbations import (
     UNDISTURBED,
     perturbed,
 )
-from cracks.system.parallel import computed_ahead
+from cracks.system.parallel import prefetch_map
 
 #: From uint8 RGB batches (b, size, size, 3) to the scores of all their patches, float64 (n,).
-Answer = Callable[[Iterable[Pixels]], Scores]
+Predict = Callable[[Iterable[Pixels]], Scores]
 
 #: What the rate of a row is the share of.
-SAME_ANSWER: Final = "same answer"
+SAME_PREDICTION: Final = "same answer"
 RAISED_SCORE: Final = "raised score"
 CALLED_CRACK: Final = "called crack"
 ACCURACY: Final = "accuracy"
@@ -68,7 +68,7 @@ def behaviour_rows(
     ids: Sequence[str],
     cracked: Cracked,
     groups: Sequence[str],
-    answer: Answer,
+    answer: Predict,
     threshold: float,
     *,
     batch_size: int,
@@ -84,7 +84,7 @@ def scores_of_variants(
     patches: Iterable[Pixels],
     ids: Sequence[str],
     cracked: Cracked,
-    answer: Answer,
+    answer: Predict,
     batch_size: int,
 ) -> dict[str, Scores]:
     """Return the scores of each patch in every variant, by the name of the variant.
@@ -106,7 +106,7 @@ def scores_of_variants(
         pixels, id_, names = one
         return [perturbed(pixels, name, id_) for name in names]
 
-    made = computed_ahead(variants, zip(patches, ids, wanted, strict=True))
+    made = prefetch_map(variants, zip(patches, ids, wanted, strict=True))
     given = iter(answer(batched(chain.from_iterable(made), batch_size)).tolist())
     scores = {name: np.full(len(ids), np.nan) for name in (*always, DRAWN_CRACK)}
     for position, names in enumerate(wanted):
@@ -151,7 +151,7 @@ def rows_of_scores(
 
     kept = {name: (scores[name] >= threshold) == (plain >= threshold) for name in INVARIANCES}
     tests = [
-        *((name, SAME_ANSWER, hits, everywhere) for name, hits in kept.items()),
+        *((name, SAME_PREDICTION, hits, everywhere) for name, hits in kept.items()),
         (DRAWN_CRACK, RAISED_SCORE, drawn > plain, ~cracked),
         (DRAWN_CRACK, CALLED_CRACK, drawn >= threshold, ~cracked),
         *((name, ACCURACY, right(name), everywhere) for name in (UNDISTURBED, *CORRUPTIONS)),

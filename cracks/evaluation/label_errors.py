@@ -173,6 +173,6 @@ def _folds(cracked: Cracked, groups: Sequence[str]) -> npt.NDArray[np.intp] | No
         return None
     dealer = StratifiedKFold(min(FOLDS, int(fewest)), shuffle=True, random_state=0)
     fold_of_group = np.empty(len(names), np.intp)
-    for number, (_, dealt) in enumerate(dealer.split(names, mostly_cracked)):
-        fold_of_group[dealt] = number
+    for number, (_, assigned) in enumerate(dealer.split(names, mostly_cracked)):
+        fold_of_group[assigned] = number
     return fold_of_group[group]

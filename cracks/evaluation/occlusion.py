@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cracks.evaluation.behaviour_tests import Answer, batched
+from cracks.evaluation.behaviour_tests import Predict, batched
 from cracks.evaluation.metrics import Scores
 from cracks.images.decode import Pixels
 
@@ -33,7 +33,7 @@ WIDEST_REACH: Final = 127
 SEAM: Final = 10
 
 
-def occlusion_maps(patches: Pixels, answer: Answer, window: int, stride: int) -> Maps:
+def occlusion_maps(patches: Pixels, answer: Predict, window: int, stride: int) -> Maps:
     """Return by how much the log-odds of a crack fall when a place of a patch is covered.
 
     Log-odds and not scores: a score of 0.9999 hardly moves while half of what speaks for a crack is

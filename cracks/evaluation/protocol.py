@@ -22,7 +22,7 @@ from cracks.images.synthetic_surfaces import MATERIALS, draw_surface
 from cracks.inference.bundle.calibration import Calibration, calibration_report, fit_calibration
 from cracks.inference.bundle.novelty import Novelty, fit_novelty
 from cracks.inference.runtime.openvino_runtime import Outputs, Runs, joined
-from cracks.system.parallel import computed_ahead
+from cracks.system.parallel import prefetch_map
 from cracks.training.features.arrays import SplitFeatures, decoded_batches
 from cracks.workspace.params import EvaluateParams
 
@@ -177,7 +177,7 @@ def flagged_surfaces(
         rng = np.random.default_rng([SEED, MATERIALS.index(material), number])
         return resampled(draw_surface(material, rng), size)
 
-    patches = computed_ahead(drawn, wanted)
+    patches = prefetch_map(drawn, wanted)
     outputs = _both(featurizer, trainable, batched(patches, PATCHES))
     flagged = novelty.flagged(outputs["features"]).reshape(len(MATERIALS), each)
     return dict(zip(MATERIALS, flagged.mean(axis=1).tolist(), strict=True))
@@ -204,7 +204,7 @@ def sliced(
     part, facts = test.part, numbers_of(rows, *FACTS)
     # Of clean patches there is no crack to measure: the thirds are those of the cracks.
     cracks = [content for content, cracked in zip(contents, part.cracked, strict=True) if cracked]
-    proxies = list(computed_ahead(lambda one: crack_proxies(decode_stored(one)), cracks))
+    proxies = list(prefetch_map(lambda one: crack_proxies(decode_stored(one)), cracks))
     for name, fact in CRACK_FACTS.items():
         facts[fact] = np.full(len(contents), np.nan)
         facts[fact][part.cracked] = [proxy[name] for proxy in proxies]
@@ -213,7 +213,7 @@ def sliced(
     return [row for row in slices if row["cracks"] or row["fact"] not in CRACK_FACTS.values()]
 
 
-def answer_with(
+def predictor_with(
     featurizer: Runs, trainable: Runs, calibration: Calibration
 ) -> Callable[[Iterable[Pixels]], Scores]:
     """Return a function from uint8 batches (b, size, size, 3) to calibrated scores (n,)."""

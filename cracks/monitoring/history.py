@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cracks.storage.kept import KeptFiles, kept_files, place_beside_answers
+from cracks.storage.kept import KeptFiles, kept_files, place_beside_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Signal(_Kept):
     says: str = ""  # in words
 
 
-class Mover(_Kept):
+class TopContributor(_Kept):
     """An answered photograph that lies far from the reference."""
 
     prediction_id: str
@@ -95,7 +95,7 @@ class Window(_Kept):
     #: Whether Prefect's server was told; a flow killed before that tells it the next time.
     told: bool = False
     reason: str = ""  # why, in one line: what the run and the version that come of it will say
-    movers: tuple[Mover, ...] = ()
+    movers: tuple[TopContributor, ...] = ()
     picture: str = ""  # file below pictures/; empty where no photographs are kept
     skipped: tuple[str, ...] = ()  # damaged parts of the record of answers, with the reason
 
@@ -142,7 +142,7 @@ class LiveAccuracy(_Kept):
 
 def place_of_monitoring(service: Path) -> str:
     """Return where the monitoring of a service keeps its history: a folder or `s3://…`."""
-    return place_beside_answers(service, FOLDER)
+    return place_beside_predictions(service, FOLDER)
 
 
 def write_window(place: str | Path, window: Window) -> None:

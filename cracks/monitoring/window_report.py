@@ -11,10 +11,10 @@ from typing import Any
 from cracks.dataset.shards import contents_of, rows_of
 from cracks.errors import UnreadableImage
 from cracks.images.decode import Pixels, decode_stored
-from cracks.monitoring.history import LiveAccuracy, Mover, Window
+from cracks.monitoring.history import LiveAccuracy, TopContributor, Window
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_record
-from cracks.monitoring.prediction_log.reader import AnswerRecord
+from cracks.monitoring.prediction_log.locations import place_of_log
+from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.system.html_page import table_page
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
@@ -24,7 +24,7 @@ NOT_KEPT = (
 )
 
 
-def draw_movers(paths: Paths, movers: Sequence[Mover]) -> bytes | None:
+def draw_top_contributors(paths: Paths, movers: Sequence[TopContributor]) -> bytes | None:
     """Return a PNG of answered photographs beside the nearest training ones; None without any.
 
     Args:
@@ -64,7 +64,7 @@ def signal_rows(window: Window) -> list[dict[str, str]]:
     ]
 
 
-def mover_rows(movers: Sequence[Mover]) -> list[dict[str, str]]:
+def top_contributor_rows(movers: Sequence[TopContributor]) -> list[dict[str, str]]:
     """Return what moved a window as rows of text."""
     return [
         {
@@ -111,8 +111,8 @@ def outcome_of(window: Window, picture: bytes | None) -> str:
     return f"{said} {NOT_KEPT}" if window.fired and window.movers and not picture else said
 
 
-def _answered(service: Path, mover: Mover) -> Pixels | None:
-    record = AnswerRecord(place_of_record(service), service / ANSWERS)
+def _answered(service: Path, mover: TopContributor) -> Pixels | None:
+    record = PredictionLog(place_of_log(service), service / ANSWERS)
     answer = record.find(mover.prediction_id)
     try:
         return decode_stored(answer.image) if answer and answer.image else None

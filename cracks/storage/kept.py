@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from cracks.errors import ServiceError
-from cracks.monitoring.prediction_log.locations import is_in_bucket, place_of_record
+from cracks.monitoring.prediction_log.locations import is_in_bucket, place_of_log
 from cracks.storage.addresses import parse_address
 from cracks.storage.folders import ObjectFolder
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 
 class KeptFiles(Protocol):
@@ -26,12 +26,12 @@ class KeptFiles(Protocol):
         """Write a file, whole or not at all."""
 
 
-def place_beside_answers(service: Path, folder: str) -> str:
+def place_beside_predictions(service: Path, folder: str) -> str:
     """Return the place of a folder below the record of answers of a service.
 
     It follows the record: into a bucket where CRACKS_SERVE_ANSWERS names one.
     """
-    return below(place_of_record(service), folder)
+    return below(place_of_log(service), folder)
 
 
 def below(place: str | Path, folder: str) -> str:
@@ -77,7 +77,7 @@ class FilesInFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
-        with replacing(self._folder / name) as partial:
+        with atomic_replace(self._folder / name) as partial:
             partial.write_bytes(content)
 
 

@@ -19,7 +19,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_replace(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file or folder to; move it to `path` on success.
 
     The name is always the same, so what a killed process left is cleared by the next run.
@@ -70,7 +70,7 @@ def _replace_folder(path: Path, partial: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
-    with replacing(path) as partial:
+    with atomic_replace(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -34,7 +34,7 @@ DEFAULTS = {
 }
 
 
-def settle_environment() -> None:
+def apply_environment_defaults() -> None:
     """Set every default that the user has not set otherwise, and keep OpenVINO from reporting."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -36,7 +36,7 @@ def is_in_one_thread() -> bool:
     return _in_one_thread.get()
 
 
-def computed_ahead(
+def prefetch_map(
     function: Callable[[Given], Result], items: Iterable[Given], waiting: int = WAITING
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order, while the next ones are being computed.

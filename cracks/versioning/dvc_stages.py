@@ -110,7 +110,7 @@ def run_stage(
     *,
     force: bool = False,
     variables: Mapping[str, str] | None = None,
-    hear: Callable[[str], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Bring one stage up to date with `dvc repro`; what it prints is passed on.
 
@@ -119,7 +119,7 @@ def run_stage(
         stage: its name in dvc.yaml; the stages before it must be up to date.
         force: run it even if DVC finds nothing changed.
         variables: of the environment, for the stage alone.
-        hear: takes each line that the stage writes to standard error.
+        on_line: takes each line that the stage writes to standard error.
 
     Raises:
         StageError: the stage refused; the message is the stage's own.
@@ -130,7 +130,7 @@ def run_stage(
         message = Path(folder) / "message"
         command = ["repro", "--single-item", *(["--force"] if force else []), stage]
         settings = {**(variables or {}), MESSAGE_FILE: str(message)}
-        code, output = _dvc(paths, command, settings, hear)
+        code, output = _dvc(paths, command, settings, on_line)
         if code == 0:
             return
         if message.exists():
@@ -154,7 +154,7 @@ def _dvc(
     paths: Paths,
     command: list[str],
     variables: dict[str, str],
-    hear: Callable[[str], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
     *,
     program: str = "dvc",
 ) -> tuple[int, str]:
@@ -176,8 +176,8 @@ def _dvc(
         try:
             for line in process.stderr or ():
                 lines.append(line)
-                if hear is not None:
-                    hear(line)
+                if on_line is not None:
+                    on_line(line)
                 if not line.startswith("ERROR: "):  # these become the message of the refusal
                     logger.info(line.rstrip())
             return process.wait(), "".join(lines)

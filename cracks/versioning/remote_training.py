@@ -59,7 +59,7 @@ BUNDLE = ("models/bundle",)
 
 
 @dataclass(frozen=True)
-class Order:
+class RemoteTrainingRequest:
     """What is to be trained, and where the results go."""
 
     repository: str
@@ -70,27 +70,27 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Site:
+class RemoteWorkspace:
     """A workspace that was made for an order."""
 
-    order: Order
+    request: RemoteTrainingRequest
     paths: Paths
     base: str  # the commit that the code comes from
 
     @property
     def clone(self) -> Clone:
         """The workspace as git sees it."""
-        return _clone(self.order, self.paths.root)
+        return _clone(self.request, self.paths.root)
 
 
-def order_of(
+def request_of(
     repository: str,
     branch: str,
     revision: str,
     results: str,
     storage: str,
     place: Mapping[str, str],
-) -> Order:
+) -> RemoteTrainingRequest:
     """Return the order; what is empty comes from the environment `place`.
 
     Args:
@@ -115,7 +115,7 @@ def order_of(
     today = datetime.now(UTC).date().isoformat()
     results = results.replace("{branch}", branch).replace("{date}", today)
     storage = storage or place.get("CRACKS_DVC_REMOTE", "")
-    return Order(repository, branch, revision, results, storage)
+    return RemoteTrainingRequest(repository, branch, revision, results, storage)
 
 
 def scratch_place() -> Path:
@@ -124,7 +124,7 @@ def scratch_place() -> Path:
     return Path(given or Path(tempfile.gettempdir()) / f"cracks-{os.getuid()}").absolute()
 
 
-def prepare(order: Order, folder: Path) -> Site:
+def prepare(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
     """Make the workspace for an order in `folder`, or go on in what a killed run has left of it.
 
     Raises:
@@ -133,31 +133,31 @@ def prepare(order: Order, folder: Path) -> Site:
     """
     root, note = folder / "workspace", folder / "prepared.json"
     prepared = read_report(note) if note.is_file() else {}
-    if prepared.get("order") == asdict(order) and (root / ".git").is_dir():
+    if prepared.get("order") == asdict(request) and (root / ".git").is_dir():
         logger.info("Going on in %s, which an earlier attempt has left", root)
         remove(root / ".git/index.lock")
     else:
         remove(root)
-        prepared = {"order": asdict(order), "base": _make(order, root)}
+        prepared = {"order": asdict(request), "base": _make(request, root)}
         write_json(note, prepared)
-    site = Site(order, open_workspace(root), prepared["base"])
+    site = RemoteWorkspace(request, open_workspace(root), prepared["base"])
     _check_storage(site.paths)
     check_push(site.clone)
     return site
 
 
-def _clone(order: Order, root: Path) -> Clone:
-    return Clone(root, order.repository, order.branch, order.results)
+def _clone(request: RemoteTrainingRequest, root: Path) -> Clone:
+    return Clone(root, request.repository, request.branch, request.results)
 
 
-def _make(order: Order, root: Path) -> str:
-    clone = _clone(order, root)
-    logger.info("Cloning %s of %s", order.branch, order.repository)
-    clone_branch(clone, order.revision)
+def _make(request: RemoteTrainingRequest, root: Path) -> str:
+    clone = _clone(request, root)
+    logger.info("Cloning %s of %s", request.branch, request.repository)
+    clone_branch(clone, request.revision)
     base = take_up_results(clone)
     paths = open_workspace(root)
-    if order.storage:
-        use_remote(paths, order.storage)
+    if request.storage:
+        use_remote(paths, request.storage)
     _warn_of_other_packages(root)
     head = code_version(root).commit
     logger.info("The code is %s, the results so far are those of %s", short(base), short(head))
@@ -182,7 +182,7 @@ def _warn_of_other_packages(root: Path) -> None:
         logger.warning("This machine was set up from another uv.lock: last digits may differ")
 
 
-def publish(site: Site, message: str, run: str) -> Pushed:
+def publish(site: RemoteWorkspace, message: str, run: str) -> Pushed:
     """Send data to the DVC remote, then commit dvc.lock and reports and push them.
 
     Doing it again after it stopped anywhere finishes it.
@@ -198,13 +198,18 @@ def publish(site: Site, message: str, run: str) -> Pushed:
     logger.info("Sending data and models to %s", default_remote(site.paths)[0])
     push_data(site.paths)
     commit_results(site.clone, message)
-    pushed = push_results(site.clone, f"{site.order.results}-{run[:8]}")
+    pushed = push_results(site.clone, f"{site.request.results}-{run[:8]}")
     logger.info("The results are %s on %s", short(pushed.commit), pushed.branch)
     return pushed
 
 
 def describe_commit(
-    site: Site, evaluation: Report, verdict: str, reasons: list[str], run: str, ran: list[str]
+    site: RemoteWorkspace,
+    evaluation: Report,
+    verdict: str,
+    reasons: list[str],
+    run: str,
+    ran: list[str],
 ) -> str:
     """Return the message of the commit of the results.
 
@@ -223,7 +228,7 @@ def describe_commit(
         "Verdict": verdict,
         "Test": f"{numbers}, threshold {evaluation['threshold']:.4f}",
         "Stages": ", ".join(ran) or "none",
-        "Code": f"{site.base} of {site.order.branch}",
+        "Code": f"{site.base} of {site.request.branch}",
         "Host": socket.gethostname(),
     }
     trailers = "\n".join(f"{name}: {value}" for name, value in facts.items())

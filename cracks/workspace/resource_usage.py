@@ -30,7 +30,7 @@ def watched(file: Path) -> Iterator[None]:
     process, ended, start = psutil.Process(os.getpid()), threading.Event(), time.monotonic()
     samples: list[Sample] = []
 
-    def look() -> None:
+    def poll() -> None:
         samples.append(
             {
                 "seconds": round(time.monotonic() - start, 2),
@@ -41,7 +41,7 @@ def watched(file: Path) -> Iterator[None]:
 
     def watch() -> None:
         while not ended.wait(INTERVAL):
-            look()
+            poll()
 
     process.cpu_percent()  # counts from here on
     watcher = threading.Thread(target=watch, daemon=True)
@@ -51,7 +51,7 @@ def watched(file: Path) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
-    look()
+    poll()
     # What a stage found must not be lost for this.
     with suppress(OSError):
         write_csv(samples, file)

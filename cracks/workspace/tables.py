@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cracks.errors import WorkspaceError
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write `table` to `path`, whole or not at all; equal tables give equal bytes."""
-    with replacing(path) as partial:
+    with atomic_replace(path) as partial:
         pq.write_table(table, partial)
 
 
@@ -53,7 +53,7 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[s
     """
     if not rows and not columns:
         raise ValueError(f"no rows for {path}")
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_replace(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         # Every text is quoted: Python 3.11 leaves a carriage return bare, which ends a row.
         writer = csv.DictWriter(
             file, columns or rows[0].keys(), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC

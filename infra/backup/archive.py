@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cracks.system.hashing import digest_of_file
 from infra.backup.manifest import BackupRefused, Manifest
-from infra.backup.places import Folder, Place
+from infra.backup.places import BackupLocation, Folder
 
 NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z")
 
@@ -24,7 +24,7 @@ class Damaged(Exception):
 class Archive:
     """A folder or prefix that holds back-ups."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: BackupLocation) -> None:
         self.place = place
         #: The bytes of each content that this process has added, or found whole (0).
         self._whole: dict[str, int] = {}

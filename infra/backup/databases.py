@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import override
 
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from infra.backup.manifest import BackupRefused
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Sqlite(Database):
     def restore(self, dump: Path, then: Callable[[Database], None]) -> None:
         from sqlalchemy import make_url
 
-        with replacing(self._file) as partial:
+        with atomic_replace(self._file) as partial:
             shutil.copyfile(dump, partial)
             then(Sqlite(make_url(f"sqlite:///{partial}")))
 

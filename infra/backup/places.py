@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from cracks.storage.addresses import SCHEME, Address, parse_address
 from cracks.storage.client import connect, explaining, status_of
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 
-class Place(ABC):
+class BackupLocation(ABC):
     """Files by their paths, which have `/` between folders.
 
     Methods raise OSError of a folder; SourceError and SourceUnavailable of a bucket.
@@ -50,7 +50,7 @@ class Place(ABC):
         """Remove a file."""
 
 
-class Folder(Place):
+class Folder(BackupLocation):
     """A folder; what `wanted` refuses is as if it were not there."""
 
     def __init__(self, root: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
@@ -83,7 +83,7 @@ class Folder(Place):
 
     @override
     def write(self, path: str, content: Path, *, private: bool = False) -> None:
-        with replacing(self.root / path) as partial:
+        with atomic_replace(self.root / path) as partial:
             partial.touch(0o600 if private else 0o666)
             shutil.copyfile(content, partial)
 
@@ -92,7 +92,7 @@ class Folder(Place):
         (self.root / path).unlink(missing_ok=True)
 
 
-class Bucket(Place):
+class Bucket(BackupLocation):
     """A prefix in a bucket."""
 
     def __init__(self, address: Address, endpoint_url: str | None = None) -> None:
@@ -162,7 +162,7 @@ class Bucket(Place):
             self._client.delete_object(Bucket=self.address.bucket, Key=key)
 
 
-def place_at(text: str, endpoint_url: str | None = None) -> Place:
+def place_at(text: str, endpoint_url: str | None = None) -> BackupLocation:
     """Return the place that `s3://bucket/prefix`, or the path of a folder, names.
 
     Raises:

@@ -20,7 +20,7 @@ from cracks.system.progress import progress
 from infra.backup.archive import Archive, Damaged
 from infra.backup.databases import Database
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
-from infra.backup.places import Place
+from infra.backup.places import BackupLocation
 from infra.backup.saving import THREADS
 from infra.backup.state import MLFLOW, State, require_apart
 
@@ -107,19 +107,19 @@ class Restoring:
         files = [place.origin for place in self._state.files.values()]
         return "\n".join([self._manifest.name, *databases, *files])
 
-    def _is_marked(self, place: Place) -> bool:
+    def _is_marked(self, place: BackupLocation) -> bool:
         with suppress(FileNotFoundError), place.local(MARK) as mark:
             return bool(mark.read_text(encoding="utf-8") == self._mark)
         return False
 
-    def _write_marks(self, places: Iterable[Place]) -> None:
+    def _write_marks(self, places: Iterable[BackupLocation]) -> None:
         with tempfile.TemporaryDirectory(prefix="cracks-backup-") as folder:
             mark = Path(folder) / "mark"
             mark.write_text(self._mark, encoding="utf-8")
             for place in places:
                 place.write(MARK, mark)
 
-    def _files(self, part: Part, place: Place) -> None:
+    def _files(self, part: Part, place: BackupLocation) -> None:
         first = [file for file in part.files if file.path != POINTER]
         # A service that looks already then finds the bundle that champion.json names.
         last = [file for file in part.files if file.path == POINTER]
@@ -131,7 +131,7 @@ class Restoring:
                 for _ in pool.imap_unordered(lambda one: self._file(one, place), files):
                     advance(1)
 
-    def _file(self, file: SavedFile, place: Place) -> None:
+    def _file(self, file: SavedFile, place: BackupLocation) -> None:
         with self._archive.content(file.sha256) as content:
             place.write(file.path, content, private=file.private)
 

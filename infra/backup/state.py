@@ -23,7 +23,7 @@ from cracks.inference.handover.service_processes import FOLDER as REPORTS
 from cracks.workspace.paths import Paths
 from infra.backup.databases import Database, database_at
 from infra.backup.manifest import BackupRefused
-from infra.backup.places import Bucket, Folder, Place, place_at
+from infra.backup.places import BackupLocation, Bucket, Folder, place_at
 
 DATABASE = "CRACKS_BACKUP_DATABASE_"
 ARTIFACTS = "CRACKS_BACKUP_ARTIFACTS"
@@ -42,13 +42,13 @@ class State:
     """The databases and the places of files, by their names."""
 
     databases: Mapping[str, Database]
-    artifacts: Place
+    artifacts: BackupLocation
     #: What nobody writes together with the database: the remote of DVC, answers kept elsewhere.
-    others: Mapping[str, Place]
+    others: Mapping[str, BackupLocation]
     service: Folder
 
     @property
-    def files(self) -> dict[str, Place]:
+    def files(self) -> dict[str, BackupLocation]:
         """All places of files, by their names."""
         return {"artifacts": self.artifacts, **self.others, "service": self.service}
 
@@ -130,7 +130,7 @@ def _outlives_a_process(path: str) -> bool:
     return not any(fnmatchcase(path, pattern) for pattern in OF_PROCESSES)
 
 
-def _dvc_remote(workspace: Paths) -> Place:
+def _dvc_remote(workspace: Paths) -> BackupLocation:
     """Return the default remote of DVC, with the endpoint that is set for it."""
     from dvc.config import Config
 
@@ -142,7 +142,7 @@ def _dvc_remote(workspace: Paths) -> Place:
     return place_at(str(url), remote.get("endpointurl"))
 
 
-def require_apart(archive: Place, state: State) -> None:
+def require_apart(archive: BackupLocation, state: State) -> None:
     """Refuse to keep back-ups within what is backed up, or the other way round.
 
     Raises:
@@ -156,7 +156,7 @@ def require_apart(archive: Place, state: State) -> None:
             )
 
 
-def _overlap(one: Place, other: Place) -> bool:
+def _overlap(one: BackupLocation, other: BackupLocation) -> bool:
     if isinstance(one, Bucket) and isinstance(other, Bucket):
         first, second = (place.origin + "/" for place in (one, other))
         return first.startswith(second) or second.startswith(first)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from cracks.errors import CracksError
-from cracks.system.environment import settle_environment
+from cracks.system.environment import apply_environment_defaults
 
 #: Seconds without a heartbeat after which a run is dead, where it is not the usual.
 SILENCE_VARIABLE = "CRACKS_RUN_SILENCE_SECONDS"
@@ -20,7 +20,7 @@ SILENCE_VARIABLE = "CRACKS_RUN_SILENCE_SECONDS"
 
 def main() -> int:
     """Deploy, and say what; return the exit code."""
-    settle_environment()  # before Prefect is imported
+    apply_environment_defaults()  # before Prefect is imported
     try:
         _deploy(os.environ)
     except CracksError as error:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from infra.secret_scan.scanning import Finding
 
 NAME = ".secrets.baseline"
@@ -30,6 +30,6 @@ def write_accepted(file: Path, findings: Iterable[Finding]) -> None:
         }
         for one in findings
     }
-    with replacing(file) as partial:
+    with atomic_replace(file) as partial:
         text = json.dumps([lines[key] for key in sorted(lines)], indent=1)
         partial.write_text(f"{text}\n", encoding="utf-8")

@@ -6,11 +6,11 @@ import shutil
 
 from cracks.system.atomic_files import remove
 from infra.stack.local import as_postgres, run
-from infra.stack.services import Site
+from infra.stack.services import StackSite
 from infra.stack.settings import Stack, StackError, postgresql_program
 
 
-def create_databases(stack: Stack, site: Site) -> None:
+def create_databases(stack: Stack, site: StackSite) -> None:
     """Make the cluster of PostgreSQL where there is none.
 
     Raises:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
-from cracks.system.atomic_files import replacing
-from infra.stack.services import Service, Site, Step, services, steps
+from cracks.system.atomic_files import atomic_replace
+from infra.stack.services import Service, StackSite, Step, services, steps
 from infra.stack.settings import CHECKOUT, PORTS, SECRETS, port_variable
 
 FILE = CHECKOUT / "infra/compose.yaml"
@@ -160,9 +160,9 @@ def passed_on(begin: str, *ends: str) -> dict[str, str]:
     return {f"{begin}{end}": f"${{{begin}{end}:-}}" for end in ends}
 
 
-def container_site() -> Site:
+def container_site() -> StackSite:
     """Return where the stack in containers runs: each service is a host of its own name."""
-    return Site(
+    return StackSite(
         listen="0.0.0.0",
         hosts={name: name for name in PORTS},
         ports={name: f"${{{port_variable(name)}:-{port}}}" for name, port in PORTS.items()},
@@ -205,7 +205,7 @@ def _version() -> str:
 
 
 def _service(
-    site: Site, service: Service, box: Container, between: Mapping[str, Step]
+    site: StackSite, service: Service, box: Container, between: Mapping[str, Step]
 ) -> dict[str, Any]:
     port = site.ports[service.name]
     return {
@@ -298,5 +298,5 @@ def rendered() -> str:
 
 def write() -> None:
     """Write infra/compose.yaml."""
-    with replacing(FILE) as file:
+    with atomic_replace(FILE) as file:
         file.write_text(rendered(), encoding="utf-8")

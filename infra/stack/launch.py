@@ -16,7 +16,7 @@ from cracks.errors import CracksError
 from infra.stack.leftovers import end_leftovers
 from infra.stack.local import local_command, local_environment, local_site
 from infra.stack.probing import problem_of
-from infra.stack.services import Service, Site, services
+from infra.stack.services import Service, StackSite, services
 from infra.stack.settings import CHECKOUT, open_stack
 
 #: Seconds between two looks at what is needed, and between two lines that say so.
@@ -43,7 +43,7 @@ def main(name: str) -> NoReturn:
     os.execvpe(command[0], command, local_environment(stack, service))
 
 
-def _wait_for(needed: Service, site: Site) -> None:
+def _wait_for(needed: Service, site: StackSite) -> None:
     told = 0.0
     while problem := problem_of(needed, site):
         if time.monotonic() - told > TELL_INTERVAL:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.stack.services import Service, Site, Step
+from infra.stack.services import Service, StackSite, Step
 from infra.stack.settings import (
     CHECKOUT,
     PORTS,
@@ -34,14 +34,14 @@ FOREIGN = ("AWS_", "CRACKS_", "DVC_", "MLFLOW_", "PG", "PREFECT_", "PYTHON", "RC
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
 
 
-def local_site(stack: Stack) -> Site:
+def local_site(stack: Stack) -> StackSite:
     """Return where the local stack runs.
 
     Raises:
         StackError: it has no secrets yet, a port is none, or a program is missing.
     """
     programs = {name: tool(name) for name in ("mlflow", "prefect", "cracks", "python")}
-    return Site(
+    return StackSite(
         listen=LOCALHOST,
         hosts=dict.fromkeys(PORTS, LOCALHOST),
         ports=read_ports(stack),

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from infra.stack.health import TIMEOUT, database_problem, http_problem
-from infra.stack.services import Service, Site
+from infra.stack.services import Service, StackSite
 
 
-def problem_of(service: Service, site: Site) -> str | None:
+def problem_of(service: Service, site: StackSite) -> str | None:
     """Return why a service cannot work now; None if it can."""
     if service.probe is None:
         where = {"PGHOST": site.hosts[service.name], "PGPORT": str(site.ports[service.name])}
@@ -21,14 +21,14 @@ def problem_of(service: Service, site: Site) -> str | None:
     return http_problem(url, service.probe.status, *credentials)
 
 
-def problems_of(services: Mapping[str, Service], site: Site) -> dict[str, str | None]:
+def problems_of(services: Mapping[str, Service], site: StackSite) -> dict[str, str | None]:
     """Return the problem of each service by name, all asked at a time."""
     with ThreadPoolExecutor(len(services)) as threads:
         found = threads.map(lambda service: problem_of(service, site), services.values())
         return dict(zip(services, found, strict=True))
 
 
-def champion(site: Site) -> str:
+def champion(site: StackSite) -> str:
     """Return in words which model the service answers with."""
     connection = http.client.HTTPConnection(
         site.hosts["serving"], int(site.ports["serving"]), timeout=TIMEOUT

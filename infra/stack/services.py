@@ -33,7 +33,7 @@ ANSWERS = "s3://answers"
 
 
 @dataclass(frozen=True)
-class Site:
+class StackSite:
     """Where a stack runs: all that differs between processes of one machine and containers."""
 
     #: The address that services listen on.
@@ -99,7 +99,7 @@ class Step:
     keeps: tuple[str, ...] = ()
 
 
-def services(site: Site) -> dict[str, Service]:
+def services(site: StackSite) -> dict[str, Service]:
     """Return the services by name, in the order in which they start."""
     described = (
         _postgresql(site),
@@ -112,7 +112,7 @@ def services(site: Site) -> dict[str, Service]:
     return {service.name: service for service in described}
 
 
-def steps(site: Site) -> dict[str, Step]:
+def steps(site: StackSite) -> dict[str, Step]:
     """Return the steps by name, in the order in which they are done."""
     python = site.programs["python"]
 
@@ -138,7 +138,7 @@ def steps(site: Site) -> dict[str, Step]:
     return {one.name: one for one in described}
 
 
-def parts_for(site: Site, names: Collection[str]) -> dict[str, Service | Step]:
+def parts_for(site: StackSite, names: Collection[str]) -> dict[str, Service | Step]:
     """Return the named services, what they need, and the steps that need nothing beyond these.
 
     Args:
@@ -159,7 +159,7 @@ def parts_for(site: Site, names: Collection[str]) -> dict[str, Service | Step]:
     return {name: part for name, part in known.items() if name in chosen}
 
 
-def client_environment(site: Site) -> dict[str, str]:
+def client_environment(site: StackSite) -> dict[str, str]:
     """Return what a person's shell needs to use the stack: `cracks`, dvc, curl, all tools."""
     return {
         **_tools_environment(site),
@@ -168,7 +168,7 @@ def client_environment(site: Site) -> dict[str, str]:
     }
 
 
-def _tools_environment(site: Site) -> dict[str, str]:
+def _tools_environment(site: StackSite) -> dict[str, str]:
     """Return what the tools need to find the servers; the worker trains with it."""
     return {
         "MLFLOW_TRACKING_URI": site.url("mlflow"),
@@ -184,7 +184,7 @@ def _tools_environment(site: Site) -> dict[str, str]:
 # --- the services ---------------------------------------------------------------------------------
 
 
-def _postgresql(site: Site) -> Service:
+def _postgresql(site: StackSite) -> Service:
     settings = {
         "listen_addresses": site.listen,
         "unix_socket_directories": site.folders["sockets"],
@@ -208,7 +208,7 @@ def _postgresql(site: Site) -> Service:
     )
 
 
-def _s3(site: Site) -> Service:
+def _s3(site: StackSite) -> Service:
     # What is not in the environment is read from no file; others may lay files into the folder.
     settings = ("--config", "", "--dir-cache-time", "1s", "--poll-interval", "0", "--no-cleanup")
     key, secret = site.secrets["CRACKS_S3_KEY_ID"], site.secrets["CRACKS_S3_SECRET_KEY"]
@@ -227,7 +227,7 @@ def _s3(site: Site) -> Service:
     )
 
 
-def _mlflow(site: Site) -> Service:
+def _mlflow(site: StackSite) -> Service:
     port, host = site.ports["mlflow"], site.hosts["mlflow"]
     return Service(
         name="mlflow",
@@ -264,7 +264,7 @@ def _mlflow(site: Site) -> Service:
     )
 
 
-def _prefect(site: Site) -> Service:
+def _prefect(site: StackSite) -> Service:
     return Service(
         name="prefect",
         command=(
@@ -301,7 +301,7 @@ def _prefect(site: Site) -> Service:
     )
 
 
-def _worker(site: Site) -> Service:
+def _worker(site: StackSite) -> Service:
     return Service(
         name="worker",
         command=(
@@ -324,7 +324,7 @@ def _worker(site: Site) -> Service:
     )
 
 
-def _serving(site: Site) -> Service:
+def _serving(site: StackSite) -> Service:
     return Service(
         name="serving",
         command=(
@@ -350,16 +350,16 @@ def _serving(site: Site) -> Service:
 # --- what several of them share -------------------------------------------------------------------
 
 
-def _for_browsers(site: Site, service: str) -> str:
+def _for_browsers(site: StackSite, service: str) -> str:
     """Return where the browser of a person finds a service, which is never inside a container."""
     return f"http://127.0.0.1:{site.ports[service]}"
 
 
-def _password(site: Site, database: str) -> str:
+def _password(site: StackSite, database: str) -> str:
     return site.secrets[f"CRACKS_{database.upper()}_DB_PASSWORD"]
 
 
-def _database(site: Site, name: str) -> dict[str, str]:
+def _database(site: StackSite, name: str) -> dict[str, str]:
     """Return what libpq reads of a database of ours, or of the superuser's."""
     given = {
         "PGHOST": site.hosts["postgresql"],
@@ -370,7 +370,7 @@ def _database(site: Site, name: str) -> dict[str, str]:
     return given | ({"PGPASSWORD": _password(site, name)} if name in DATABASES else {})
 
 
-def _storage(site: Site) -> dict[str, str]:
+def _storage(site: StackSite) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": site.url("s3"),
         "AWS_ACCESS_KEY_ID": site.secrets["CRACKS_S3_KEY_ID"],
@@ -383,15 +383,15 @@ def _storage(site: Site) -> dict[str, str]:
     }
 
 
-def _service_folder(site: Site) -> dict[str, str]:
+def _service_folder(site: StackSite) -> dict[str, str]:
     return {"CRACKS_SERVICE_DIR": site.folders["service"]}
 
 
-def _service_key(site: Site) -> dict[str, str]:
+def _service_key(site: StackSite) -> dict[str, str]:
     return {"CRACKS_SERVICE_KEY": site.secrets["CRACKS_SERVICE_KEY"]}
 
 
-def _prefect_client(site: Site) -> dict[str, str]:
+def _prefect_client(site: StackSite) -> dict[str, str]:
     return {
         "PREFECT_API_URL": f"{site.url('prefect')}/api",
         "PREFECT_API_AUTH_STRING": f"{ADMIN}:{site.secrets['CRACKS_PREFECT_PASSWORD']}",

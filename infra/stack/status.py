@@ -9,9 +9,9 @@ from pathlib import Path
 from cracks.system.terminal import print_table
 from infra.stack.local import local_site
 from infra.stack.probing import champion, problems_of
-from infra.stack.services import Service, Site, services
+from infra.stack.services import Service, StackSite, services
 from infra.stack.settings import Stack, StackError
-from infra.stack.supervision import Supervisor, Watched
+from infra.stack.supervision import ProcessState, Supervisor
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ def status(stack: Stack) -> list[Line]:
 
 
 def _line(
-    stack: Stack, site: Site, service: Service, watched: Watched | None, problem: str | None
+    stack: Stack,
+    site: StackSite,
+    service: Service,
+    watched: ProcessState | None,
+    problem: str | None,
 ) -> Line:
     runs = watched is not None and watched.pid is not None
     if watched is not None and watched.state == "LAUNCHING":

@@ -41,7 +41,7 @@ RUNNING, ALIVE = ("RUNNING", "STARTING"), ("RUNNING", "STARTING", "LAUNCHING", "
 
 
 @dataclass(frozen=True)
-class Watched:
+class ProcessState:
     """What the supervisor says of a service."""
 
     state: str
@@ -185,7 +185,7 @@ class Supervisor:
                 orders.addProcessGroup(name)
         return [*changed]
 
-    def watched(self) -> dict[str, Watched]:
+    def watched(self) -> dict[str, ProcessState]:
         """Return what it says of each service; nothing if it does not run."""
         try:
             with self._orders() as orders:
@@ -193,7 +193,7 @@ class Supervisor:
         except (OSError, xmlrpc.client.Error):
             return {}
         return {
-            one["name"]: Watched(
+            one["name"]: ProcessState(
                 state="LAUNCHING" if _is_launching(one["pid"]) else one["statename"],
                 pid=one["pid"] or None,
                 uptime=float(one["now"] - one["start"]) if one["pid"] else None,

@@ -21,7 +21,7 @@ from infra.stack.probing import champion, problem_of
 from infra.stack.services import (
     ADMIN,
     Service,
-    Site,
+    StackSite,
     Step,
     client_environment,
     parts_for,
@@ -142,7 +142,7 @@ class _StartUp:
     """One `make up`: what it has started, and what is done."""
 
     stack: Stack
-    site: Site
+    site: StackSite
     supervisor: Supervisor
     tell: Tell
     parts: Mapping[str, Service | Step]
@@ -265,7 +265,7 @@ def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
-def _to_open(stack: Stack, site: Site) -> str:
+def _to_open(stack: Stack, site: StackSite) -> str:
     password = f"user {ADMIN}, password in {stack.secrets}:"
     lines = (
         ("MLflow", site.url("mlflow"), f"{password} CRACKS_MLFLOW_PASSWORD"),

@@ -22,7 +22,7 @@ import numpy as np
 
 from cracks.errors import BundleError, UnreadableImage
 from cracks.images.decode import MAX_PIXELS, Pixels, decode_to_size
-from cracks.inference.bundle.classifier import BATCH_SIZE, Answer, Classifier, Measured
+from cracks.inference.bundle.classifier import BATCH_SIZE, Classifier, Measured, Prediction
 
 if TYPE_CHECKING:
     from serving.telemetry.metrics import Metrics
@@ -33,7 +33,7 @@ Measure = Callable[[Pixels], Measured]
 #: One of a job's patches, by its position there.
 Patch: TypeAlias = "tuple[_Job, int]"
 #: What becomes of it.
-Outcome = Answer | Exception
+Outcome = Prediction | Exception
 
 #: Weight of the latest batch in the measured pace.
 NEWEST = 0.1
@@ -81,7 +81,7 @@ class Engine:
 
     async def answers(
         self, contents: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS
-    ) -> list[Answer]:
+    ) -> list[Prediction]:
         """Return an answer for each encoded image, the same that `Classifier.answers` gives.
 
         Args:
@@ -103,7 +103,7 @@ class Engine:
 
         return await self._answered(_Job(decoded, len(contents)))
 
-    async def answers_of_pixels(self, pixels: Pixels) -> list[Answer]:
+    async def predict_pixels(self, pixels: Pixels) -> list[Prediction]:
         """Return an answer for each patch that is decoded already, uint8 (n, size, size, 3).
 
         Raises:
@@ -133,7 +133,7 @@ class Engine:
                 folder = self._classifier.bundle.folder
                 raise BundleError(f"The network of {folder} is damaged: it gives no numbers.")
 
-    async def _answered(self, job: _Job) -> list[Answer]:
+    async def _answered(self, job: _Job) -> list[Prediction]:
         if not job.patches:
             return []
         self._admit(job)
@@ -200,12 +200,12 @@ class Engine:
         except Exception as error:
             return [error] * len(batch)
 
-    def _computed(self, measure: Measure, batch: Sequence[Pixels]) -> list[Answer]:
+    def _computed(self, measure: Measure, batch: Sequence[Pixels]) -> list[Prediction]:
         if not batch:
             return []
         if self._metrics:
             self._metrics.batch(len(batch))
-        return self._classifier.answers_from(measure(np.stack(batch)))
+        return self._classifier.predictions_from(measure(np.stack(batch)))
 
     def _hand_out(
         self, batch: Sequence[Patch], outcomes: Sequence[Outcome], seconds: float
@@ -232,7 +232,7 @@ class _Job:
     def __init__(self, decoded: Callable[[int], Pixels], patches: int) -> None:
         self.decoded, self.patches = decoded, patches
         self.loop = asyncio.get_running_loop()
-        self.result: asyncio.Future[list[Answer]] = self.loop.create_future()
+        self.result: asyncio.Future[list[Prediction]] = self.loop.create_future()
         self._taken, self._under_way = 0, 0
         self._outcomes: dict[int, Outcome] = {}
 
@@ -266,7 +266,7 @@ class _Job:
             if isinstance(outcome, Exception):
                 self.result.set_exception(outcome)
                 return
-        self.result.set_result(cast("list[Answer]", outcomes))
+        self.result.set_result(cast("list[Prediction]", outcomes))
 
 
 def _decoded(job: _Job, position: int) -> Pixels | Exception:

@@ -41,7 +41,7 @@ SWITCH_PATIENCE = 10.0
 
 
 @dataclass(eq=False)
-class InService:
+class ActiveModel:
     """A champion with its loaded classifier and its engine; always replaced together."""
 
     champion: Champion
@@ -74,14 +74,14 @@ class ChampionWatch:
         self._threads = share_of_cores(processes)
         self._reporter = ServiceReporter(service)
         self._lock = threading.Lock()  # guards `current` and the leases
-        self._retired: list[InService] = []
-        self._next: InService | None = None  # loaded, and not in service yet
+        self._retired: list[ActiveModel] = []
+        self._next: ActiveModel | None = None  # loaded, and not in service yet
         self._next_since = 0.0
         self._refused: Champion | None = None
-        self.current: InService | None = None
+        self.current: ActiveModel | None = None
         self.problem: str | None = None
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take one step towards answering with the named champion.
 
         A champion that cannot be loaded is refused once and told of in `problem`; the present
@@ -103,7 +103,7 @@ class ChampionWatch:
         self.report()
 
     @contextmanager
-    def lease(self) -> Iterator[InService]:
+    def lease(self) -> Iterator[ActiveModel]:
         """Hold the champion in service for one request, whatever is promoted meanwhile.
 
         Raises:
@@ -151,7 +151,7 @@ class ChampionWatch:
             reporting = asyncio.create_task(self._report_on(threads))
             try:
                 while True:
-                    await loop.run_in_executor(threads, self.look)
+                    await loop.run_in_executor(threads, self.poll)
                     soon = self._next and not self.problem  # waits for the other processes
                     await asyncio.sleep(SWITCH_INTERVAL if soon else LOOK_INTERVAL)
             finally:
@@ -179,11 +179,13 @@ class ChampionWatch:
         if self.current is None or self._may_switch(self.current, named):
             self._switch(self._next)
 
-    def _loaded(self, champion: Champion) -> InService:
+    def _loaded(self, champion: Champion) -> ActiveModel:
         classifier = Classifier(open_promoted(self._service, champion), self._threads)
-        return InService(champion, classifier, Engine(classifier, self._max_waiting, self._metrics))
+        return ActiveModel(
+            champion, classifier, Engine(classifier, self._max_waiting, self._metrics)
+        )
 
-    def _may_switch(self, current: InService, named: Champion) -> bool:
+    def _may_switch(self, current: ActiveModel, named: Champion) -> bool:
         """Return whether all other processes are ready for it, or have had time enough."""
         others = self._reporter.others()
         for other in others:
@@ -204,7 +206,7 @@ class ChampionWatch:
             return True
         return not missing
 
-    def _switch(self, new: InService) -> None:
+    def _switch(self, new: ActiveModel) -> None:
         with self._lock:
             old, self.current = self.current, new
         self._next = self.problem = self._refused = None

@@ -19,7 +19,7 @@ class _GivenUp(Exception):
     """Nobody waits for the answer any more."""
 
 
-class InspectionRoom:
+class PhotoSlots:
     """Lets few photographs be inspected at a time, a few more wait, and refuses the rest.
 
     All that are inspected together have no more pixels than the largest single one may have, so

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from starlette.types import Scope
 
 from cracks.images.decode import Pixels
-from cracks.inference.bundle.classifier import Answer
+from cracks.inference.bundle.classifier import Prediction
 from cracks.inference.handover.champion import Champion
 from cracks.inference.handover.prediction_id import prediction_id
 from cracks.monitoring.prediction_log.feature_projection import sketch
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.system.hashing import digest_of_bytes
-from serving.engine.champion_watch import InService
-from serving.middleware.request_context import Noted, noted
+from serving.engine.champion_watch import ActiveModel
+from serving.middleware.request_context import RequestContext, request_context
 from serving.schemas.uploads import Upload
 from serving.service import Service
 
@@ -27,21 +27,21 @@ from serving.service import Service
 class Given:
     """An answer as it is given: what was answered, by which model, under which id."""
 
-    answer: Answer
+    answer: Prediction
     prediction_id: str
 
 
 @dataclass(frozen=True)
-class GivenAnswers:
+class PredictionBatch:
     """The answers of one request; all from the same model."""
 
     champion: Champion
     answers: list[Given]
 
 
-async def answer_uploads(
-    service: Service, scope: Scope, in_service: InService, uploads: Sequence[Upload]
-) -> GivenAnswers:
+async def predict_uploads(
+    service: Service, scope: Scope, in_service: ActiveModel, uploads: Sequence[Upload]
+) -> PredictionBatch:
     """Return the answers for encoded images, in their order.
 
     Args:
@@ -58,12 +58,12 @@ async def answer_uploads(
     names = [upload.name for upload in uploads]
     most = service.settings.max_patch_pixels
     answers = await in_service.engine.answers(contents, names, most)
-    return _given(service, noted(scope), in_service, contents, answers)
+    return _given(service, request_context(scope), in_service, contents, answers)
 
 
-async def answer_pixels(
-    service: Service, scope: Scope, in_service: InService, pixels: Pixels
-) -> GivenAnswers:
+async def predict_pixels(
+    service: Service, scope: Scope, in_service: ActiveModel, pixels: Pixels
+) -> PredictionBatch:
     """Return the answers for patches that are decoded already, in their order.
 
     Args:
@@ -76,18 +76,18 @@ async def answer_pixels(
     Raises:
         Overloaded: too many patches wait already.
     """
-    answers = await in_service.engine.answers_of_pixels(pixels)
+    answers = await in_service.engine.predict_pixels(pixels)
     contents = [patch.tobytes() for patch in pixels]
-    return _given(service, noted(scope), in_service, contents, answers)
+    return _given(service, request_context(scope), in_service, contents, answers)
 
 
 def _given(
     service: Service,
-    notes: Noted,
-    in_service: InService,
+    notes: RequestContext,
+    in_service: ActiveModel,
     contents: Sequence[bytes],
-    answers: Sequence[Answer],
-) -> GivenAnswers:
+    answers: Sequence[Prediction],
+) -> PredictionBatch:
     champion, now = in_service.champion, datetime.now(UTC)
     notes.images, notes.model_version = len(answers), champion.version
     sketches = _sketches(answers)
@@ -109,12 +109,12 @@ def _given(
                 image=content if service.settings.keep_images else None,
             )
         )
-    return GivenAnswers(champion, given)
+    return PredictionBatch(champion, given)
 
 
 def recorded(
     champion: Champion,
-    answer: Answer,
+    answer: Prediction,
     name: str,
     sha256: str,
     time: datetime,
@@ -122,7 +122,7 @@ def recorded(
     milliseconds: float,
     sketch: NDArray[np.float32] | None,
     image: bytes | None,
-) -> RecordedAnswer:
+) -> RecordedPrediction:
     """Return the row of the record for an answer for a patch.
 
     Args:
@@ -135,7 +135,7 @@ def recorded(
         sketch: of its features, (64,).
         image: what was sent, if it is kept.
     """
-    return RecordedAnswer(
+    return RecordedPrediction(
         prediction_id=name,
         time=time,
         kind="predict",
@@ -154,6 +154,6 @@ def recorded(
     )
 
 
-def _sketches(answers: Sequence[Answer]) -> NDArray[np.float32] | None:
+def _sketches(answers: Sequence[Prediction]) -> NDArray[np.float32] | None:
     features = [answer.features for answer in answers if answer.features is not None]
     return sketch(np.array(features)) if len(features) == len(answers) > 0 else None

@@ -23,9 +23,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cracks.errors import ServiceError
 from cracks.inference.bundle.bundle import reason_of
 from cracks.inference.handover.prediction_id import shown
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes
-from serving.middleware.request_context import noted
+from serving.middleware.request_context import request_context
 from serving.schemas.problems import problem
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def _locked(file: Path) -> FileLock:
 
 def _write(file: Path, keys: list[StoredKey]) -> None:
     text = StoredKeys(keys=keys).model_dump_json(indent=2) + "\n"
-    with replacing(file) as partial:
+    with atomic_replace(file) as partial:
         # Nobody but the owner may read it, not even for a moment.
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -236,7 +236,7 @@ class KeyCheck:
         given = given_key(scope)
         name = self._keys.name_of(given) if given else None
         if name is not None:
-            noted(scope).key = name
+            request_context(scope).key = name
             await self._app(scope, receive, send)
             return
         said = "is not known, or was revoked" if given else "is wanted"

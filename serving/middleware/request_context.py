@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from starlette.types import Scope
 
 #: The key of the notes in the scope of a request.
-NOTED = "cracks.noted"
+REQUEST_CONTEXT = "cracks.noted"
 
 
 @dataclass
-class Noted:
+class RequestContext:
     """Notes of one request; never what was in an image, and never a file's name or a key."""
 
     request_id: str = ""
@@ -27,7 +27,7 @@ class Noted:
         return round((time.perf_counter() - self.begin) * 1000, 3)
 
 
-def noted(scope: Scope) -> Noted:
+def request_context(scope: Scope) -> RequestContext:
     """Return the notes of a request."""
-    notes: Noted = scope.setdefault(NOTED, Noted())
+    notes: RequestContext = scope.setdefault(REQUEST_CONTEXT, RequestContext())
     return notes

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cracks.monitoring.request_counts import RequestCounts
-from serving.middleware.request_context import NOTED, Noted
+from serving.middleware.request_context import REQUEST_CONTEXT, RequestContext
 from serving.schemas.problems import problem
 from serving.telemetry.metrics import Metrics
 
@@ -54,7 +54,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        notes = scope[NOTED] = Noted(_id_of(scope))
+        notes = scope[REQUEST_CONTEXT] = RequestContext(_id_of(scope))
         status = 0
 
         async def with_id(message: Message) -> None:
@@ -84,7 +84,7 @@ class RequestLog:
         finally:
             self._tell(scope, notes, status)
 
-    def _tell(self, scope: Scope, notes: Noted, status: int) -> None:
+    def _tell(self, scope: Scope, notes: RequestContext, status: int) -> None:
         route = getattr(scope.get("route"), "path", UNKNOWN)
         method = scope["method"] if scope["method"] in METHODS else UNKNOWN
         milliseconds = notes.milliseconds

@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from cracks.errors import CracksError
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from serving.schemas.prediction import GivenId, Label, ModelVersion, Novel, RunId, Threshold
 from serving.schemas.problems import described
 from serving.service import Service
@@ -18,7 +18,7 @@ from serving.service import Service
 MOST = 500
 
 
-class ServedAnswer(BaseModel):
+class LoggedPrediction(BaseModel):
     """What was answered, without the image."""
 
     model_config = ConfigDict(from_attributes=True, protected_namespaces=())
@@ -45,10 +45,10 @@ class ServedAnswer(BaseModel):
     milliseconds: Annotated[float, Field(examples=[12.4])]
 
 
-class ServedAnswers(BaseModel):
+class LoggedPredictions(BaseModel):
     """The newest answers, newest first."""
 
-    answers: list[ServedAnswer]
+    answers: list[LoggedPrediction]
 
 
 def routes(service: Service) -> APIRouter:
@@ -59,15 +59,15 @@ def routes(service: Service) -> APIRouter:
     @router.get("/answers", responses=described(401, 422, 503, 504))
     def answers(
         limit: Annotated[int, Query(ge=1, le=MOST, description="how many at most")] = 50,
-    ) -> ServedAnswers:
+    ) -> LoggedPredictions:
         """Tell what was answered last; other processes' answers come with seconds of delay."""
         newest = _newest(service, limit)
-        return ServedAnswers(answers=[ServedAnswer.model_validate(one) for one in newest])
+        return LoggedPredictions(answers=[LoggedPrediction.model_validate(one) for one in newest])
 
     return router
 
 
-def _newest(service: Service, limit: int) -> list[RecordedAnswer]:
+def _newest(service: Service, limit: int) -> list[RecordedPrediction]:
     try:
         return service.recorder.recent(limit)
     except (CracksError, OSError) as error:

@@ -18,10 +18,10 @@ from cracks.monitoring.feedback.record import (
     Taken,
 )
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.reader import AnswerRecord
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.reader import PredictionLog
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage.kept import below
-from serving.middleware.request_context import noted
+from serving.middleware.request_context import request_context
 from serving.schemas.prediction import EXAMPLE_ID, GivenId, Label
 from serving.schemas.problems import described
 from serving.service import Service
@@ -84,12 +84,12 @@ class _Place:
     def feedback(self) -> FeedbackRecord:
         return FeedbackRecord(below(self._service.settings.record, FOLDER))
 
-    def find(self, prediction_id: str) -> RecordedAnswer | None:
+    def find(self, prediction_id: str) -> RecordedPrediction | None:
         for answer in self._service.recorder.waiting:
             if answer.prediction_id == prediction_id:
                 return answer
         settings = self._service.settings
-        return AnswerRecord(settings.record, settings.service / ANSWERS).find(prediction_id)
+        return PredictionLog(settings.record, settings.service / ANSWERS).find(prediction_id)
 
 
 def routes(service: Service) -> APIRouter:
@@ -100,7 +100,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/feedback", responses=described(400, 401, 404, 408, 413, 422, 503, 504))
     def feedback(request: Request, given: GivenLabels) -> KeptLabels:
         """Keep what was really on answered images; to say the same again changes nothing."""
-        who = noted(request.scope).key or "unknown"
+        who = request_context(request.scope).key or "unknown"
         said = [
             Feedback(one.prediction_id, one.label, one.by.strip() or who, one.note)
             for one in given.feedback

@@ -20,13 +20,13 @@ from cracks.inference.photos.inspection import PhotoInspection, inspect_photo
 from cracks.inference.photos.overlay import draw_overlay, encoded_picture
 from cracks.inference.photos.tiling import MAX_OVERLAP, OVERLAP, Tiling
 from cracks.monitoring.prediction_log.feature_projection import sketch
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.system.hashing import digest_of_bytes
 from cracks.system.progress import Advance
-from serving.engine.photo_slots import InspectionRoom
-from serving.middleware.request_context import Noted, noted
+from serving.engine.photo_slots import PhotoSlots
+from serving.middleware.request_context import RequestContext, request_context
 from serving.schemas.inspection import Inspected
-from serving.schemas.problems import OF_ANSWERS
+from serving.schemas.problems import OF_PREDICTIONS
 from serving.schemas.problems import described as described_problems
 from serving.schemas.uploads import Upload, described, read_uploads
 from serving.service import Service
@@ -50,11 +50,11 @@ def routes(service: Service) -> APIRouter:
     """Return the route that answers for whole photographs."""
     router = APIRouter(tags=["answers"])
     settings = service.settings
-    room = InspectionRoom(settings.max_inspections, settings.max_photo_pixels)
+    room = PhotoSlots(settings.max_inspections, settings.max_photo_pixels)
     picture = {"schema": {"type": "string", "format": "binary"}}
     answers: dict[int | str, dict[str, Any]] = {
         200: {"model": Inspected, "content": dict.fromkeys(PICTURES, picture)},
-        **OF_ANSWERS,
+        **OF_PREDICTIONS,
         **described_problems(406),
     }
 
@@ -84,7 +84,7 @@ def routes(service: Service) -> APIRouter:
         (upload,) = await read_uploads(request, "photo", 1)
         wanted = Wanted(upload, kind, overlap, mm_per_px)
         pixels = await asyncio.to_thread(_pixels, service, wanted)
-        notes = noted(request.scope)
+        notes = request_context(request.scope)
         notes.images = 1
         return await room.run(pixels, lambda advance: _answer(service, wanted, notes, advance))
 
@@ -146,7 +146,7 @@ def _pixels(service: Service, wanted: Wanted) -> int:
     return width * height
 
 
-def _answer(service: Service, wanted: Wanted, notes: Noted, advance: Advance) -> Response:
+def _answer(service: Service, wanted: Wanted, notes: RequestContext, advance: Advance) -> Response:
     """Inspect the photograph and record the answer; runs in a thread."""
     begin, content = time.perf_counter(), wanted.upload.content
     try:
@@ -198,11 +198,11 @@ def _picture(overlay: Image, kind: str, answer: dict[str, Any]) -> Response:
 
 def _recorded(
     inspection: PhotoInspection, answer: dict[str, Any], sha256: str, now: datetime
-) -> RecordedAnswer:
+) -> RecordedPrediction:
     """Return the row of the record: the highest tile, and what is usual of the tiles."""
     measured = inspection.measured
     novelty, features = measured.novelty, measured.features
-    return RecordedAnswer(
+    return RecordedPrediction(
         prediction_id=answer["prediction_id"],
         time=now,
         kind="inspect",

@@ -12,10 +12,10 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.engine.predict import GivenAnswers, answer_pixels
+from serving.engine.predict import PredictionBatch, predict_pixels
 from serving.schemas.json_body import as_patches, read_document
 from serving.schemas.prediction import Prediction, predictions
-from serving.schemas.problems import OF_ANSWERS, described, schema_of
+from serving.schemas.problems import OF_PREDICTIONS, described, schema_of
 from serving.schemas.uploads import content_type
 from serving.service import Service
 from serving.telemetry.release import release
@@ -62,7 +62,7 @@ def routes(service: Service) -> APIRouter:
     @router.post(
         "/invocations",
         response_model=Invoked,
-        responses=OF_ANSWERS,
+        responses=OF_PREDICTIONS,
         openapi_extra={"requestBody": {"required": True, "content": content}},
     )
     async def invocations(request: Request) -> Response:
@@ -77,7 +77,7 @@ def routes(service: Service) -> APIRouter:
                 service.settings,
                 lambda document: as_patches(_values(document), size, service.settings.max_files),
             )
-            given = await answer_pixels(service, request.scope, in_service, pixels)
+            given = await predict_pixels(service, request.scope, in_service, pixels)
         return Response(_invoked(given), media_type="application/json")
 
     @router.get("/ping", response_class=PlainTextResponse, responses=described(503, 504))
@@ -114,7 +114,7 @@ def _only(named: Any) -> Any:
     return named[INPUT]
 
 
-def _invoked(given: GivenAnswers) -> str:
+def _invoked(given: PredictionBatch) -> str:
     names = [f"image {number}" for number in range(1, len(given.answers) + 1)]
     raw = [[one.answer.raw] for one in given.answers]
     return Invoked(predictions=raw, answers=predictions(given, names)).model_dump_json()

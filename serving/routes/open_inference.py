@@ -12,10 +12,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from serving.engine.champion_watch import InService
-from serving.engine.predict import GivenAnswers, answer_pixels, answer_uploads
+from serving.engine.champion_watch import ActiveModel
+from serving.engine.predict import PredictionBatch, predict_pixels, predict_uploads
 from serving.schemas.json_body import read_document
-from serving.schemas.problems import OF_ANSWERS, described, schema_of
+from serving.schemas.problems import OF_PREDICTIONS, described, schema_of
 from serving.schemas.tensors import (
     FILES,
     LENGTH_HEADER,
@@ -91,7 +91,7 @@ INFER: dict[str, Any] = {
     "response_model": InferenceResponse,
     "responses": {
         200: {"content": {"application/octet-stream": {"schema": BINARY}}},
-        **OF_ANSWERS,
+        **OF_PREDICTIONS,
         **OF_MODELS,
     },
     "openapi_extra": {
@@ -164,7 +164,7 @@ def routes(service: Service) -> APIRouter:
 
 
 @contextmanager
-def _leased(service: Service, name: str, version: str | None = None) -> Iterator[InService]:
+def _leased(service: Service, name: str, version: str | None = None) -> Iterator[ActiveModel]:
     """Hold the champion, if it is what was asked for.
 
     Raises:
@@ -192,14 +192,14 @@ async def _infer(
             lambda document: understood(document, parts.tensors, taken),
         )
         if asked.pixels is not None:
-            given = await answer_pixels(service, request.scope, in_service, asked.pixels)
+            given = await predict_pixels(service, request.scope, in_service, asked.pixels)
         else:
             files = [Upload(f"file {n}", one) for n, one in enumerate(asked.files or [], 1)]
-            given = await answer_uploads(service, request.scope, in_service, files)
+            given = await predict_uploads(service, request.scope, in_service, files)
     return _response(asked, given)
 
 
-def _response(asked: Asked, given: GivenAnswers) -> Response:
+def _response(asked: Asked, given: PredictionBatch) -> Response:
     outputs, tensors = encoded(asked, _values(given))
     document = {
         "model_name": given.champion.model_name,
@@ -215,7 +215,7 @@ def _response(asked: Asked, given: GivenAnswers) -> Response:
     return Response(content + tensors, 200, headers, "application/octet-stream")
 
 
-def _metadata(in_service: InService) -> ModelMetadata:
+def _metadata(in_service: ActiveModel) -> ModelMetadata:
     content, champion = in_service.classifier.bundle.content, in_service.champion
     shape = [-1, content.patch_size, content.patch_size, 3]
     return ModelMetadata(
@@ -233,7 +233,7 @@ def _metadata(in_service: InService) -> ModelMetadata:
     )
 
 
-def _outputs(in_service: InService) -> dict[str, str]:
+def _outputs(in_service: ActiveModel) -> dict[str, str]:
     """Return the outputs of a model and their types."""
     names = {"score": "FP64", "label": "BYTES", "threshold": "FP64", "prediction_id": "BYTES"}
     if in_service.classifier.bundle.novelty:
@@ -241,7 +241,7 @@ def _outputs(in_service: InService) -> dict[str, str]:
     return names
 
 
-def _values(given: GivenAnswers) -> dict[str, list[Any]]:
+def _values(given: PredictionBatch) -> dict[str, list[Any]]:
     answers = [one.answer for one in given.answers]
     values: dict[str, list[Any]] = {
         "score": [one.score for one in answers],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from serving.engine.predict import answer_uploads
+from serving.engine.predict import predict_uploads
 from serving.schemas.prediction import Prediction, predictions
-from serving.schemas.problems import OF_ANSWERS
+from serving.schemas.problems import OF_PREDICTIONS
 from serving.schemas.uploads import described, read_uploads
 from serving.service import Service
 
@@ -28,14 +28,14 @@ def routes(service: Service) -> APIRouter:
     @router.post(
         "/predict",
         response_model=Predictions,
-        responses=OF_ANSWERS,
+        responses=OF_PREDICTIONS,
         openapi_extra=described(FIELD, several=True),
     )
     async def predict(request: Request) -> Response:
         """Answer for each image: one as the body itself, or one or more in a form."""
         uploads = await read_uploads(request, FIELD, service.settings.max_files)
         with service.watch.lease() as in_service:
-            given = await answer_uploads(service, request.scope, in_service, uploads)
+            given = await predict_uploads(service, request.scope, in_service, uploads)
         answer = Predictions(predictions=predictions(given, [upload.name for upload in uploads]))
         # As it is, and not through FastAPI, which would check it once more.
         return Response(answer.model_dump_json(), media_type="application/json")

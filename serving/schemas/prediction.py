@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from serving.engine.predict import GivenAnswers
+from serving.engine.predict import PredictionBatch
 
 #: An id in the description of the interface.
 EXAMPLE_ID = "v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z"
@@ -59,7 +59,7 @@ class Prediction(BaseModel):
     run_id: RunId
 
 
-def predictions(given: GivenAnswers, names: Iterable[str]) -> list[Prediction]:
+def predictions(given: PredictionBatch, names: Iterable[str]) -> list[Prediction]:
     """Return the answers of a request under the names of its images, in their order."""
     return [
         Prediction(

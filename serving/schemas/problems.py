@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from serving.engine.batching import Overloaded
-from serving.middleware.request_context import noted
+from serving.middleware.request_context import request_context
 
 #: Seconds after which a client that was refused for now may ask again.
 RETRY_AFTER = 1
@@ -66,14 +66,14 @@ def _resolved(schema: Any, inner: dict[str, Any]) -> Any:
 
 
 #: What may become of any request for answers.
-OF_ANSWERS = described(400, 401, 408, 413, 415, 422, 429, 503, 504)
+OF_PREDICTIONS = described(400, 401, 408, 413, 415, 422, 429, 503, 504)
 
 
 def problem(
     scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the answer that says what was wrong."""
-    content = {"detail": detail, "request_id": noted(scope).request_id}
+    content = {"detail": detail, "request_id": request_context(scope).request_id}
     if scope["path"].startswith("/v2/"):
         content["error"] = detail  # where clients of the Open Inference Protocol look
     return Response(

@@ -27,7 +27,7 @@ MOST_A_DAY = 96
 Found = TypeVar("Found")
 
 
-class Watched:
+class MonitoringCache:
     """The history of the monitoring of one record of answers."""
 
     def __init__(self, record: str) -> None:

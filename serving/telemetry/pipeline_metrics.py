@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from cracks.errors import CracksError
 from cracks.inference.handover.champion import read_champion
 from cracks.inference.handover.training_summaries import Outcome, read_runs
-from serving.telemetry.monitoring_cache import Watched
+from serving.telemetry.monitoring_cache import MonitoringCache
 
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily
@@ -22,7 +22,7 @@ Samples = Mapping[Any, float]
 class PipelineCollector:
     """Gauges from the files of the service folder; any process tells the same."""
 
-    def __init__(self, service: Path, watched: Watched) -> None:
+    def __init__(self, service: Path, watched: MonitoringCache) -> None:
         """Read nothing yet."""
         self._service, self._watched = service, watched
 

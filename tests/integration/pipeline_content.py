@@ -22,8 +22,8 @@ from cracks.monitoring.history import (
     FOLDER,
     Interval,
     LiveAccuracy,
-    Mover,
     Signal,
+    TopContributor,
     Window,
     write_live_accuracy,
     write_picture,
@@ -178,7 +178,7 @@ def _window(begin: datetime, amount: int, rng: np.random.Generator) -> Window:
         )
         for name, (value, gathered, needed) in values.items()
     )
-    mover = Mover(
+    mover = TopContributor(
         prediction_id="v2-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z",
         image_sha256="9e" * 32,
         distance=3.21,

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from disks import mounted_disk
 from processes import TOOLS, clone_working_tree, environment, free_port, wait_until
-from s3 import Answer, S3Proxy, rclone, slow_down
+from s3 import Response, S3Proxy, rclone, slow_down
 
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.bundle.bundle import open_bundle
@@ -203,7 +203,7 @@ def kill(stack: RunningStack, name: str) -> float:
 
 @contextmanager
 def storage_behind(
-    stack: RunningStack, spoil: Callable[[str, Answer], Answer]
+    stack: RunningStack, spoil: Callable[[str, Response], Response]
 ) -> Iterator[S3Proxy]:
     """Let everybody reach S3 at its usual address through a proxy that spoils answers."""
     place = stack.place
@@ -377,7 +377,7 @@ def test_s3_refuses_everything_then_every_sixth_and_cuts_bodies_short(ground: Gr
     stack, before = ground.stack, runs_in_turn(ground.stack)
     numbers, spoiled = itertools.count(), []
 
-    def spoil(request: str, answer: Answer) -> Answer:
+    def spoil(request: str, answer: Response) -> Response:
         number = next(numbers) % 6
         if number == 0:
             spoiled.append(f"503 {request}")

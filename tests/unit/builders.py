@@ -15,7 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from cracks.dataset.labels import LABELS
-from cracks.dataset.shards import Place, shard_name
+from cracks.dataset.shards import ShardPosition, shard_name
 from cracks.dataset.split.grouping import Likeness
 from cracks.inference.bundle.bundle import Bundle, seal_bundle
 from cracks.workspace.params import IngestParams, Params, SampleParams, load_params
@@ -95,7 +95,7 @@ def manifest_of(label_of: Mapping[str, str]) -> pa.Table:
     return pa.table({"id": list(label_of), "label": list(label_of.values())})
 
 
-def places_of(places: Sequence[tuple[str, Place]]) -> pa.Table:
+def places_of(places: Sequence[tuple[str, ShardPosition]]) -> pa.Table:
     """Return the columns of a manifest that lead to the shards."""
     return pa.table(
         {

@@ -17,10 +17,10 @@ from cracks.inference.handover.champion import Champion, name_champion, read_cha
 from cracks.inference.handover.prediction_id import PredictionId
 from cracks.monitoring.drift.neighbours import Neighbours, choose_neighbours, write_neighbours
 from cracks.monitoring.drift.reference import Floats, Reference, choose_reference, write_reference
-from cracks.monitoring.drift.watch import Watched, open_watched, watch
+from cracks.monitoring.drift.watch import DriftBaseline, open_baseline, watch
 from cracks.monitoring.history import Window
 from cracks.monitoring.prediction_log.part_files import PartFolder
-from cracks.monitoring.prediction_log.schema import RecordedAnswer, as_table
+from cracks.monitoring.prediction_log.schema import RecordedPrediction, as_table
 from cracks.system.hashing import digest_of_bytes
 from cracks.workspace.params import MonitorParams
 from tests.unit.builders import params_with
@@ -99,7 +99,7 @@ def put_in_service(service: Path, version: str = "1") -> Champion:
 
 def answers_in(
     hour: datetime, count: int = 60, *, strange: float = 0, seed: int | None = None, **changes: Any
-) -> list[RecordedAnswer]:
+) -> list[RecordedPrediction]:
     """Return answers of one hour, each of a request of its own."""
     number = next(_numbers)
     rng = np.random.default_rng(number if seed is None else seed)
@@ -110,7 +110,7 @@ def answers_in(
         digest = digest_of_bytes(f"image {number} {row}".encode())
         cracked = rng.random() < 0.5
         score = float(rng.beta(9, 1) if cracked else rng.beta(1, 9))
-        answer = RecordedAnswer(
+        answer = RecordedPrediction(
             prediction_id=str(PredictionId("1", "0" * 12, digest[:16], time)),
             time=time,
             kind="predict",
@@ -130,7 +130,7 @@ def answers_in(
     return answers
 
 
-def record(service: Path, answers: list[RecordedAnswer]) -> Path:
+def record(service: Path, answers: list[RecordedPrediction]) -> Path:
     """Write answers as one part, and return its file."""
     folder = PartFolder(service / "answers")
     part = folder.write(as_table(answers), "web7-4711-qkzmwe", next(_numbers))
@@ -151,6 +151,6 @@ def read_bundle_digest(service: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _opened(_: str, service: Path, section: MonitorParams) -> Watched:
+def _opened(_: str, service: Path, section: MonitorParams) -> DriftBaseline:
     """Open a champion once: what windows like its reference look like takes a while to draw."""
-    return open_watched(service, section)
+    return open_baseline(service, section)

@@ -42,7 +42,7 @@ def test_an_error_stands_below_its_base(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_tree_says_which_errors_time_can_heal(name: str) -> None:
-    assert CLASSES[name].heals_with_time is _drawn()[name][1]
+    assert CLASSES[name].is_transient is _drawn()[name][1]
 
 
 def test_a_failed_validation_carries_its_report() -> None:

@@ -25,8 +25,8 @@ from cracks.dataset.ingest.sources.base import SourceFile
 from cracks.dataset.manifest import KnownFacts, ManifestWriter
 from cracks.dataset.patch_facts import PatchFacts, inspect_patch
 from cracks.dataset.shards import (
-    Place,
     Places,
+    ShardPosition,
     ShardRow,
     ShardWriter,
     shard_files,
@@ -256,7 +256,7 @@ def _examined(files: Iterable[SourceFile], known: KnownFacts, size: int) -> Iter
             yield from future.result()
 
 
-def _row(file: SourceFile, id_: str, place: Place, facts: PatchFacts) -> dict[str, Any]:
+def _row(file: SourceFile, id_: str, place: ShardPosition, facts: PatchFacts) -> dict[str, Any]:
     return {
         "id": id_,
         "source": file.source,

@@ -29,7 +29,7 @@ LEFT_OUT = "left out"
 MAX_PART = 0.25
 
 #: Metadata of the table: the parameters that it was dealt by.
-DEALT_BY = b"dealt_by"
+ASSIGNED_BY = b"dealt_by"
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "label", "near_copies", "group", "split")]
@@ -41,7 +41,7 @@ def split_table(likeness: Likeness, params: SplitParams, earlier: pa.Table | Non
 
     What was dealt stays dealt: a patch of `earlier` keeps its group and its split, whatever comes
     or goes. A new patch joins the group that it is linked with; one that is linked with groups in
-    different splits would leak and is left out. New groups are dealt by `deal`.
+    different splits would leak and is left out. New groups are dealt by `assign_splits`.
 
     Args:
         likeness: what there is today.
@@ -64,14 +64,14 @@ def split_table(likeness: Likeness, params: SplitParams, earlier: pa.Table | Non
             name, split = min(sides)
         for i in members:
             names[i], splits[i] = name, split
-    deal(labels, names, splits, params)
+    assign_splits(labels, names, splits, params)
     pictures = likeness.pictures(np.array(splits) != LEFT_OUT)
     columns = (ids, labels, [ids[i] for i in pictures], names, splits)
-    schema = SCHEMA.with_metadata({DEALT_BY: _dealt_by(params)})
+    schema = SCHEMA.with_metadata({ASSIGNED_BY: _assigned_by(params)})
     return pa.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=schema)
 
 
-def deal(
+def assign_splits(
     labels: Sequence[str], names: Sequence[str], splits: list[str], params: SplitParams
 ) -> None:
     """Fill in the empty `splits` group by group, so that each label comes close to its shares.
@@ -128,7 +128,7 @@ def earlier_table(path: Path, params: SplitParams) -> pa.Table | None:
         table = read_table(path)
     except WorkspaceError:
         return None
-    expected = SCHEMA.with_metadata({DEALT_BY: _dealt_by(params)})
+    expected = SCHEMA.with_metadata({ASSIGNED_BY: _assigned_by(params)})
     return table if table.schema.equals(expected, check_metadata=True) else None
 
 
@@ -139,13 +139,13 @@ def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> Re
     pictures, groups = likeness.pictures(used), likeness.groups(used)
     _, sizes = np.unique(groups, return_counts=True)
     run_sizes = np.bincount(likeness.runs)
-    dealt = sum(sum(labels.values()) for labels in counts.values())
+    assigned = sum(sum(labels.values()) for labels in counts.values())
     return {
         "patches": len(table),
         "copies_left_out": len(of_file) - len(table),
         "left_out": int((sides == LEFT_OUT).sum()),
         "counts": counts,
-        "shares": {name: round(sum(c.values()) / dealt, 4) for name, c in counts.items()},
+        "shares": {name: round(sum(c.values()) / assigned, 4) for name, c in counts.items()},
         "near_copies": len(likeness.near_copies),
         "recrops": len(likeness.recrops),
         "photographs": int((run_sizes > 1).sum()),
@@ -167,7 +167,7 @@ def _known(earlier: pa.Table | None) -> Mapping[str, tuple[str, str]]:
     return {id_: (group, split) for id_, group, split in zip(*columns, strict=True)}
 
 
-def _dealt_by(params: SplitParams) -> bytes:
+def _assigned_by(params: SplitParams) -> bytes:
     return json.dumps(params.model_dump(), sort_keys=True).encode()
 
 

@@ -30,15 +30,16 @@ def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         manifest: the columns `SEEN` and maybe others, with rows numbered from 0.
         splits: one row a distinct patch.
     """
-    dealt = splits.set_index("id").reindex(manifest["id"]).reset_index(drop=True)
+    assigned = splits.set_index("id").reindex(manifest["id"]).reset_index(drop=True)
     # Numbers instead of long names: a data set may have millions of rows.
     content, picture, group = (
-        names.factorize()[0] for names in (manifest["id"], dealt["near_copies"], dealt["group"])
+        names.factorize()[0]
+        for names in (manifest["id"], assigned["near_copies"], assigned["group"])
     )
-    in_use = dealt["split"].where(dealt["split"] != LEFT_OUT)
+    in_use = assigned["split"].where(assigned["split"] != LEFT_OUT)
     return manifest.drop(columns=[name for name in manifest if name in UNSEEN]).assign(
         is_crack=(manifest["label"] == CRACK).astype(float),
-        split=dealt["split"],
+        split=assigned["split"],
         labels_of_content=_different(manifest["label"], content),
         labels_of_picture=_different(manifest["label"], picture),
         splits_of_picture=_different(in_use, picture),

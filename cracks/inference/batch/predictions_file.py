@@ -30,7 +30,7 @@ from cracks.errors import WorkspaceBusy, WorkspaceError
 from cracks.images.files import ImageFile
 from cracks.inference.batch.scoring import ScoredChunk, Unreadable
 from cracks.inference.handover.champion import Champion
-from cracks.system.atomic_files import remove, replacing
+from cracks.system.atomic_files import atomic_replace, remove
 from cracks.workspace.tables import write_csv
 
 SCHEMA = pa.schema(
@@ -58,7 +58,7 @@ MODEL = b"cracks.model"
 SUFFIX = ".parquet"
 
 
-class AnswerStore:
+class PredictionsFile:
     """The answers of one model at one place."""
 
     def __init__(self, out: Path, champion: Champion) -> None:
@@ -70,7 +70,7 @@ class AnswerStore:
         self._unreadable: list[Unreadable] = []
 
     @contextmanager
-    def opened(self) -> Iterator[AnswerStore]:
+    def opened(self) -> Iterator[PredictionsFile]:
         """Hold the place for this process; whatever ends the block, what was added is written.
 
         Raises:
@@ -115,7 +115,10 @@ class AnswerStore:
         self._flush()
         if not self._is_file:
             return
-        with replacing(self._out) as partial, pq.ParquetWriter(partial, self._schema) as writer:
+        with (
+            atomic_replace(self._out) as partial,
+            pq.ParquetWriter(partial, self._schema) as writer,
+        ):
             for table in self._tables():
                 writer.write_table(table)
         for shard in shard_files(self._folder):
@@ -208,7 +211,7 @@ class AnswerStore:
             self._rows = []
 
     def _write(self, table: pa.Table, place: Path) -> None:
-        with replacing(place) as partial:
+        with atomic_replace(place) as partial:
             named = table.replace_schema_metadata(self._schema.metadata)
             pq.write_table(named, partial, compression="zstd")
 

@@ -13,11 +13,11 @@ import numpy as np
 from cracks.errors import UnreadableImage
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.images.files import ImageFile, content_of, prefetched
-from cracks.inference.bundle.classifier import BATCH_SIZE, Answer, Classifier
+from cracks.inference.bundle.classifier import BATCH_SIZE, Classifier, Prediction
 from cracks.inference.handover.champion import Champion
 from cracks.inference.handover.prediction_id import prediction_id
 from cracks.system.hashing import digest_of_bytes
-from cracks.system.parallel import computed_ahead
+from cracks.system.parallel import prefetch_map
 from cracks.system.progress import Advance
 
 #: Images whose novelty is measured together: of a few it costs as much as their scores.
@@ -71,7 +71,7 @@ def score_files(
     def decoded(group: Sequence[ImageFile]) -> list[_Decoded | Unreadable]:
         return [_decoded(file, size) for file in group]
 
-    groups = computed_ahead(decoded, _groups(prefetched(files), BATCH_SIZE))
+    groups = prefetch_map(decoded, _groups(prefetched(files), BATCH_SIZE))
     while first := next(groups, None):
         chunk = chain([first], islice(groups, CHUNK // BATCH_SIZE - 1))
         yield _scored(classifier, champion, chunk, advance)
@@ -109,7 +109,7 @@ def _scored(
                 yield np.stack([one.pixels for one in readable])
             advance(len(group))
 
-    answers = classifier.answers_from(classifier.measure_pixels(batches()))
+    answers = classifier.predictions_from(classifier.measure_pixels(batches()))
     now = datetime.now(UTC)
     rows = [
         _row(file, sha256, answer, champion, now)
@@ -119,7 +119,7 @@ def _scored(
 
 
 def _row(
-    file: ImageFile, sha256: str, answer: Answer, champion: Champion, now: datetime
+    file: ImageFile, sha256: str, answer: Prediction, champion: Champion, now: datetime
 ) -> dict[str, Any]:
     return {
         "file": file.name,

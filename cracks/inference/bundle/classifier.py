@@ -23,7 +23,7 @@ Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What the classifier says of one image."""
 
     label: str
@@ -102,11 +102,11 @@ class Classifier:
         """Return the calibrated scores, float64 (n,), of encoded images, as `measure` does."""
         return self.measure(contents, names).scores
 
-    def answers(self, contents: Sequence[bytes], names: Sequence[str]) -> list[Answer]:
+    def answers(self, contents: Sequence[bytes], names: Sequence[str]) -> list[Prediction]:
         """Return an answer for each encoded image, as `measure` does."""
-        return self.answers_from(self.measure(contents, names))
+        return self.predictions_from(self.measure(contents, names))
 
-    def answers_from(self, measured: Measured) -> list[Answer]:
+    def predictions_from(self, measured: Measured) -> list[Prediction]:
         """Return an answer for each image that was measured."""
         none = [None] * len(measured)
         return [
@@ -135,9 +135,9 @@ class Classifier:
 
     def _answer(
         self, score: float, raw: float, distance: float | None, features: Features | None
-    ) -> Answer:
+    ) -> Prediction:
         threshold = self.bundle.content.threshold
-        return Answer(
+        return Prediction(
             CRACK if score >= threshold else NO_CRACK,
             round(score, 6),
             threshold,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.errors import BundleError, DataError
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 Features = npt.NDArray[np.floating]
 Matrix = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ class Novelty:
             name: np.asarray(array, np.float64 if name == "limit" else np.float32)
             for name, array in zip(_names(), astuple(self), strict=True)
         }
-        with replacing(path) as partial, partial.open("wb") as file:
+        with atomic_replace(path) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     def _squared(self, features: Features) -> Matrix:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cracks.errors import BundleError, ServiceError
 from cracks.inference.bundle.bundle import Bundle, open_bundle, reason_of
-from cracks.system.atomic_files import replacing, write_json
+from cracks.system.atomic_files import atomic_replace, write_json
 
 POINTER = "champion.json"
 
@@ -52,7 +52,7 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
     name = _name(bundle.digest, version)
     place = service / "bundles" / name
     if not _is_whole(place):
-        with replacing(place) as partial:
+        with atomic_replace(place) as partial:
             shutil.copytree(bundle.folder, partial)
     if open_bundle(place).digest != bundle.digest:
         raise BundleError(

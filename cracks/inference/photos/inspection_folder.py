@@ -31,7 +31,7 @@ from cracks.inference.handover.champion import Champion
 from cracks.inference.photos.inspection import PhotoInspection
 from cracks.inference.photos.overlay import draw_overlay, encoded_picture
 from cracks.inference.photos.report_page import report_page
-from cracks.system.atomic_files import replacing, write_json, write_text
+from cracks.system.atomic_files import atomic_replace, write_json, write_text
 from cracks.system.hashing import digest_of_value
 from cracks.workspace.tables import write_csv
 
@@ -95,7 +95,7 @@ class InspectionFolder:
         """
         tiles = inspection.tiles()
         worst = sorted(tiles, key=lambda tile: -tile["score"])[:WORST_TILES]
-        with replacing(self._folder(file)) as folder:
+        with atomic_replace(self._folder(file)) as folder:
             folder.mkdir()
             overlay = draw_overlay(pixels, inspection, self.champion.version)
             (folder / OVERLAY).write_bytes(encoded_picture(overlay, "JPEG"))

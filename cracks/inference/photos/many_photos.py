@@ -14,7 +14,7 @@ from cracks.inference.handover.prediction_id import PredictionId, prediction_id
 from cracks.inference.photos.inspection import Measures, inspect_photo
 from cracks.inference.photos.inspection_folder import InspectionFolder
 from cracks.system.hashing import digest_of_bytes
-from cracks.system.parallel import computed_ahead
+from cracks.system.parallel import prefetch_map
 from cracks.system.progress import Advance
 
 #: Pixels of the largest photograph; any more is a decompression bomb or a map.
@@ -52,7 +52,7 @@ def inspect_photos(
         sha256 = digest_of_bytes(content)
         return _Decoded(file, pixels, prediction_id(folder.champion, sha256, datetime.now(UTC)))
 
-    for photo in computed_ahead(decoded, prefetched(files), waiting=AT_A_TIME):
+    for photo in prefetch_map(decoded, prefetched(files), waiting=AT_A_TIME):
         if isinstance(photo, _Decoded):
             _inspect(classifier, folder, photo)
         else:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.inference.runtime.openvino_runtime import Batch, Outputs, Runs
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes, digest_of_file, digest_of_value
 
 #: What runs networks; another version may give other last bits.
@@ -27,7 +27,7 @@ RUNTIMES: Final = ("keras", "openvino", "tensorflow")
 Features = npt.NDArray[np.float32]
 
 
-class Remembering:
+class CachedNetwork:
     """A network from batches to features that are vectors, with answers kept in a file."""
 
     def __init__(self, network: Callable[[], Runs], identity: str, file: Path) -> None:
@@ -58,7 +58,7 @@ class Remembering:
         """Keep what was asked since this was opened, and nothing older."""
         asked = dict(sorted(self._asked.items()))
         # numpy dates every member 1980-01-01: equal contents give equal bytes.
-        with replacing(self._file) as partial, partial.open("wb") as file:
+        with atomic_replace(self._file) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 allow_pickle=False,

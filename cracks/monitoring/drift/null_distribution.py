@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.monitoring.drift.reference import Reference
-from cracks.monitoring.drift.window_sums import Yardstick
+from cracks.monitoring.drift.window_sums import ReferenceMetric
 
 #: Windows that are drawn: the smallest p-value is one in a thousand.
 DRAWN = 999
@@ -46,13 +46,13 @@ class Drawn:
     crack_share: Floats  # share
 
 
-class Undrifted:
+class NullDistribution:
     """Windows like the reference."""
 
     def __init__(
         self,
         reference: Reference,
-        yardstick: Yardstick,
+        reference_metric: ReferenceMetric,
         called: npt.NDArray[np.bool_],
         expected_crack_share: float = 0,
     ) -> None:
@@ -60,7 +60,7 @@ class Undrifted:
 
         Args:
             reference: held-out patches of the champion.
-            yardstick: what they and the answers are measured with.
+            reference_metric: what they and the answers are measured with.
             called: (n,) which of them the champion calls cracked.
             expected_crack_share: the share of cracked patches that the service is asked about;
                 0: that of the reference. Its patches are weighted to have it.
@@ -69,15 +69,15 @@ class Undrifted:
         weights = _weights(reference.cracked, expected_crack_share)
         columns = np.concatenate(
             [
-                (yardstick.own > yardstick.far)[:, None],
-                yardstick.below(reference.scores),
+                (reference_metric.own > reference_metric.far)[:, None],
+                reference_metric.below(reference.scores),
                 reference.novel[:, None],
                 called[:, None],
                 np.ones((len(reference), 1)),
             ],
             axis=1,
         )
-        self._edges, self._size = len(yardstick.edges), len(reference)
+        self._edges, self._size = len(reference_metric.edges), len(reference)
         self._groups = np.unique(reference.groups, return_inverse=True)[1]
         sizes = np.bincount(self._groups)
         self._place = np.arange(len(reference)) - (np.cumsum(sizes) - sizes)[self._groups]

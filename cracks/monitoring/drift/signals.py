@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.monitoring.drift.evidence import gathered, needed_for
-from cracks.monitoring.drift.null_distribution import Undrifted, p_value
+from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
 from cracks.monitoring.drift.window_sums import WindowSums
 from cracks.monitoring.history import Signal, SignalName, Window
 from cracks.monitoring.request_counts import Counted
@@ -19,7 +19,7 @@ DECIMALS = 6
 
 
 @dataclass(frozen=True)
-class Beside:
+class ExternalSignals:
     """What is known of a window from elsewhere; None: nobody counted."""
 
     requests: Counted | None = None  # that the service failed
@@ -41,21 +41,21 @@ class _Measured:
 
 def judge(
     sums: WindowSums,
-    undrifted: Undrifted,
+    null_distribution: NullDistribution,
     before: Window | None,
-    beside: Beside,
+    beside: ExternalSignals,
     section: MonitorParams,
 ) -> tuple[Signal, ...]:
     """Return every signal of a window.
 
     Args:
         sums: of its answers.
-        undrifted: what the champion's reference looks like.
+        null_distribution: what the champion's reference looks like.
         before: the last window that was judged.
         beside: what is known from elsewhere.
         section: of params.yaml.
     """
-    measured = _against_reference(sums, undrifted, section) | {
+    measured = _against_reference(sums, null_distribution, section) | {
         "latency": _share_beyond(
             Counted(sums.slow, sums.answers), section.limits.slow_share, "answers were slow"
         ),
@@ -101,7 +101,7 @@ def _with_evidence(
 
 
 def _against_reference(
-    sums: WindowSums, undrifted: Undrifted, section: MonitorParams
+    sums: WindowSums, null_distribution: NullDistribution, section: MonitorParams
 ) -> dict[SignalName, _Measured]:
     few = f"{sums.compared} answers for patches by version {sums.model_version}, too few"
     nothing: dict[SignalName, _Measured] = {
@@ -112,22 +112,25 @@ def _against_reference(
     }
     found = dict(nothing)
     if sums.judged_novel >= section.min_answers:
-        drawn = undrifted.drawn(sums.judged_novel, sums.requests or sums.judged_novel)
+        drawn = null_distribution.drawn(sums.judged_novel, sums.requests or sums.judged_novel)
         share = sums.novel / sums.judged_novel
         found["novelty"] = _compared(
-            share, undrifted.novelty, drawn.novelty, sums.judged_novel, section, "novelty"
+            share, null_distribution.novelty, drawn.novelty, sums.judged_novel, section, "novelty"
         )
     if sums.compared >= section.min_answers:
-        drawn = undrifted.drawn(sums.compared, sums.requests)
-        below = float(np.abs(sums.below / sums.compared - undrifted.below).max(initial=0))
+        drawn = null_distribution.drawn(sums.compared, sums.requests)
+        below = float(np.abs(sums.below / sums.compared - null_distribution.below).max(initial=0))
         found["scores"] = _compared(below, None, drawn.scores, sums.compared, section, "scores")
         found["crack_share"] = _two_sided(
-            sums.cracked / sums.compared, undrifted.crack_share, drawn.crack_share, sums.compared
+            sums.cracked / sums.compared,
+            null_distribution.crack_share,
+            drawn.crack_share,
+            sums.compared,
         )
         if sums.sketched >= section.min_answers:
             share = sums.far / sums.sketched
             found["embedding"] = _compared(
-                share, undrifted.far, drawn.embedding, sums.sketched, section, "embedding"
+                share, null_distribution.far, drawn.embedding, sums.sketched, section, "embedding"
             )
     return found
 

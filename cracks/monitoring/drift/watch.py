@@ -16,15 +16,20 @@ from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion, open_champion
 from cracks.monitoring.drift.neighbours import Neighbours, read_neighbours
-from cracks.monitoring.drift.null_distribution import Undrifted
+from cracks.monitoring.drift.null_distribution import NullDistribution
 from cracks.monitoring.drift.reference import read_reference
-from cracks.monitoring.drift.signals import Beside, cool_down_is_over, judge, reason_of
-from cracks.monitoring.drift.window_sums import COLUMNS, WindowSums, Yardstick, movers_of
+from cracks.monitoring.drift.signals import ExternalSignals, cool_down_is_over, judge, reason_of
+from cracks.monitoring.drift.window_sums import (
+    COLUMNS,
+    ReferenceMetric,
+    WindowSums,
+    top_contributors_of,
+)
 from cracks.monitoring.feedback.live_accuracy import measure_live
 from cracks.monitoring.feedback.record import Entry, FeedbackRecord, judged_since
 from cracks.monitoring.history import (
-    Mover,
     Signal,
+    TopContributor,
     Window,
     place_of_monitoring,
     read_windows,
@@ -32,8 +37,8 @@ from cracks.monitoring.history import (
     write_window,
 )
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import PartSource, place_of_record, sources
-from cracks.monitoring.prediction_log.reader import AnswerRecord
+from cracks.monitoring.prediction_log.locations import PartSource, place_of_log, sources
+from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.request_counts import Counted, counted_requests
 from cracks.workspace.params import MonitorParams
 
@@ -48,21 +53,21 @@ GRACE, LOOK_BACK = timedelta(minutes=5), timedelta(days=7)
 REMEMBERED = 24 * 31
 
 #: Draws the picture of what moved a window; returns the name of its file, or nothing.
-Draw = Callable[[Window, list[Mover]], str]
+Draw = Callable[[Window, list[TopContributor]], str]
 
 
 @dataclass(frozen=True)
-class Watched:
+class DriftBaseline:
     """The champion, and all that answers are compared with."""
 
     champion: Champion
     bundle: Bundle
     neighbours: Neighbours
-    yardstick: Yardstick
-    undrifted: Undrifted
+    reference_metric: ReferenceMetric
+    null_distribution: NullDistribution
 
 
-def open_watched(service: Path, section: MonitorParams) -> Watched:
+def open_baseline(service: Path, section: MonitorParams) -> DriftBaseline:
     """Return the champion in service with its reference.
 
     Raises:
@@ -76,16 +81,18 @@ def open_watched(service: Path, section: MonitorParams) -> Watched:
             "it was exported by an earlier release. `cracks train` makes a new one."
         )
     reference = read_reference(bundle.reference)
-    yardstick = Yardstick.of(reference)
+    reference_metric = ReferenceMetric.of(reference)
     called = reference.scores >= bundle.content.threshold
-    undrifted = Undrifted(reference, yardstick, called, section.expected_crack_share)
+    null_distribution = NullDistribution(
+        reference, reference_metric, called, section.expected_crack_share
+    )
     neighbours = read_neighbours(bundle.neighbours)
-    return Watched(champion, bundle, neighbours, yardstick, undrifted)
+    return DriftBaseline(champion, bundle, neighbours, reference_metric, null_distribution)
 
 
 def watch(
     service: Path,
-    watched: Watched,
+    baseline: DriftBaseline,
     section: MonitorParams,
     now: datetime,
     *,
@@ -98,7 +105,7 @@ def watch(
 
     Args:
         service: the folder of the service.
-        watched: what `open_watched` gives.
+        baseline: what `open_watched` gives.
         section: of params.yaml.
         now: the present, with its time zone.
         new_data: what was measured of newly ingested data.
@@ -109,13 +116,13 @@ def watch(
         OSError: a folder cannot be read or written.
     """
     place = place_of_monitoring(service)
-    record = AnswerRecord(place_of_record(service), service / ANSWERS)
+    record = PredictionLog(place_of_log(service), service / ANSWERS)
     feedback = FeedbackRecord.beside(service).everything()
     history = read_windows(place, REMEMBERED)
     end = _full_hour(now - GRACE)
     begin = _next_begin(history, section, _oldest(service), end)
     made: list[Window] = []
-    sums = _sums(watched, section)
+    sums = _sums(baseline, section)
     hour = begin
     while hour < end:
         sums.add_all(record.read(hour, hour + HOUR, COLUMNS))
@@ -130,12 +137,12 @@ def watch(
             made=now,
             judged=full,
             answers=sums.answers,
-            model_version=watched.champion.version,
-            run_id=watched.champion.run_id,
+            model_version=baseline.champion.version,
+            run_id=baseline.champion.run_id,
             skipped=tuple(f"{name}: {why}" for name, why in sorted(record.damaged.items())),
         )
         if full:
-            window = _judged(window, service, watched, sums, history, feedback, section, new_data)
+            window = _judged(window, service, baseline, sums, history, feedback, section, new_data)
             if draw and window.fired:
                 window = window.model_copy(update={"picture": draw(window, list(window.movers))})
         write_window(place, window)
@@ -143,7 +150,7 @@ def watch(
         history.append(window)
         record.damaged.clear()
         if closed:
-            begin, sums = hour, _sums(watched, section)
+            begin, sums = hour, _sums(baseline, section)
     write_live_accuracy(place, measure_live(feedback, now))
     return made
 
@@ -151,7 +158,7 @@ def watch(
 def _judged(
     window: Window,
     service: Path,
-    watched: Watched,
+    baseline: DriftBaseline,
     sums: WindowSums,
     history: Sequence[Window],
     feedback: Sequence[Entry],
@@ -161,10 +168,10 @@ def _judged(
     before = next((one for one in reversed(history) if one.judged), None)
     wrong, labelled = judged_since(feedback, before.end if before else window.begin, window.end)
     requests = counted_requests(service, window.begin, window.end)
-    beside = Beside(requests, Counted(wrong, labelled) if labelled else None, new_data)
-    signals = judge(sums, watched.undrifted, before, beside, section)
+    beside = ExternalSignals(requests, Counted(wrong, labelled) if labelled else None, new_data)
+    signals = judge(sums, baseline.null_distribution, before, beside, section)
     times = [f"{one:%Y-%m-%d %H:%M}" for one in (window.begin, window.end)]
-    reason = reason_of(signals, section, watched.champion.version, *times)
+    reason = reason_of(signals, section, baseline.champion.version, *times)
     return window.model_copy(
         update={
             "signals": signals,
@@ -173,15 +180,15 @@ def _judged(
             "reason": reason,
             "asked_for_training": bool(reason)
             and cool_down_is_over(list(history), window, section.cool_down_hours),
-            "movers": tuple(movers_of(sums, watched.neighbours)),
+            "movers": tuple(top_contributors_of(sums, baseline.neighbours)),
         }
     )
 
 
-def _sums(watched: Watched, section: MonitorParams) -> WindowSums:
+def _sums(baseline: DriftBaseline, section: MonitorParams) -> WindowSums:
     return WindowSums(
-        watched.yardstick,
-        watched.champion.version,
+        baseline.reference_metric,
+        baseline.champion.version,
         section.limits.slow_ms,
     )
 
@@ -203,7 +210,7 @@ def _next_begin(
 
 def _oldest(service: Path) -> datetime:
     """Return the beginning of the day of the oldest answer."""
-    found: list[PartSource] = sources(place_of_record(service), service / ANSWERS)
+    found: list[PartSource] = sources(place_of_log(service), service / ANSWERS)
     days = [day for source in found for day in source.days()]
     if not days:
         return datetime.max.replace(tzinfo=UTC)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from cracks.dataset.labels import CRACK, LABELS
 from cracks.monitoring.drift.neighbours import Neighbours
 from cracks.monitoring.drift.reference import Floats, Reference, sketches_of
-from cracks.monitoring.history import Mover
+from cracks.monitoring.history import TopContributor
 
 #: What is read of an answer.
 COLUMNS = (
@@ -44,14 +44,14 @@ LEAST_VARIANCE = 1e-3
 EDGES = 32
 
 #: Answers that are shown as those that moved a window.
-MOVERS = 8
+TOP_CONTRIBUTORS = 8
 
 #: Rows that are looked at in one go.
 CHUNK = 16_384
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReferenceMetric:
     """What answers are measured with.
 
     Whether the features moved is asked of one number an answer: its Mahalanobis distance, in the
@@ -71,7 +71,7 @@ class Yardstick:
     own: Floats  # (n,), distances of the patches of the reference
 
     @classmethod
-    def of(cls, reference: Reference) -> Yardstick:
+    def of(cls, reference: Reference) -> ReferenceMetric:
         """Return the yardstick that a reference is measured with."""
         edges = np.unique(np.quantile(reference.scores, np.linspace(0, 1, EDGES + 2)[1:-1]))
         # A patch lies nearer to what was fitted on itself: each fold is measured by the others.
@@ -107,7 +107,7 @@ class WindowSums:
     networks have other features, and a whole photograph has the mean of those of its tiles.
     """
 
-    yardstick: Yardstick
+    reference_metric: ReferenceMetric
     model_version: str
     limit_ms: float
     answers: int = 0
@@ -123,7 +123,7 @@ class WindowSums:
     farthest: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.below = np.zeros(len(self.yardstick.edges))
+        self.below = np.zeros(len(self.reference_metric.edges))
 
     def add_all(self, tables: Iterable[pa.Table]) -> None:
         """Add tables with `COLUMNS`, of any size."""
@@ -144,18 +144,18 @@ class WindowSums:
         self.compared += len(patches)
         self.requests += pc.count_distinct(patches["time"]).as_py()
         self.cracked += pc.sum(pc.equal(patches["label"], CRACK)).as_py() or 0
-        self.below += self.yardstick.below(patches["score"].to_numpy()).sum(axis=0)
+        self.below += self.reference_metric.below(patches["score"].to_numpy()).sum(axis=0)
         self._add_sketched(patches.filter(pc.is_valid(patches["sketch"])))
 
     def _add_sketched(self, patches: pa.Table) -> None:
         sketches = sketches_of(patches)
-        distances = self.yardstick.distances(sketches)
+        distances = self.reference_metric.distances(sketches)
         self.sketched += len(distances)
-        self.far += int(np.count_nonzero(distances > self.yardstick.far))
-        for row in np.argsort(-distances, kind="stable")[:MOVERS].tolist():
+        self.far += int(np.count_nonzero(distances > self.reference_metric.far))
+        for row in np.argsort(-distances, kind="stable")[:TOP_CONTRIBUTORS].tolist():
             facts = patches.slice(row, 1).drop_columns(["time"]).to_pylist()[0]
             self.farthest.append((float(distances[row]), facts | {"sketch": sketches[row]}))
-        self.farthest = sorted(self.farthest, key=lambda one: -one[0])[:MOVERS]
+        self.farthest = sorted(self.farthest, key=lambda one: -one[0])[:TOP_CONTRIBUTORS]
 
 
 def _fitted(sketches: Floats) -> tuple[Floats, Floats]:
@@ -169,7 +169,7 @@ def _fitted(sketches: Floats) -> tuple[Floats, Floats]:
     )
 
 
-def movers_of(sums: WindowSums, neighbours: Neighbours) -> list[Mover]:
+def top_contributors_of(sums: WindowSums, neighbours: Neighbours) -> list[TopContributor]:
     """Return the answers farthest from the reference, the farthest first, with their nearest."""
     found = []
     units = _unit(neighbours.sketches)
@@ -177,7 +177,7 @@ def movers_of(sums: WindowSums, neighbours: Neighbours) -> list[Mover]:
         squares = np.maximum(2 - 2 * units @ _unit(facts["sketch"][None])[0], 0)
         nearest = int(np.argmin(squares))
         found.append(
-            Mover(
+            TopContributor(
                 prediction_id=facts["prediction_id"],
                 image_sha256=facts["image_sha256"],
                 distance=round(float(np.sqrt(squares[nearest])), 4),

@@ -13,8 +13,8 @@ from cracks.errors import FeedbackError, TrackingError
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.monitoring.feedback.record import Feedback, FeedbackRecord, checked_label
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_record
-from cracks.monitoring.prediction_log.reader import AnswerRecord
+from cracks.monitoring.prediction_log.locations import place_of_log
+from cracks.monitoring.prediction_log.reader import PredictionLog
 
 NEEDED = ("prediction_id", "label")
 
@@ -40,7 +40,7 @@ def take_file(service: Path, file: Path, by: str = "") -> TakenFile:
         OSError, SourceError: the record cannot be read or written.
     """
     rows, done, sound = _rows(file), TakenFile(), []
-    record = AnswerRecord(place_of_record(service), service / ANSWERS)
+    record = PredictionLog(place_of_log(service), service / ANSWERS)
     answers = {}
     for line, row in enumerate(rows, 2):
         name, label = (row.get(key) or "" for key in NEEDED)

@@ -28,8 +28,8 @@ from cracks.dataset.labels import LABELS
 from cracks.errors import FeedbackError
 from cracks.inference.handover.prediction_id import parse_prediction_id, shown
 from cracks.monitoring.prediction_log.part_files import written_time
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
-from cracks.storage.kept import kept_files, place_beside_answers
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
+from cracks.storage.kept import kept_files, place_beside_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ FOLDER = "feedback"
 LONGEST_NAME, LONGEST_NOTE = 100, 1000
 
 #: Returns the recorded answer of an id, or None.
-Find = Callable[[str], RecordedAnswer | None]
+Find = Callable[[str], RecordedPrediction | None]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class FeedbackRecord:
     @classmethod
     def beside(cls, service: Path) -> FeedbackRecord:
         """Return the feedback on the answers of a service."""
-        return cls(place_beside_answers(service, FOLDER))
+        return cls(place_beside_predictions(service, FOLDER))
 
     def take(self, given: Sequence[Feedback], find: Find) -> list[Taken]:
         """Keep what was said, all or nothing, and return what became of each.
@@ -131,7 +131,7 @@ class FeedbackRecord:
             TrackingError: one of them has no prediction id.
             OSError, SourceError: the record cannot be read or written.
         """
-        answers = [_answer_of(one, find) for one in given]
+        answers = [_prediction_of(one, find) for one in given]
         with self._lock:
             taken: list[Taken] = []
             new: dict[str, list[Entry]] = defaultdict(list)
@@ -217,7 +217,7 @@ def _day_of(prediction_id: str) -> str:
     return parse_prediction_id(prediction_id).time.date().isoformat()
 
 
-def _answer_of(given: Feedback, find: Find) -> RecordedAnswer:
+def _prediction_of(given: Feedback, find: Find) -> RecordedPrediction:
     parse_prediction_id(given.prediction_id)
     checked_label(given.label)
     if not given.by.strip() or len(given.by) > LONGEST_NAME or len(given.note) > LONGEST_NOTE:
@@ -234,7 +234,7 @@ def _answer_of(given: Feedback, find: Find) -> RecordedAnswer:
     return answer
 
 
-def _taken(given: Feedback, answer: RecordedAnswer, earlier: Entry | None) -> Taken:
+def _taken(given: Feedback, answer: RecordedPrediction, earlier: Entry | None) -> Taken:
     label = checked_label(given.label)
     if earlier and earlier.label == label:
         return Taken("known", earlier)

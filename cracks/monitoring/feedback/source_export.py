@@ -24,9 +24,9 @@ from cracks.dataset.patch_facts import inspect_patch
 from cracks.errors import FeedbackError, UnreadableImage
 from cracks.monitoring.feedback.record import Entry, FeedbackRecord
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_record
-from cracks.monitoring.prediction_log.reader import AnswerRecord
-from cracks.system.atomic_files import replacing
+from cracks.monitoring.prediction_log.locations import place_of_log
+from cracks.monitoring.prediction_log.reader import PredictionLog
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes
 from cracks.workspace.params import load_params
 from cracks.workspace.paths import Paths
@@ -86,7 +86,7 @@ def export_as_source(paths: Paths, folder: Path, originals: Path | None) -> Expo
     if not chosen:
         said = "; ".join(f"{count:,} {why}" for why, count in left_out.items() if count)
         raise FeedbackError(f"There is nothing to export. {said or 'Nobody gave a label yet'}.")
-    with replacing(folder) as partial:
+    with atomic_replace(folder) as partial:
         partial.mkdir()
         for image in chosen:
             is_crack = entries[image].label == CRACK
@@ -122,7 +122,7 @@ def _contents(
     if originals is not None:
         found = dict(_among(originals, set(entries)))
     else:
-        record = AnswerRecord(place_of_record(service), service / ANSWERS)
+        record = PredictionLog(place_of_log(service), service / ANSWERS)
         answers = {image: record.find(one.prediction_id) for image, one in entries.items()}
         found = {image: one.image for image, one in answers.items() if one and one.image}
     return {image: found[image] for image in sorted(found)}

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
 
-class Chore:
+class BackgroundJob:
     """A step that may fail: it is said once, and again when it succeeds."""
 
     def __init__(self, complaint: str, step: Callable[[], None]) -> None:
@@ -41,10 +41,10 @@ class Chore:
         return True
 
 
-class ChoreThread:
+class BackgroundThread:
     """A thread that does a chore every `interval` seconds, and after growing pauses if it fails."""
 
-    def __init__(self, chore: Chore, interval: float, *, also_at_end: bool) -> None:
+    def __init__(self, chore: BackgroundJob, interval: float, *, also_at_end: bool) -> None:
         self._chore, self._interval, self._also_at_end = chore, interval, also_at_end
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None

@@ -6,24 +6,24 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 
 #: About what an answer without its image takes in memory.
-BYTES_OF_ANSWER = 2048
+BYTES_OF_PREDICTION = 2048
 
 
-class AnswerBuffer:
+class PredictionBuffer:
     """Answers that wait to be written, and those that are being written."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._waiting: deque[RecordedAnswer] = deque()
-        self._under_way: list[RecordedAnswer] = []
+        self._waiting: deque[RecordedPrediction] = deque()
+        self._under_way: list[RecordedPrediction] = []
         self._bytes = 0
         self.dropped = 0
 
-    def add(self, answer: RecordedAnswer) -> bool:
+    def add(self, answer: RecordedPrediction) -> bool:
         """Take an answer, the oldest making room for it; return whether it is time to write."""
         with self._lock:
             self._waiting.append(answer)
@@ -31,7 +31,7 @@ class AnswerBuffer:
             self._drop()
             return self._bytes > self._most_bytes // 4
 
-    def take(self) -> list[RecordedAnswer]:
+    def take(self) -> list[RecordedPrediction]:
         """Return what waits, to be written; it is kept until `put_back`."""
         with self._lock:
             self._under_way = list(self._waiting)
@@ -39,7 +39,7 @@ class AnswerBuffer:
             self._bytes = 0
             return self._under_way
 
-    def put_back(self, answers: Sequence[RecordedAnswer]) -> None:
+    def put_back(self, answers: Sequence[RecordedPrediction]) -> None:
         """Forget what was taken but these, which wait again, before all others."""
         with self._lock:
             self._under_way = []
@@ -53,7 +53,7 @@ class AnswerBuffer:
             self.dropped += count
 
     @property
-    def answers(self) -> list[RecordedAnswer]:
+    def answers(self) -> list[RecordedPrediction]:
         """All that is not written yet, the oldest first."""
         with self._lock:
             return [*self._under_way, *self._waiting]
@@ -64,5 +64,5 @@ class AnswerBuffer:
             self.dropped += 1
 
 
-def _bytes_of(answer: RecordedAnswer) -> int:
-    return BYTES_OF_ANSWER + len(answer.image or b"")
+def _bytes_of(answer: RecordedPrediction) -> int:
+    return BYTES_OF_PREDICTION + len(answer.image or b"")

@@ -20,7 +20,7 @@ PLACE_VARIABLE = "CRACKS_SERVE_ANSWERS"
 FOLDER = "answers"
 
 
-def place_of_record(service: Path) -> str:
+def place_of_log(service: Path) -> str:
     """Return the place where services of this service folder keep their answers."""
     return os.environ.get(PLACE_VARIABLE) or str(service / FOLDER)
 

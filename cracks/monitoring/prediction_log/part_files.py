@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cracks.monitoring.prediction_log.schema import SCHEMA, conformed, time_at
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 #: Such as 20261121T161422417Z, which says its day in 8 characters and its hour in 11.
 TIME = "%Y%m%dT%H%M%S"
@@ -219,7 +219,7 @@ class PartFolder:
 
 def _write_groups(file: Path, groups: Iterable[pa.Table]) -> None:
     """Write a file that is whole whenever it is there, even after the power has failed."""
-    with replacing(file) as partial:
+    with atomic_replace(file) as partial:
         with pq.ParquetWriter(partial, SCHEMA, **WRITING) as writer:
             for group in groups:
                 writer.write_table(group, row_group_size=len(group) or None)

@@ -28,8 +28,8 @@ from cracks.monitoring.prediction_log.part_files import (
 from cracks.monitoring.prediction_log.schema import (
     SCHEMA,
     SHORT_COLUMNS,
-    RecordedAnswer,
-    as_answers,
+    RecordedPrediction,
+    as_predictions,
     as_time,
     conformed,
     time_at,
@@ -44,9 +44,9 @@ LISTINGS = 5
 ID_DIFFERS_BY = timedelta(minutes=2)
 
 
-def recent_answers(
+def recent_predictions(
     place: str | Path, limit: int, *, spool: Path | None = None
-) -> list[RecordedAnswer]:
+) -> list[RecordedPrediction]:
     """Return the newest answers, the newest first, without sketches and images.
 
     Args:
@@ -59,21 +59,21 @@ def recent_answers(
         ServiceError: the place is in a bucket, and boto3 is not installed.
         OSError: the folder cannot be read.
     """
-    return AnswerRecord(place, spool).recent(limit)
+    return PredictionLog(place, spool).recent(limit)
 
 
-def find_answer(
+def find_prediction(
     place: str | Path, prediction_id: str, *, spool: Path | None = None
-) -> RecordedAnswer | None:
+) -> RecordedPrediction | None:
     """Return the answer of this id, or None if it is not in the record.
 
     Raises:
-        TrackingError: it is no prediction id; besides the errors of `recent_answers`.
+        TrackingError: it is no prediction id; besides the errors of `recent_predictions`.
     """
-    return AnswerRecord(place, spool).find(prediction_id)
+    return PredictionLog(place, spool).find(prediction_id)
 
 
-def read_answers(
+def read_predictions(
     place: str | Path,
     since: datetime,
     until: datetime,
@@ -83,9 +83,9 @@ def read_answers(
 ) -> Iterator[pa.Table]:
     """Yield the answers from `since` to before `until`, some thousand rows at a time.
 
-    Hours come in their order; within an hour there is none. Raises as `recent_answers`.
+    Hours come in their order; within an hour there is none. Raises as `recent_predictions`.
     """
-    return AnswerRecord(place, spool).read(since, until, columns)
+    return PredictionLog(place, spool).read(since, until, columns)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Group:
 
 
 @dataclass
-class AnswerRecord:
+class PredictionLog:
     """A record to be read; `damaged` says which parts were skipped, and why."""
 
     place: str | Path
@@ -110,28 +110,28 @@ class AnswerRecord:
     def __post_init__(self) -> None:
         self._sources = sources(self.place, self.spool)
 
-    def recent(self, limit: int) -> list[RecordedAnswer]:
-        """See `recent_answers`."""
-        answers: list[RecordedAnswer] = []
+    def recent(self, limit: int) -> list[RecordedPrediction]:
+        """See `recent_predictions`."""
+        answers: list[RecordedPrediction] = []
         for hour in self._hours_backwards():
             if len(answers) >= limit:
                 break
-            answers += as_answers(self._newest_of_hour(hour, limit - len(answers)))
+            answers += as_predictions(self._newest_of_hour(hour, limit - len(answers)))
         return answers
 
-    def find(self, prediction_id: str) -> RecordedAnswer | None:
-        """See `find_answer`."""
+    def find(self, prediction_id: str) -> RecordedPrediction | None:
+        """See `find_prediction`."""
         time = parse_prediction_id(prediction_id).time
         for table in self._between(time - ID_DIFFERS_BY, time + ID_DIFFERS_BY):
             found = table.filter(pc.equal(table["prediction_id"], prediction_id))
             if len(found):
-                return as_answers(found.slice(0, 1))[0]
+                return as_predictions(found.slice(0, 1))[0]
         return None
 
     def read(
         self, since: datetime, until: datetime, columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
-        """See `read_answers`."""
+        """See `read_predictions`."""
         needed = None if columns is None else list(dict.fromkeys(["time", *columns]))
         for table in self._between(since, until, needed):
             time = table["time"]

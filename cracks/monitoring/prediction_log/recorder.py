@@ -13,8 +13,8 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from cracks.monitoring.prediction_log.background_jobs import Chore, ChoreThread
-from cracks.monitoring.prediction_log.buffer import AnswerBuffer
+from cracks.monitoring.prediction_log.background_jobs import BackgroundJob, BackgroundThread
+from cracks.monitoring.prediction_log.buffer import PredictionBuffer
 from cracks.monitoring.prediction_log.compaction import (
     LARGEST_PART,
     clear_leftovers,
@@ -24,8 +24,8 @@ from cracks.monitoring.prediction_log.compaction import (
 )
 from cracks.monitoring.prediction_log.locations import PartBucket, is_in_bucket, local_folder
 from cracks.monitoring.prediction_log.part_files import hour_of, process_name
-from cracks.monitoring.prediction_log.reader import AnswerRecord
-from cracks.monitoring.prediction_log.schema import RecordedAnswer, as_table, sound_only
+from cracks.monitoring.prediction_log.reader import PredictionLog
+from cracks.monitoring.prediction_log.schema import RecordedPrediction, as_table, sound_only
 from cracks.monitoring.prediction_log.uploads import upload_parts
 
 logger = logging.getLogger(__name__)
@@ -75,9 +75,9 @@ class Recorder:
             SourceError: the address of the bucket is none.
         """
         self._folder = local_folder(place, spool)
-        self._record = AnswerRecord(place, spool)
+        self._record = PredictionLog(place, spool)
         self._bucket = PartBucket(str(place)) if is_in_bucket(place) else None
-        self._buffer = AnswerBuffer(most_bytes_waiting)
+        self._buffer = PredictionBuffer(most_bytes_waiting)
         self._most_bytes = most_bytes
         self._largest = min(LARGEST_PART, most_bytes // 16)
         self._flush_interval, self._tidy_interval = flush_interval, tidy_interval
@@ -88,23 +88,23 @@ class Recorder:
         self._next_look = self._bytes_since_look = 0.0
         self.written = 0
         folder = self._folder.folder
-        self._writing = Chore(
+        self._writing = BackgroundJob(
             f"answers cannot be written to {folder} and wait in memory", self._flush
         )
-        self._room = Chore(f"no room can be made in {folder}", self._make_room)
+        self._room = BackgroundJob(f"no room can be made in {folder}", self._make_room)
         self._beside = (
-            Chore(f"answers wait in {folder} for their upload", self._upload)
+            BackgroundJob(f"answers wait in {folder} for their upload", self._upload)
             if self._bucket
-            else Chore(f"parts in {folder} cannot be merged", self._merge)
+            else BackgroundJob(f"parts in {folder} cannot be merged", self._merge)
         )
         # A thread of its own: an hour of answers takes longer to merge than a flush may wait.
-        self._beside_thread = ChoreThread(
+        self._beside_thread = BackgroundThread(
             self._beside, tidy_interval, also_at_end=self._bucket is not None
         )
 
     # --- what answering sees ----------------------------------------------------------------------
 
-    def add(self, answer: RecordedAnswer) -> None:
+    def add(self, answer: RecordedPrediction) -> None:
         """Record an answer; returns at once, whatever state the disk is in."""
         if self._buffer.add(answer):
             self._time_to_flush.set()
@@ -115,11 +115,11 @@ class Recorder:
         return self._buffer.dropped
 
     @property
-    def waiting(self) -> list[RecordedAnswer]:
+    def waiting(self) -> list[RecordedPrediction]:
         """The answers that are not written yet, the oldest first."""
         return self._buffer.answers
 
-    def recent(self, limit: int) -> list[RecordedAnswer]:
+    def recent(self, limit: int) -> list[RecordedPrediction]:
         """Return the newest answers of all processes, and those that wait in this one.
 
         Raises:
@@ -171,7 +171,7 @@ class Recorder:
 
     def _run(self) -> None:
         as_table([])  # the first one takes longest: pyarrow looks whether pandas is there
-        Chore(f"leftovers in {self._folder.folder} stay there", self._clear).attempt()
+        BackgroundJob(f"leftovers in {self._folder.folder} stay there", self._clear).attempt()
         while not self._ending.is_set():
             # While nothing can be written, more answers are no reason to try more often.
             blocked = self._writing.problem is not None
@@ -189,7 +189,7 @@ class Recorder:
 
     def _flush(self) -> None:
         """Write what waits, the answers of each hour as a part; what fails goes on waiting."""
-        waiting: dict[str, list[RecordedAnswer]] = defaultdict(list)
+        waiting: dict[str, list[RecordedPrediction]] = defaultdict(list)
         for answer in self._buffer.take():
             waiting[hour_of(answer.time)].append(answer)
         try:
@@ -199,7 +199,7 @@ class Recorder:
         finally:
             self._buffer.put_back([answer for hour in sorted(waiting) for answer in waiting[hour]])
 
-    def _write(self, hour: str, answers: Sequence[RecordedAnswer]) -> None:
+    def _write(self, hour: str, answers: Sequence[RecordedPrediction]) -> None:
         table = self._table(answers)
         if len(table) == 0:
             return
@@ -209,7 +209,7 @@ class Recorder:
         self.written += len(table)
         self._bytes_since_look += sum(self._folder.bytes_of([part]).values())
 
-    def _table(self, answers: Sequence[RecordedAnswer]) -> pa.Table:
+    def _table(self, answers: Sequence[RecordedPrediction]) -> pa.Table:
         try:
             return as_table(answers)
         except (AttributeError, TypeError, ValueError) as error:

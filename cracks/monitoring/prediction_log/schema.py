@@ -15,7 +15,7 @@ from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedAnswer:
+class RecordedPrediction:
     """One answer: for a patch, or for a whole photograph.
 
     For a photograph, the score is that of the highest tile, the novelty the median of the tiles,
@@ -68,7 +68,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHORT_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("sketch", "image"))
 
 
-def as_table(answers: Sequence[RecordedAnswer]) -> pa.Table:
+def as_table(answers: Sequence[RecordedPrediction]) -> pa.Table:
     """Return one row an answer.
 
     Raises:
@@ -88,12 +88,12 @@ def as_table(answers: Sequence[RecordedAnswer]) -> pa.Table:
     return table
 
 
-def sound_only(answers: Sequence[RecordedAnswer]) -> list[RecordedAnswer]:
+def sound_only(answers: Sequence[RecordedPrediction]) -> list[RecordedPrediction]:
     """Return the answers of which a table can be made."""
     return [answer for answer in answers if _is_sound(answer)]
 
 
-def _is_sound(answer: RecordedAnswer) -> bool:
+def _is_sound(answer: RecordedPrediction) -> bool:
     try:
         as_table([answer])
     except (AttributeError, TypeError, ValueError):
@@ -113,12 +113,12 @@ def _sketches(sketches: Sequence[NDArray[np.float32] | None]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, halves)
 
 
-def as_answers(table: pa.Table) -> list[RecordedAnswer]:
+def as_predictions(table: pa.Table) -> list[RecordedPrediction]:
     """Return the answers in a table of these columns, or of the short ones."""
     place = table.column_names.index("time")
     plain = table.set_column(place, "time", table["time"].cast(pa.int64()))
     return [
-        RecordedAnswer(**{name: _value(name, value) for name, value in row.items()})
+        RecordedPrediction(**{name: _value(name, value) for name, value in row.items()})
         for row in plain.to_pylist()
     ]
 

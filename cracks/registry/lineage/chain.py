@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from cracks.dataset.labels import SPLITS
 from cracks.inference.handover.prediction_id import BUNDLE_DIGITS, IMAGE_DIGITS, PredictionId
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.training_runs import (
     BUNDLE_TAG,
@@ -80,7 +80,9 @@ class Chain:
 
     links: list[Link]
     patch: Patch | None = None
-    recorded: RecordedAnswer | None = None  # what was answered, if the chain begins at an answer
+    recorded: RecordedPrediction | None = (
+        None  # what was answered, if the chain begins at an answer
+    )
 
     @property
     def broken(self) -> list[str]:
@@ -95,8 +97,8 @@ def patches_table(manifest: pa.Table, splits: pa.Table) -> pa.Table:
         manifest: with id, label, source and path.
         splits: the split and group of each id.
     """
-    dealt = splits.select(["id", "split", "group"])
-    rows = manifest.select(["id", "label", "source", "path"]).join(dealt, "id")
+    assigned = splits.select(["id", "split", "group"])
+    rows = manifest.select(["id", "label", "source", "path"]).join(assigned, "id")
     return rows.select(list(COLUMNS)).sort_by(
         [(column, "ascending") for column in ("id", "source", "path")]
     )
@@ -124,7 +126,7 @@ def follow(
     asked: PredictionId | None,
     *,
     commit_is_here: bool,
-    recorded: RecordedAnswer | None = None,
+    recorded: RecordedPrediction | None = None,
 ) -> Chain:
     """Return the chain that leads through a run.
 
@@ -136,7 +138,7 @@ def follow(
         recorded: that answer as the service recorded it, if it did.
     """
     links = [
-        *_of_answer(asked, recorded, run),
+        *_of_prediction(asked, recorded, run),
         *_of_version(version),
         _of_bundle(run, version, asked),
         _of_run(run, version),
@@ -152,8 +154,8 @@ def follow(
     return Chain([*links, link], patch, recorded)
 
 
-def _of_answer(
-    asked: PredictionId | None, recorded: RecordedAnswer | None, run: RunFacts
+def _of_prediction(
+    asked: PredictionId | None, recorded: RecordedPrediction | None, run: RunFacts
 ) -> Iterator[Link]:
     if asked:
         time = asked.time.isoformat(sep=" ", timespec="milliseconds")
@@ -285,7 +287,7 @@ def described(patch: Patch) -> str:
     return f"{patch.split}, {patch.label}, group {short(patch.group)}: {'; '.join(patch.files)}"
 
 
-def answered(recorded: RecordedAnswer | None) -> str:
+def answered(recorded: RecordedPrediction | None) -> str:
     """Return in words what was answered."""
     if recorded is None:
         return "not in the record"

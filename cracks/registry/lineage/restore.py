@@ -19,7 +19,7 @@ from cracks.errors import TrackingError, TrackingUnavailable, WorkspaceError
 from cracks.registry.lineage.chain import COMMIT_TAG, DIRTY_TAG, LOCK_TAG, short
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_file
 from cracks.versioning.dvc_stages import (
     bring_data,
@@ -90,7 +90,7 @@ def restore(number: str, folder: Path, tracking: Tracking, paths: Paths) -> Rest
     folder = _free(folder)
     version = tracking.registry.version(number)
     commit = _commit_of(version, paths)
-    with replacing(folder) as partial:
+    with atomic_replace(folder) as partial:
         logger.info("Cloning %s at %s", paths.root, short(commit))
         clone_at(paths, commit, partial)
         target = Paths(partial)

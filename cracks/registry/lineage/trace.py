@@ -31,9 +31,9 @@ from cracks.inference.handover.prediction_id import (
     parse_prediction_id,
     shown,
 )
-from cracks.monitoring.prediction_log.locations import FOLDER, place_of_record
-from cracks.monitoring.prediction_log.reader import find_answer
-from cracks.monitoring.prediction_log.schema import SHORT_COLUMNS, RecordedAnswer
+from cracks.monitoring.prediction_log.locations import FOLDER, place_of_log
+from cracks.monitoring.prediction_log.reader import find_prediction
+from cracks.monitoring.prediction_log.schema import SHORT_COLUMNS, RecordedPrediction
 from cracks.registry.lineage.chain import (
     COMMIT_TAG,
     SHOWN_DIGITS,
@@ -97,7 +97,7 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
         UnreadableImage: the file cannot be read.
     """
     if PATTERN.fullmatch(what):
-        return _trace_answer(parse_prediction_id(what), tracking, root)
+        return _trace_prediction(parse_prediction_id(what), tracking, root)
     if found := VERSION.fullmatch(what):
         version = tracking.registry.version(found[1])
         return _trace_run(version.run_id, version, None, tracking, root)
@@ -113,16 +113,16 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
     )
 
 
-def _trace_answer(asked: PredictionId, tracking: Tracking, root: Path) -> Chain:
+def _trace_prediction(asked: PredictionId, tracking: Tracking, root: Path) -> Chain:
     version = tracking.registry.version(asked.version)
     return _trace_run(version.run_id, version, asked, tracking, root)
 
 
-def _recorded(asked: PredictionId, service: Path) -> RecordedAnswer | None:
+def _recorded(asked: PredictionId, service: Path) -> RecordedPrediction | None:
     """Return what the service recorded of an answer; a record that is away breaks no chain."""
-    place = place_of_record(service)
+    place = place_of_log(service)
     try:
-        return find_answer(place, str(asked), spool=service / FOLDER)
+        return find_prediction(place, str(asked), spool=service / FOLDER)
     except (CracksError, OSError) as error:
         logger.warning("the record of answers in %s cannot be read: %s", place, error)
         return None
@@ -283,7 +283,7 @@ def _use_as_json(use: Use) -> dict[str, Any]:
     }
 
 
-def _recorded_as_json(recorded: RecordedAnswer | None) -> dict[str, Any] | None:
+def _recorded_as_json(recorded: RecordedPrediction | None) -> dict[str, Any] | None:
     if recorded is None:
         return None
     content = {name: getattr(recorded, name) for name in SHORT_COLUMNS}

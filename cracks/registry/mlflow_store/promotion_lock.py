@@ -33,7 +33,7 @@ PATIENCE = timedelta(minutes=15)
 SAME_START = 2.0
 
 
-class Intent(BaseModel):
+class PromotionIntent(BaseModel):
     """What a promotion or rollback is about to do, and which process does it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +56,7 @@ class Intent(BaseModel):
     at: str  # ISO 8601, UTC
 
     @classmethod
-    def of_this_process(cls, *, who: str, why: str, **known: Any) -> Intent:
+    def of_this_process(cls, *, who: str, why: str, **known: Any) -> PromotionIntent:
         """Return the intent of a new transaction.
 
         Args:
@@ -77,7 +77,7 @@ class Intent(BaseModel):
         """What the change is called in a sentence."""
         return {"promote": "promotion"}.get(self.kind, self.kind)
 
-    def taken_over(self) -> Intent:
+    def taken_over(self) -> PromotionIntent:
         """Return the same transaction, done by this process from now on."""
         return self.model_copy(update=_this_process())
 
@@ -102,7 +102,7 @@ class Intent(BaseModel):
         )
 
 
-class Turn:
+class PromotionLock:
     """The right to change the champion of one model."""
 
     def __init__(self, connection: Connection, model_name: str) -> None:
@@ -112,7 +112,7 @@ class Turn:
         key = digest_of_bytes(f"{connection.uri} {self.name}".encode())[:16]
         self._lock = Path(tempfile.gettempdir()) / f"cracks-{os.getuid()}-{key}.lock"
 
-    def underway(self) -> Intent | None:
+    def underway(self) -> PromotionIntent | None:
         """Return the promotion that has the turn, its process dead or alive.
 
         Raises:
@@ -123,14 +123,14 @@ class Turn:
         if not found:
             return None
         try:
-            return Intent.model_validate_json(found[0].tags.get(INTENT_TAG, ""))
+            return PromotionIntent.model_validate_json(found[0].tags.get(INTENT_TAG, ""))
         except ValidationError:
             raise TrackingError(
                 f"The registered model {self.name} in MLflow does not say who promotes. Delete it "
                 "there if nobody does, then try again."
             ) from None
 
-    def take(self, intent: Intent) -> None:
+    def take(self, intent: PromotionIntent) -> None:
         """Take the turn.
 
         Raises:
@@ -149,7 +149,7 @@ class Turn:
             if other.transaction != intent.transaction:
                 raise _underway(other) from None
 
-    def take_over(self, left: Intent) -> Intent:
+    def take_over(self, left: PromotionIntent) -> PromotionIntent:
         """Go on in the place of a dead process; return the intent with this process in it.
 
         Raises:
@@ -166,7 +166,7 @@ class Turn:
                 self._client.set_registered_model_tag(self.name, INTENT_TAG, mine.model_dump_json())
         return mine
 
-    def release(self, intent: Intent) -> None:
+    def release(self, intent: PromotionIntent) -> None:
         """Give the turn back; one that this intent does not have is left alone."""
         if self.underway() != intent:
             return
@@ -179,7 +179,7 @@ class Turn:
                 raise
 
 
-def _underway(other: Intent) -> PromotionUnderway:
+def _underway(other: PromotionIntent) -> PromotionUnderway:
     if other.host == socket.gethostname():
         advice = "Wait until it has ended, then try again."
     else:

@@ -29,7 +29,7 @@ class SweepRun:
             DATA_TAG: output_digest(paths, "ingest", "data/images"),
         }
         varied = {f"vary.{key}": str(values) for key, values in sweep.space.items()}
-        with sweep.turn():
+        with sweep.locked():
             self._run = tracking.sweeps.open(
                 sweep.name, digest_of_value(sweep.identity), self._tags | varied
             )
@@ -37,13 +37,13 @@ class SweepRun:
 
     def catch_up(self) -> None:
         """Write a run for each finished trial, by whichever process, that has none."""
-        with self._sweep.turn():
+        with self._sweep.locked():
             finished = [trial for trial in self._sweep.trials() if trial.state == "finished"]
             self._tracking.sweeps.log_trials(self._run, [self._record(trial) for trial in finished])
 
     def close(self, wanted: int) -> None:
         """Name the best trial; the run is whole if `wanted` trials have ended."""
-        with self._sweep.turn():
+        with self._sweep.locked():
             trials = self._sweep.trials()
             ended = [trial for trial in trials if trial.state != "running"]
             metrics: dict[str, float] = {"trials": len(ended)}

@@ -3,54 +3,17 @@
 from __future__ import annotations
 
 from cracks.registry.mlflow_store.connection import (
-    LONGEST_PARAM,
-    LONGEST_TAG,
-    URI_VARIABLE,
     Connection,
 )
 from cracks.registry.mlflow_store.experiments import Experiment
-from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG, LedgerStore
-from cracks.registry.mlflow_store.model_versions import CHAMPION, PREVIOUS, Registry
-from cracks.registry.mlflow_store.promotion_lock import Intent, Turn
-from cracks.registry.mlflow_store.records import ModelVersion, TrainingRecord, TrialRecord
+from cracks.registry.mlflow_store.ledger_store import LedgerStore
+from cracks.registry.mlflow_store.model_versions import Registry
+from cracks.registry.mlflow_store.promotion_lock import PromotionLock
 from cracks.registry.mlflow_store.sweeps import Sweeps
 from cracks.registry.mlflow_store.training_runs import (
-    ACTION_TAG,
-    BUNDLE_ARTIFACT,
-    BUNDLE_TAG,
-    CAUSE_TAG,
-    KERAS_TAG,
-    PATCHES_ARTIFACT,
-    PATCHES_TAG,
-    REASON_TAG,
-    VERDICT_TAG,
     Runs,
 )
 from cracks.workspace.paths import Paths
-
-__all__ = [
-    "ACTION_TAG",
-    "BUNDLE_ARTIFACT",
-    "BUNDLE_TAG",
-    "CAUSE_TAG",
-    "CHAMPION",
-    "KERAS_TAG",
-    "LEDGER_TAG",
-    "LONGEST_PARAM",
-    "LONGEST_TAG",
-    "PATCHES_ARTIFACT",
-    "PATCHES_TAG",
-    "PREVIOUS",
-    "REASON_TAG",
-    "URI_VARIABLE",
-    "VERDICT_TAG",
-    "Intent",
-    "ModelVersion",
-    "Registry",
-    "Tracking",
-    "TrainingRecord",
-    "TrialRecord",
-]
 
 EXPERIMENT = "concrete-crack-training"
 
@@ -72,4 +35,4 @@ class Tracking:
         self.sweeps = Sweeps(connection, training)
         self.registry = Registry(connection, model_name)
         self.ledger = LedgerStore(connection, model_name)
-        self.turn = Turn(connection, model_name)
+        self.promotion_lock = PromotionLock(connection, model_name)

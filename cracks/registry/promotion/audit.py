@@ -20,7 +20,7 @@ from cracks.registry.ledger import (
 )
 
 if TYPE_CHECKING:
-    from cracks.registry.mlflow_store.promotion_lock import Intent
+    from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
     from cracks.registry.mlflow_store.records import ModelVersion
     from cracks.registry.mlflow_store.tracking import Tracking
 
@@ -52,7 +52,7 @@ def audit(tracking: Tracking, service: Path) -> Audit:
         *ledger_problems(stored),
         *registry_problems(entries, _state(tracking.registry.versions())),
         *_service_problems(entries, service),
-        *_interrupted(tracking.turn.underway()),
+        *_interrupted(tracking.promotion_lock.underway()),
     ]
     return Audit(entries, problems, with_service=service.is_dir())
 
@@ -88,7 +88,7 @@ def _service_problems(entries: list[Entry], service: Path) -> list[str]:
     return service_problems(entries, named)
 
 
-def _interrupted(intent: Intent | None) -> list[str]:
+def _interrupted(intent: PromotionIntent | None) -> list[str]:
     if intent is None:
         return []
     if intent.may_be_taken_over:

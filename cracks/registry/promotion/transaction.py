@@ -39,7 +39,7 @@ from cracks.inference.handover.service_processes import wait_for_service
 from cracks.registry.ledger import Entry, following
 from cracks.registry.lineage.chain import COMMIT_TAG, DATA_TAG, LOCK_TAG
 from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG
-from cracks.registry.mlflow_store.promotion_lock import Intent
+from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle, registered_digest
 from cracks.registry.mlflow_store.tracking import Tracking
@@ -53,7 +53,7 @@ logger = logging.getLogger("cracks.promotion")
 
 
 @dataclass(frozen=True)
-class Order:
+class PromotionRequest:
     """Who wants which version in service, and why."""
 
     kind: Literal["promote", "rollback"]
@@ -62,7 +62,9 @@ class Order:
     who: str
 
 
-def carry_out(order: Order, tracking: Tracking, service: Path, limits: PromoteParams) -> Report:
+def promote(
+    request: PromotionRequest, tracking: Tracking, service: Path, limits: PromoteParams
+) -> Report:
     """Put a version into service, or leave everything as it was.
 
     Doing it twice, or again after a crash, changes nothing more.
@@ -75,26 +77,26 @@ def carry_out(order: Order, tracking: Tracking, service: Path, limits: PromotePa
         TrackingError: there is no such version; PromotionUnderway: somebody else promotes.
         PromotionFailed: a step failed, and what became of it.
     """
-    settled = settle(tracking, service, limits)
-    chosen = tracking.registry.version(order.version)
+    settled = recover_interrupted(tracking, service, limits)
+    chosen = tracking.registry.version(request.version)
     last = _last(tracking.ledger.entries())
     if last and _answers(chosen, last, service):
         previous = last.from_version
         tracking.registry.move_aliases(champion=chosen.version, previous=previous)
         done = {"version": chosen.version, "previous": previous}
         return {**done, "changed": False, "settled": settled}
-    intent = _intent(order, tracking, service, last)
-    tracking.turn.take(intent)
+    intent = _intent(request, tracking, service, last)
+    tracking.promotion_lock.take(intent)
     if _last(tracking.ledger.entries()) != last:
-        tracking.turn.release(intent)
+        tracking.promotion_lock.release(intent)
         raise PromotionUnderway(
             "Somebody else changed the champion just now. See `cracks models`, then try again."
         )
-    report = _Transaction(intent, tracking, service, limits).carry_out()
+    report = _Transaction(intent, tracking, service, limits).run()
     return {**report, "changed": True, "settled": settled}
 
 
-def settle(tracking: Tracking, service: Path, limits: PromoteParams) -> str | None:
+def recover_interrupted(tracking: Tracking, service: Path, limits: PromoteParams) -> str | None:
     """Finish or undo what a process that died in the middle of a promotion has left.
 
     Returns:
@@ -103,10 +105,10 @@ def settle(tracking: Tracking, service: Path, limits: PromoteParams) -> str | No
     Raises:
         PromotionUnderway: the process lives.
     """
-    left = tracking.turn.underway()
+    left = tracking.promotion_lock.underway()
     if left is None:
         return None
-    mine = tracking.turn.take_over(left)
+    mine = tracking.promotion_lock.take_over(left)
     transaction = _Transaction(mine, tracking, service, limits)
     said = f"The {mine.noun} of version {mine.version} by {mine.who}, which was interrupted,"
     if transaction.is_handed_over() or transaction.is_in_ledger():
@@ -119,14 +121,16 @@ def settle(tracking: Tracking, service: Path, limits: PromoteParams) -> str | No
     return settled
 
 
-def _intent(order: Order, tracking: Tracking, service: Path, last: Entry | None) -> Intent:
+def _intent(
+    request: PromotionRequest, tracking: Tracking, service: Path, last: Entry | None
+) -> PromotionIntent:
     champion, previous = tracking.registry.champion(), tracking.registry.previous()
     in_service = _in_service(service)
-    return Intent.of_this_process(
-        kind=order.kind,
-        version=order.version,
-        why=order.why,
-        who=order.who,
+    return PromotionIntent.of_this_process(
+        kind=request.kind,
+        version=request.version,
+        why=request.why,
+        who=request.who,
         from_version=last.to_version if last else champion and champion.version,
         champion_before=champion and champion.version,
         previous_before=previous and previous.version,
@@ -160,13 +164,13 @@ class _Transaction:
     """One change of the champion, by the process that has the turn."""
 
     def __init__(
-        self, intent: Intent, tracking: Tracking, service: Path, limits: PromoteParams
+        self, intent: PromotionIntent, tracking: Tracking, service: Path, limits: PromoteParams
     ) -> None:
         self._intent, self._tracking = intent, tracking
         self._service, self._limits = service, limits
         self._step = "the beginning"
 
-    def carry_out(self) -> Report:
+    def run(self) -> Report:
         """Do every step, or undo them all.
 
         Raises:
@@ -226,7 +230,7 @@ class _Transaction:
         self._tracking.registry.move_aliases(
             champion=self._intent.champion_before, previous=self._intent.previous_before
         )
-        self._tracking.turn.release(self._intent)
+        self._tracking.promotion_lock.release(self._intent)
 
     def is_handed_over(self) -> bool:
         """Return whether the service was told to answer with the version."""
@@ -313,7 +317,7 @@ class _Transaction:
         if entry:
             self._tracking.registry.tag(chosen.version, {LEDGER_TAG: entry.hash})
             self._tell_history(entries)
-        self._tracking.turn.release(self._intent)
+        self._tracking.promotion_lock.release(self._intent)
 
     def _tell_history(self, entries: list[Entry]) -> None:
         try:
@@ -328,7 +332,7 @@ class _Transaction:
             PromotionFailed: if the error is one that a user can act on.
         """
         reason = str(error) if isinstance(error, CracksError) else type(error).__name__
-        heals = isinstance(error, CracksError) and error.heals_with_time
+        heals = isinstance(error, CracksError) and error.is_transient
         stopped = (
             f"The {self._intent.noun} of version {self._intent.version} stopped at {self._step}: "
             f"{reason.rstrip('.')}."
@@ -339,9 +343,9 @@ class _Transaction:
             raise PromotionFailed(
                 f"{stopped} Undoing it failed too ({str(again).rstrip('.')}); the next `cracks "
                 "promote` or `cracks rollback` will.",
-                heals_with_time=heals,
+                is_transient=heals,
             ) from error
         if isinstance(error, CracksError):
             left = self._intent.from_version
             stays = f"Version {left} stays the champion." if left else "There is no champion yet."
-            raise PromotionFailed(f"{stopped} {stays}", heals_with_time=heals) from error
+            raise PromotionFailed(f"{stopped} {stays}", is_transient=heals) from error

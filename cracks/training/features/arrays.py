@@ -18,7 +18,7 @@ from cracks.dataset.shards import count_rows, read_contents
 from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
 from cracks.images.decode import Pixels, decode_stored, decode_to_size
 from cracks.inference.runtime.openvino_runtime import Runs
-from cracks.system.parallel import computed_ahead
+from cracks.system.parallel import prefetch_map
 from cracks.system.progress import Advance
 
 
@@ -123,7 +123,7 @@ def decoded_batches(
 
     starts = range(0, len(contents), batch_size)
     parts = (range(start, min(start + batch_size, len(contents))) for start in starts)
-    return computed_ahead(decoded, parts)
+    return prefetch_map(decoded, parts)
 
 
 def compute_features(
@@ -149,7 +149,7 @@ def compute_features(
     """
 
     def batches() -> Iterator[Pixels]:
-        for contents in computed_ahead(read_contents, shards, waiting=2):
+        for contents in prefetch_map(read_contents, shards, waiting=2):
             yield from decoded_batches(contents, size, batch_size, decode=decode_stored)
 
     stream = network.stream(batches())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cracks.system.atomic_files import replacing, write_json
+from cracks.system.atomic_files import atomic_replace, write_json
 from cracks.system.hashing import digest_of_file, digest_of_value
 from cracks.training.features.arrays import features_file
 
@@ -53,7 +53,7 @@ class FeatureStore:
         place = features_file(self._folder, shard.name)
         # First forgotten, then replaced: an index that names it is always true.
         self._write({name: of for name, of in self._index().items() if name != shard.name})
-        with replacing(place) as partial, partial.open("wb") as file:
+        with atomic_replace(place) as partial, partial.open("wb") as file:
             np.save(file, rows, allow_pickle=False)
         self._write(self._index() | {shard.name: self._origin(shard)})
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 Weights = list[npt.NDArray[Any]]
 
@@ -48,7 +48,7 @@ class Checkpoint:
             **_numbered("now", [np.asarray(one) for one in _variables(model)]),
             **_numbered("best", state.best),
         }
-        with replacing(self._path) as partial, partial.open("wb") as file:
+        with atomic_replace(self._path) as partial, partial.open("wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
 
     def restore(self, model: keras.Model) -> TrainingState:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -44,7 +44,7 @@ def write_onnx(model: keras.Model, path: Path) -> None:
         )
     _resize_to_sizes(converted)
     _normalise(converted)
-    with replacing(path) as partial:
+    with atomic_replace(path) as partial:
         partial.write_bytes(converted.SerializeToString(deterministic=True))
 
 
@@ -62,7 +62,7 @@ def write_litert(model: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, _silent("absl", "tensorflow"):
         tf.saved_model.save(module, folder, signatures=function.get_concrete_function())
         content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
-    with replacing(path) as partial:
+    with atomic_replace(path) as partial:
         partial.write_bytes(content)
 
 

@@ -13,7 +13,7 @@ from cracks.cluster.settings import cluster_settings
 from cracks.dataset.shards import count_rows, read_contents
 from cracks.images.decode import Pixels, decode_stored
 from cracks.inference.runtime.networks import open_network
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_file
 from cracks.system.progress import Advance, progress
 from cracks.training.features.arrays import compute_features
@@ -47,7 +47,7 @@ def store_featurizer(params: Params, shards: Sequence[Path], folder: Path) -> St
         featurizer = build_frozen(backbone, size, section.image_size)
     else:
         featurizer = build_resizing(size, section.image_size)
-    with replacing(folder) as partial:
+    with atomic_replace(folder) as partial:
         examples = _examples(shards, size)
         agreement = store_half(featurizer, partial, section.precision, examples)
     return StoredFeaturizer(tuple(featurizer.output_shape[1:]), agreement)

@@ -11,7 +11,7 @@ import keras
 
 from cracks.errors import WorkspaceError
 from cracks.inference.runtime.openvino_runtime import save_network
-from cracks.system.atomic_files import replacing
+from cracks.system.atomic_files import atomic_replace
 
 #: The oldest time a zip archive can hold; any fixed one would do.
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
@@ -26,7 +26,7 @@ def save_model(model: keras.Model, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         model.save(dated)
-        with replacing(path) as partial:
+        with atomic_replace(path) as partial:
             _without_dates(dated, partial)
     finally:
         dated.unlink(missing_ok=True)

@@ -71,13 +71,13 @@ class Sweep:
         self._work.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._work / "turn.lock")
         self._running: dict[int, tuple[optuna.Trial, FileLock]] = {}
-        with self.turn():
+        with self.locked():
             self._study = self._opened()
             self._require_same(identity)
 
     def trials(self) -> list[Trial]:
         """Return the trials that are finished, refused or running, by number."""
-        with self.turn():
+        with self.locked():
             return [_trial_of(one) for one in self._counted()]
 
     def checkpoints(self, trial: Trial) -> Path:
@@ -89,7 +89,7 @@ class Sweep:
 
         Where there are only so many combinations, none is tried twice; `wanted` is not above them.
         """
-        with self.turn():
+        with self.locked():
             self._give_up_killed()
             taken = {_number(one) for one in self._counted()}
             if len(taken) >= wanted:
@@ -125,7 +125,7 @@ class Sweep:
             self._study.tell(asked, state=optuna.trial.TrialState.FAIL)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keep the other processes of this sweep from changing anything meanwhile."""
         with self._lock:
             yield
@@ -133,7 +133,7 @@ class Sweep:
     @contextmanager
     def _ending(self, trial: Trial) -> Iterator[optuna.Trial]:
         asked, lock = self._running.pop(trial.number)
-        with self.turn():
+        with self.locked():
             try:
                 yield asked
             finally:

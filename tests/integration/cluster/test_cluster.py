@@ -26,7 +26,7 @@ import pytest
 from dask_cluster import DaskCluster, kill
 from PIL import Image
 from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, free_port, wait_until
-from s3 import Answer, S3Proxy, S3Server, slow_down
+from s3 import Response, S3Proxy, S3Server, slow_down
 
 from cracks.dataset.shards import ShardRow, ShardWriter, count_rows, shard_files
 from cracks.errors import ClusterError
@@ -185,7 +185,7 @@ def written(proxy: S3Proxy, kind: str) -> Counter[str]:
     return Counter(path for path in puts if f"/store/{kind}/" in path)
 
 
-def slowly(request: str, answer: Answer) -> Answer:
+def slowly(request: str, answer: Response) -> Response:
     if request.startswith("GET") and "/files/md5/" in request:
         time.sleep(SLOW)
     return answer
@@ -398,7 +398,7 @@ def test_storage_that_answers_503_for_a_while_only_delays(
 ) -> None:
     dice, refused = random.Random(5), Counter[str]()
 
-    def unwilling(request: str, answer: Answer) -> Answer:
+    def unwilling(request: str, answer: Response) -> Response:
         path = request.split()[1]
         if ("/files/md5/" in path or "/features/" in path) and dice.random() < 0.4:
             refused[path] += 1

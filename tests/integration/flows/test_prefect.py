@@ -26,16 +26,16 @@ if __name__ == "__main__":
 
 RUN_TRAINING = """
 import sys
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from flows.training import training
 print(training(sys.argv[1], return_state=True).state_details.flow_run_id, flush=True)
 """
 
 SHOW_PROGRESS = """
 import time
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from prefect import flow
 from prefect.runtime import flow_run
 from flows.artifacts import ShownProgress

@@ -25,8 +25,8 @@ GREYS = (10, 250, 90, 170, 40, 210)
 #: Runs the flow once for each line, and prints what became of it.
 SCORE = """
 import json, sys
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from flows.scoring import scoring
 for line in sys.argv[1:]:
     state = scoring(**json.loads(line), return_state=True)

@@ -91,7 +91,9 @@ def test_a_dry_run_says_everything_and_makes_nothing(place: Place) -> None:
     assert place.s3.list_buckets()["Buckets"] == []
 
 
-def test_the_buckets_are_protected_and_a_second_run_has_nothing_to_do(place: Place) -> None:
+def test_the_buckets_are_protected_and_a_second_run_has_nothing_to_do(
+    place: Place,
+) -> None:
     assert place.make("--noncurrent-days", "40", "--answers-days", "500")[0] == 0
     assert {one["Name"] for one in place.s3.list_buckets()["Buckets"]} == set(NAMES)
     for name in NAMES:
@@ -176,7 +178,9 @@ def test_what_others_have_added_is_kept_and_told(place: Place) -> None:
     assert "Auditor: Allow" in said
 
 
-def test_the_name_of_somebody_else_is_refused_before_anything_is_made(place: Place) -> None:
+def test_the_name_of_somebody_else_is_refused_before_anything_is_made(
+    place: Place,
+) -> None:
     somebody = place.server.client("s3", place.server.other_account())
     placed = {"LocationConstraint": REGION}
     somebody.create_bucket(Bucket="team-backups", CreateBucketConfiguration=placed)
@@ -195,7 +199,9 @@ def test_a_bucket_in_another_region_is_refused(place: Place) -> None:
     assert "team-mlflow is in eu-central-1, not in eu-west-3. Give REGION=eu-central-1" in said
 
 
-def test_without_credentials_or_without_an_answer_it_says_what_to_set(place: Place) -> None:
+def test_without_credentials_or_without_an_answer_it_says_what_to_set(
+    place: Place,
+) -> None:
     for name in Credentials().variables:
         place.patch.delenv(name)
     assert place.make()[2].startswith("error: There are no credentials. Set AWS_ACCESS_KEY_ID")

@@ -24,7 +24,7 @@ from cracks.inference.handover.champion import open_champion
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
-from cracks.registry.promotion.transaction import Order, carry_out
+from cracks.registry.promotion.transaction import PromotionRequest, promote
 from cracks.workspace.params import PromoteParams, load_params, set_params
 from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
@@ -57,14 +57,14 @@ def limits() -> PromoteParams:
 
 
 @dataclass(frozen=True)
-class Site:
+class StackSite:
     """A workspace, and where its MLflow keeps everything."""
 
     paths: Paths
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def made(cls, root: Path, variables: Mapping[str, str] | None = None) -> Site:
+    def made(cls, root: Path, variables: Mapping[str, str] | None = None) -> StackSite:
         """Return a new workspace with the settings of this checkout."""
         for name in ("params.yaml", "dvc.yaml", ".dvc/config"):
             write_files(root, {name: (CHECKOUT / name).read_bytes()})
@@ -98,8 +98,8 @@ class Site:
         client.create_model_version(MODEL, source, run.run_id, tags=tags)
 
     def do(self, kind: str, version: str, limits: PromoteParams) -> None:
-        order = Order(kind, version, "a test", "somebody")  # type: ignore[arg-type]
-        carry_out(order, self.tracking, self.paths.service, limits)
+        order = PromotionRequest(kind, version, "a test", "somebody")  # type: ignore[arg-type]
+        promote(order, self.tracking, self.paths.service, limits)
 
     def fill(self, limits: PromoteParams) -> None:
         """Register two versions, make one champion after the other, and answer for a while."""
@@ -149,24 +149,24 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, limits: PromoteParams) -> Site:
+def filled(tmp_path_factory: pytest.TempPathFactory, limits: PromoteParams) -> StackSite:
     """A workspace with a local store, a champion and one before it; not to be changed."""
     with tracking_address(None):
-        site = Site.made(tmp_path_factory.mktemp("here"))
+        site = StackSite.made(tmp_path_factory.mktemp("here"))
         site.fill(limits)
     write_files(site.paths.root / ".dvc/storage", DATA)
     return site
 
 
 @pytest.fixture
-def local(filled: Site) -> Iterator[Site]:
+def local(filled: StackSite) -> Iterator[StackSite]:
     with tracking_address(None):
         yield filled
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Site:
-    return Site.made(tmp_path / "elsewhere")
+def elsewhere(tmp_path: Path) -> StackSite:
+    return StackSite.made(tmp_path / "elsewhere")
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def archive(tmp_path: Path) -> str:
 
 
 def test_a_local_store_that_is_restored_elsewhere_answers_as_before(
-    start: StartProcess, limits: PromoteParams, local: Site, elsewhere: Site, archive: str
+    start: StartProcess, limits: PromoteParams, local: StackSite, elsewhere: StackSite, archive: str
 ) -> None:
     answered, verified = local.answer(), local.verified()
     saving = local.run(start, "save", archive)
@@ -203,7 +203,7 @@ def lost(root: Path) -> Iterator[None]:
 
 
 def require_alive(
-    site: Site, answered: tuple[str, float], verified: str, limits: PromoteParams
+    site: StackSite, answered: tuple[str, float], verified: str, limits: PromoteParams
 ) -> None:
     """Fail unless a restored place answers, verifies, and can go on."""
     assert site.answer() == answered
@@ -252,7 +252,7 @@ def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
     assert PASSWORD not in manifest.text
 
 
-def site_on(address: str, s3: S3Server, root: Path) -> Site:
+def site_on(address: str, s3: S3Server, root: Path) -> StackSite:
     """Return a workspace with a database, a folder and a bucket of its own for what MLflow keeps.
 
     The addresses of artifacts are whole ones: a restore elsewhere must let MLflow find them.
@@ -264,7 +264,7 @@ def site_on(address: str, s3: S3Server, root: Path) -> Site:
         "CRACKS_BACKUP_ARTIFACTS": str(root / "artifacts"),
         "CRACKS_BACKUP_DVC": f"s3://{s3.new_bucket().name}",
     }
-    return Site.made(root, variables)
+    return StackSite.made(root, variables)
 
 
 def execute(address: str, statement: str) -> None:
@@ -278,7 +278,7 @@ def execute(address: str, statement: str) -> None:
 # --- what a back-up is ----------------------------------------------------------------------------
 
 
-def test_a_second_backup_copies_only_what_is_new(local: Site, archive: str) -> None:
+def test_a_second_backup_copies_only_what_is_new(local: StackSite, archive: str) -> None:
     first = local.save(archive)
     objects = files(Path(archive) / "objects")
     assert {Path(path).name for path in objects} == {
@@ -303,7 +303,7 @@ def wait_for_the_next_second(name: str) -> None:
 
 
 def test_a_content_that_was_damaged_is_written_again_by_the_next_backup(
-    local: Site, archive: str, elsewhere: Site
+    local: StackSite, archive: str, elsewhere: StackSite
 ) -> None:
     first = local.save(archive)
     (file,) = (one for part in first.parts for one in part.files if one.path.endswith("cdef"))
@@ -325,7 +325,7 @@ def damage(path: Path) -> None:
 
 
 def test_champion_and_ledger_are_of_the_same_moment(
-    local: Site, archive: str, limits: PromoteParams, elsewhere: Site
+    local: StackSite, archive: str, limits: PromoteParams, elsewhere: StackSite
 ) -> None:
     class Promoted(Sqlite):
         """A database during whose dump somebody promotes, the first time."""
@@ -374,7 +374,7 @@ def test_where_there_is_a_stack_its_state_is_found(tmp_path: Path) -> None:
     "path", ["mlruns/mlflow.db", "mlruns/artifacts/1/a", ".dvc/storage/a", "service/champion.json"]
 )
 def test_a_place_that_is_not_empty_is_named_and_nothing_is_restored(
-    local: Site, archive: str, elsewhere: Site, path: str
+    local: StackSite, archive: str, elsewhere: StackSite, path: str
 ) -> None:
     local.save(archive)
     write_files(elsewhere.paths.root, {path: b"precious"})
@@ -385,7 +385,7 @@ def test_a_place_that_is_not_empty_is_named_and_nothing_is_restored(
 
 
 def test_a_damaged_backup_is_refused_by_the_name_of_the_file(
-    local: Site, archive: str, elsewhere: Site
+    local: StackSite, archive: str, elsewhere: StackSite
 ) -> None:
     manifest = local.save(archive)
     before = tree(elsewhere.paths.root)
@@ -410,7 +410,7 @@ def test_a_damaged_backup_is_refused_by_the_name_of_the_file(
 
 
 def test_places_that_do_not_belong_together_are_refused(
-    local: Site, archive: str, elsewhere: Site, tmp_path: Path
+    local: StackSite, archive: str, elsewhere: StackSite, tmp_path: Path
 ) -> None:
     with pytest.raises(BackupRefused, match="has no back-up"):
         elsewhere.restore(archive)
@@ -444,7 +444,7 @@ MANY = 800
 
 
 def test_what_is_killed_is_no_backup_and_no_restore_until_it_was_run_again(
-    start: StartProcess, local: Site, archive: str, elsewhere: Site, tmp_path: Path
+    start: StartProcess, local: StackSite, archive: str, elsewhere: StackSite, tmp_path: Path
 ) -> None:
     many = tmp_path / "many"
     write_files(many, {f"{n % 50}/{n}": str(n).encode() for n in range(MANY)})
@@ -467,7 +467,7 @@ def test_what_is_killed_is_no_backup_and_no_restore_until_it_was_run_again(
 
 
 def test_a_restore_that_was_killed_at_its_very_end_is_run_again_too(
-    local: Site, archive: str, elsewhere: Site
+    local: StackSite, archive: str, elsewhere: StackSite
 ) -> None:
     local.save(archive)
     kept = Archive(place_at(archive))

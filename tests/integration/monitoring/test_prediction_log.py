@@ -19,26 +19,30 @@ import numpy as np
 import pytest
 from disks import mounted_disk
 from processes import CHECKOUT, RunningProcess, StartProcess, wait_until
-from s3 import Answer, S3Proxy, S3Server, slow_down
+from s3 import Response, S3Proxy, S3Server, slow_down
 
 from cracks.monitoring.prediction_log import background_jobs as chores
 from cracks.monitoring.prediction_log import uploads
 from cracks.monitoring.prediction_log.locations import PartBucket
 from cracks.monitoring.prediction_log.part_files import PartFolder
-from cracks.monitoring.prediction_log.reader import find_answer, read_answers, recent_answers
+from cracks.monitoring.prediction_log.reader import (
+    find_prediction,
+    read_predictions,
+    recent_predictions,
+)
 from cracks.monitoring.prediction_log.recorder import Recorder
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage import client
 from cracks.system.hashing import digest_of_bytes
 
 pytestmark = pytest.mark.integration
 
 
-def answer(number: int, name: str = "") -> RecordedAnswer:
+def answer(number: int, name: str = "") -> RecordedPrediction:
     now = datetime.now(UTC)
     digest = digest_of_bytes(f"{name}-{number}".encode())
     stamp = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z"
-    return RecordedAnswer(
+    return RecordedPrediction(
         prediction_id=f"v3-1f0a2b3c4d5e-{digest[:16]}-{stamp}",
         time=now,
         kind="predict",
@@ -60,7 +64,7 @@ def rows_of(place: str | Path, spool: Path | None = None) -> Counter[str]:
     """Return how often each answer is in the record, by the image that it is for."""
     day = timedelta(days=1)
     now = datetime.now(UTC)
-    tables = read_answers(place, now - day, now + day, columns=["image_sha256"], spool=spool)
+    tables = read_predictions(place, now - day, now + day, columns=["image_sha256"], spool=spool)
     return Counter(digest for table in tables for digest in table["image_sha256"].to_pylist())
 
 
@@ -168,7 +172,7 @@ def test_several_processes_write_side_by_side(start: StartProcess, tmp_path: Pat
     recorded = rows_of(tmp_path)
     assert set(recorded) == {digest for process in processes for digest in said(process)}
     assert set(recorded.values()) == {1}
-    assert len(recent_answers(tmp_path, 2000)) == 900
+    assert len(recent_predictions(tmp_path, 2000)) == 900
 
 
 # --- disks ----------------------------------------------------------------------------------------
@@ -244,7 +248,7 @@ def test_the_record_is_bounded_on_the_disk(tmp_path: Path) -> None:
                 wait_until(lambda: not recorder.waiting, "the flush", interval=0.005)
                 largest = max(largest, disk_usage(tmp_path))
     assert bound / 2 < largest <= bound
-    newest = recent_answers(tmp_path, 100)
+    newest = recent_predictions(tmp_path, 100)
     assert [round(one.score * 1e6) for one in newest] == list(range(3999, 3899, -1))
 
 
@@ -277,8 +281,8 @@ def test_closing_writes_what_is_still_in_memory(tmp_path: Path) -> None:
     with Recorder(tmp_path, flush_interval=60) as recorder:
         recorder.add(answer(1))
         assert len(recorder.recent(5)) == 1
-        assert recent_answers(tmp_path, 5) == []
-    assert len(recent_answers(tmp_path, 5)) == 1
+        assert recent_predictions(tmp_path, 5) == []
+    assert len(recent_predictions(tmp_path, 5)) == 1
 
 
 # --- a bucket -------------------------------------------------------------------------------------
@@ -324,9 +328,9 @@ def test_answers_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path
         assert [one.prediction_id for one in recorder.recent(500)] == expected
     assert recorder.last_problem is None
     assert parts_in(tmp_path) == 0
-    assert [one.prediction_id for one in recent_answers(place, 500)] == expected
+    assert [one.prediction_id for one in recent_predictions(place, 500)] == expected
     assert rows_of(place) == Counter(one.image_sha256 for one in some)
-    found = find_answer(place, some[7].prediction_id)
+    found = find_prediction(place, some[7].prediction_id)
     assert found is not None
     assert found.image_sha256 == some[7].image_sha256
 
@@ -336,9 +340,9 @@ def test_what_waits_for_its_upload_is_read_from_the_spool(bucket: Path, tmp_path
     with Recorder(place, spool=tmp_path, flush_interval=0.05) as recorder:
         recorder.add(answer(1))
         wait_until(lambda: parts_in(tmp_path) == 1, "the flush")
-        assert recent_answers(place, 5) == []
-        assert len(recent_answers(place, 5, spool=tmp_path)) == 1
-    assert len(recent_answers(place, 5)) == 1
+        assert recent_predictions(place, 5) == []
+        assert len(recent_predictions(place, 5, spool=tmp_path)) == 1
+    assert len(recent_predictions(place, 5)) == 1
     assert len(rows_of(place, tmp_path)) == 1
 
 
@@ -347,7 +351,7 @@ def test_a_bucket_that_refuses_is_tried_again_and_nothing_is_lost(
 ) -> None:
     place = f"s3://{bucket.name}/answers"
 
-    def refuse(request: str, sound: Answer) -> Answer:
+    def refuse(request: str, sound: Response) -> Response:
         return slow_down() if request.startswith("PUT") else sound
 
     proxy.spoil = refuse
@@ -387,7 +391,7 @@ def test_what_a_killed_process_left_in_the_spool_is_uploaded_by_another_one(
         os.utime(file, (long_ago, long_ago))
     with Recorder(place, spool=tmp_path, tidy_interval=0.05):
         wait_until(lambda: parts_in(tmp_path) == 0, "the upload")
-    assert len(recent_answers(place, 5)) == 1
+    assert len(recent_predictions(place, 5)) == 1
 
 
 def test_an_object_that_is_gone_is_told_from_a_bucket_that_is(bucket: Path, tmp_path: Path) -> None:

@@ -520,7 +520,7 @@ def test_a_server_that_is_not_there_is_told_of_soon_and_with_a_remedy(tmp_path: 
     with pytest.raises(TrackingUnavailable, match=f"The MLflow server {address} cannot") as refusal:
         connect(address, tmp_path)
     assert time.monotonic() - start < 15
-    assert refusal.value.heals_with_time
+    assert refusal.value.is_transient
     assert "unset MLFLOW_TRACKING_URI" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -549,7 +549,7 @@ def test_a_server_that_forbids_is_told_of_and_not_asked_again(tmp_path: Path, st
         pytest.raises(TrackingError, match=rf"MLflow \({address}\) refused.*{status}") as refusal,
     ):
         connect(address, tmp_path)
-    assert not refusal.value.heals_with_time
+    assert not refusal.value.is_transient
     assert "\n" not in str(refusal.value)
 
 

@@ -25,7 +25,7 @@ from cracks.inference.handover.champion import read_champion
 from cracks.inference.handover.service_processes import ServiceReporter
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
-from cracks.registry.promotion.transaction import Order, carry_out, settle
+from cracks.registry.promotion.transaction import PromotionRequest, promote, recover_interrupted
 from cracks.workspace.params import PromoteParams, load_params, set_params
 from cracks.workspace.paths import Paths
 from tests.integration.bundles import grey_image, make_bundle
@@ -82,8 +82,8 @@ class Place:
         return str(version.version)
 
     def do(self, kind: Any, version: str, why: str = "a test") -> dict[str, Any]:
-        order = Order(kind, version, why, "somebody")
-        return carry_out(order, self.tracking, self.service, self.limits)
+        order = PromotionRequest(kind, version, why, "somebody")
+        return promote(order, self.tracking, self.service, self.limits)
 
     def promote(self, version: str) -> dict[str, Any]:
         return self.do("promote", version)
@@ -178,7 +178,7 @@ def test_a_version_that_was_registered_without_a_bundle_is_never_served(place: P
     with pytest.raises(PromotionFailed, match=f"Version {bare} was registered without a bundle"):
         place.promote(bare)
     assert place.state() == before
-    assert place.tracking.turn.underway() is None
+    assert place.tracking.promotion_lock.underway() is None
 
 
 @pytest.mark.parametrize("file", ["model.bin", "model.xml", "bundle.json"])
@@ -261,9 +261,9 @@ def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
 
 def test_a_version_of_another_model_is_refused(place: Place, store: Paths) -> None:
     other = Tracking(store, f"{place.model}-other")
-    order = Order("promote", "1", "a test", "somebody")
+    order = PromotionRequest("promote", "1", "a test", "somebody")
     with pytest.raises(TrackingError, match="other has no version 1"):
-        carry_out(order, other, place.service, place.limits)
+        promote(order, other, place.service, place.limits)
     assert place.state() == (None, None, None, [])
 
 
@@ -279,7 +279,7 @@ import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlal
 from cracks.errors import CracksError
 from cracks.workspace.params import load_params
 from cracks.workspace.paths import Paths
-from cracks.registry.promotion.transaction import Order, carry_out
+from cracks.registry.promotion.transaction import Order, promote
 from cracks.registry.mlflow_store.tracking import Tracking
 
 root, service, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -288,7 +288,7 @@ limits = load_params(Path(sys.argv[4])).promote
 def promote(kind, version):
     try:
         order = Order(kind, version, "a test", "somebody")
-        carry_out(order, Tracking(Paths(root), model), service, limits)
+        promote(order, Tracking(Paths(root), model), service, limits)
     except CracksError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
@@ -399,23 +399,23 @@ def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
     try:
         begin = time.monotonic()
         assert promoter.do("promote", "2") == 0
-        whole, killed, settled = time.monotonic() - begin, 0, 0
+        whole, killed, cached_verdict = time.monotonic() - begin, 0, 0
         with Asking(service) as asking:
             for _ in range(KILLS):
                 kind = chance.choice(["promote", "rollback"])
                 wanted = chance.choice([v for v in "123" if v != answering(service)])
                 code = promoter.do(kind, wanted, kill_after=chance.uniform(0, whole))
                 killed += code == -signal.SIGKILL
-                if agreeing(place, service) is None or place.tracking.turn.underway():
-                    settled += 1
-                    assert settle(place.tracking, place.service, place.limits)
+                if agreeing(place, service) is None or place.tracking.promotion_lock.underway():
+                    cached_verdict += 1
+                    assert recover_interrupted(place.tracking, place.service, place.limits)
                     wait_for(lambda: agreeing(place, service) is not None)
-                assert place.tracking.turn.underway() is None
+                assert place.tracking.promotion_lock.underway() is None
                 assert promoter.do(kind, wanted) == 0
                 wait_for(lambda wanted=wanted: agreeing(place, service) == wanted)
         assert set(asking.statuses) == {200}
         assert killed > KILLS / 4, "most promotions were over before they could be killed"
-        assert settled, "no kill came in the middle of a promotion"
+        assert cached_verdict, "no kill came in the middle of a promotion"
         numbers = [entry.number for entry in place.tracking.ledger.entries()]
         assert numbers == list(range(1, len(numbers) + 1))
     finally:

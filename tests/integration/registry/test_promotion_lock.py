@@ -15,7 +15,7 @@ import pytest
 from servers import MlflowServers, tracking_address
 
 from cracks.errors import PromotionUnderway, TrackingError
-from cracks.registry.mlflow_store.promotion_lock import Intent
+from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.workspace.paths import Paths
 
@@ -47,7 +47,7 @@ def tracking(
         yield Tracking(Paths(folder), request.node.name.partition("[")[0][-60:])
 
 
-def intent(**changed: Any) -> Intent:
+def intent(**changed: Any) -> PromotionIntent:
     known: dict[str, Any] = {
         "kind": "promote",
         "version": "3",
@@ -58,10 +58,10 @@ def intent(**changed: Any) -> Intent:
         "previous_before": None,
         "in_service": None,
     }
-    return Intent.of_this_process(**known).model_copy(update=changed)
+    return PromotionIntent.of_this_process(**known).model_copy(update=changed)
 
 
-def killed() -> Intent:
+def killed() -> PromotionIntent:
     """The intent of a process that was killed."""
     process = subprocess.Popen(["sleep", "60"])
     started = psutil.Process(process.pid).create_time() - psutil.boot_time()
@@ -78,72 +78,72 @@ def killed() -> Intent:
 def test_nobody_has_the_turn_at_first_nor_when_it_was_given_back(tracking: Tracking) -> None:
     mine = intent()
     for _ in range(2):
-        assert tracking.turn.underway() is None
-        tracking.turn.take(mine)
-        assert tracking.turn.underway() == mine
-        tracking.turn.release(mine)
-    assert tracking.turn.underway() is None
+        assert tracking.promotion_lock.underway() is None
+        tracking.promotion_lock.take(mine)
+        assert tracking.promotion_lock.underway() == mine
+        tracking.promotion_lock.release(mine)
+    assert tracking.promotion_lock.underway() is None
 
 
 def test_whoever_comes_second_is_told_who_promotes_what_since_when(tracking: Tracking) -> None:
     first = intent()
-    tracking.turn.take(first)
+    tracking.promotion_lock.take(first)
     with pytest.raises(PromotionUnderway) as refusal:
-        tracking.turn.take(intent(who="Bob", version="4"))
+        tracking.promotion_lock.take(intent(who="Bob", version="4"))
     said = str(refusal.value)
     assert "Ann began the promotion of version 3" in said
     assert all(part in said for part in (first.host, str(first.pid), first.at, "try again"))
     assert "\n" not in said
-    assert not refusal.value.heals_with_time
-    assert tracking.turn.underway() == first
-    tracking.turn.release(first)
+    assert not refusal.value.is_transient
+    assert tracking.promotion_lock.underway() == first
+    tracking.promotion_lock.release(first)
 
 
 def test_taking_it_twice_is_taking_it_once(tracking: Tracking) -> None:
     # As when the answer to the first request is lost, and MLflow's client asks again.
     mine = intent()
-    tracking.turn.take(mine)
-    tracking.turn.take(mine)
-    tracking.turn.release(mine)
-    tracking.turn.release(mine)
-    assert tracking.turn.underway() is None
+    tracking.promotion_lock.take(mine)
+    tracking.promotion_lock.take(mine)
+    tracking.promotion_lock.release(mine)
+    tracking.promotion_lock.release(mine)
+    assert tracking.promotion_lock.underway() is None
 
 
 def test_nobody_gives_back_the_turn_of_another(tracking: Tracking) -> None:
     mine = intent()
-    tracking.turn.take(mine)
-    tracking.turn.release(intent())
-    assert tracking.turn.underway() == mine
-    tracking.turn.release(mine)
+    tracking.promotion_lock.take(mine)
+    tracking.promotion_lock.release(intent())
+    assert tracking.promotion_lock.underway() == mine
+    tracking.promotion_lock.release(mine)
 
 
 def test_two_models_have_two_turns(tracking: Tracking, folder: Path) -> None:
     other = Tracking(Paths(folder), f"other-{tracking.model_name}"[:60])
     first, second = intent(), intent()
-    tracking.turn.take(first)
-    other.turn.take(second)
-    tracking.turn.release(first)
-    assert other.turn.underway() == second
-    other.turn.release(second)
+    tracking.promotion_lock.take(first)
+    other.promotion_lock.take(second)
+    tracking.promotion_lock.release(first)
+    assert other.promotion_lock.underway() == second
+    other.promotion_lock.release(second)
 
 
 def test_the_turn_is_no_version_of_the_model(tracking: Tracking) -> None:
     mine = intent()
-    tracking.turn.take(mine)
+    tracking.promotion_lock.take(mine)
     assert tracking.registry.versions() == []
     assert tracking.registry.champion() is None
     with pytest.raises(TrackingError, match="has no version"):
         tracking.registry.version("1")
-    tracking.turn.release(mine)
+    tracking.promotion_lock.release(mine)
 
 
 def test_what_somebody_else_has_put_there_is_told_of_with_a_remedy(tracking: Tracking) -> None:
     name = f"{tracking.model_name}.promotion"
     tracking.registry._client.create_registered_model(name)
     with pytest.raises(TrackingError, match=f"{name} in MLflow does not say who.*Delete it"):
-        tracking.turn.underway()
+        tracking.promotion_lock.underway()
     with pytest.raises(TrackingError, match="Delete it"):
-        tracking.turn.take(intent())
+        tracking.promotion_lock.take(intent())
 
 
 # --- taking it over -------------------------------------------------------------------------------
@@ -151,34 +151,34 @@ def test_what_somebody_else_has_put_there_is_told_of_with_a_remedy(tracking: Tra
 
 def test_the_place_of_a_killed_process_is_taken_over(tracking: Tracking) -> None:
     left = killed()
-    tracking.turn.take(left)
-    mine = tracking.turn.take_over(left)
-    assert tracking.turn.underway() == mine
+    tracking.promotion_lock.take(left)
+    mine = tracking.promotion_lock.take_over(left)
+    assert tracking.promotion_lock.underway() == mine
     assert mine.transaction == left.transaction
     assert not mine.may_be_taken_over
-    tracking.turn.release(left)  # it has no say any more
-    assert tracking.turn.underway() == mine
-    tracking.turn.release(mine)
+    tracking.promotion_lock.release(left)  # it has no say any more
+    assert tracking.promotion_lock.underway() == mine
+    tracking.promotion_lock.release(mine)
 
 
 def test_the_place_of_a_living_process_is_not_taken_over(tracking: Tracking) -> None:
     left = intent()
-    tracking.turn.take(left)
+    tracking.promotion_lock.take(left)
     with pytest.raises(PromotionUnderway, match="Wait until it has ended"):
-        tracking.turn.take_over(left)
-    tracking.turn.release(left)
+        tracking.promotion_lock.take_over(left)
+    tracking.promotion_lock.release(left)
 
 
 def test_what_somebody_else_took_over_is_not_taken_over_again(tracking: Tracking) -> None:
     left = killed()
-    tracking.turn.take(left)
-    mine = tracking.turn.take_over(left)
+    tracking.promotion_lock.take(left)
+    mine = tracking.promotion_lock.take_over(left)
     with pytest.raises(PromotionUnderway):
-        tracking.turn.take_over(left)
-    assert tracking.turn.underway() == mine
-    tracking.turn.release(mine)
+        tracking.promotion_lock.take_over(left)
+    assert tracking.promotion_lock.underway() == mine
+    tracking.promotion_lock.release(mine)
     with pytest.raises(PromotionUnderway):
-        tracking.turn.take_over(left)
+        tracking.promotion_lock.take_over(left)
 
 
 # --- dead or alive --------------------------------------------------------------------------------
@@ -217,16 +217,16 @@ def test_a_process_that_cannot_be_seen_counts_as_dead_after_a_while(elsewhere: A
 
 def test_whoever_waits_for_another_host_is_told_until_when(tmp_path: Path) -> None:
     with tracking_address(None):
-        turn = Tracking(Paths(tmp_path), "model").turn
+        promotion_lock = Tracking(Paths(tmp_path), "model").promotion_lock
         left = intent(host="another", at="2999-01-01T10:00:00+00:00")
-        turn.take(left)
+        promotion_lock.take(left)
         with pytest.raises(PromotionUnderway, match=r"on another .* after 2999-01-01T10:15"):
-            turn.take_over(left)
+            promotion_lock.take_over(left)
 
 
 def test_what_a_person_wrote_is_kept_in_one_line() -> None:
     known = intent().model_dump(include={"kind", "version", "from_version", "champion_before"})
-    made = Intent.of_this_process(
+    made = PromotionIntent.of_this_process(
         who="Ann\n", why=" two\nlines\x00", previous_before=None, in_service=None, **known
     )
     assert (made.who, made.why) == ("Ann", "two lines")
@@ -238,24 +238,24 @@ def test_what_a_person_wrote_is_kept_in_one_line() -> None:
 def contend(address: str | None, folder: Path, name: str, barrier: Any, answers: Any) -> None:
     """Try `ROUNDS` times to take the turn, and then the place of a dead process."""
     with tracking_address(address):
-        turn = Tracking(Paths(folder), name).turn
+        promotion_lock = Tracking(Paths(folder), name).promotion_lock
         for _ in range(ROUNDS):
             mine = intent()
             barrier.wait(60)
-            taken = won(turn.take, mine)
+            taken = won(promotion_lock.take, mine)
             barrier.wait(60)
             if taken:
-                turn.release(mine)
-                turn.take(intent(pid=2**22 + 1))
+                promotion_lock.release(mine)
+                promotion_lock.take(intent(pid=2**22 + 1))
             barrier.wait(60)
-            left = turn.underway()
+            left = promotion_lock.underway()
             barrier.wait(60)
-            taken_over = won(turn.take_over, left)
+            taken_over = won(promotion_lock.take_over, left)
             barrier.wait(60)
             if taken_over:
-                last = turn.underway()
+                last = promotion_lock.underway()
                 assert last
-                turn.release(last)
+                promotion_lock.release(last)
             answers.put((taken, taken_over))
 
 
@@ -282,4 +282,4 @@ def test_of_two_processes_that_want_the_turn_at_once_exactly_one_gets_it(
     assert [process.exitcode for process in processes] == [0, 0]
     assert sum(taken for taken, _ in found) == ROUNDS
     assert sum(taken_over for _, taken_over in found) == ROUNDS
-    assert tracking.turn.underway() is None
+    assert tracking.promotion_lock.underway() is None

@@ -74,12 +74,12 @@ class Site:
             "row": pa.array(rows % 500, pa.int32()),
         }
         write_table(pa.table(manifest), paths.manifest)
-        self.deal(SPLITS)
+        self.assign_splits(SPLITS)
         for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it stands"]):
             identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
             subprocess.run(["git", *identity, *command], cwd=paths.root, check=True)
 
-    def deal(self, splits: Any) -> None:
+    def assign_splits(self, splits: Any) -> None:
         """Deal the patches, each a photograph of its own, to splits."""
         self.splits = splits
         table = {"id": IDS, "group": IDS, "split": splits.tolist()}
@@ -250,7 +250,7 @@ def test_a_limit_on_nothing_is_refused_before_anything_is_written(site: Site) ->
 
 def test_the_champion_is_not_tried_on_what_it_has_learned_from(site: Site) -> None:
     site.champion_of(0.5)
-    site.deal(np.roll(SPLITS, 200))
+    site.assign_splits(np.roll(SPLITS, 200))
     site.train(0.5001)
     rows = site.register()["comparison"]
     assert rows[0]["patches"] == int(((np.roll(SPLITS, 200) == "test") & (SPLITS == "test")).sum())

@@ -95,7 +95,7 @@ def test_patches_that_are_decoded_already_get_the_same_answers(
     engine: Engine, classifier: Classifier
 ) -> None:
     pixels = np.stack([decode_to_size(image, SIZE) for image in IMAGES])
-    answers = asyncio.run(engine.answers_of_pixels(pixels))
+    answers = asyncio.run(engine.predict_pixels(pixels))
     assert answers == classifier.answers(IMAGES, NAMES)
 
 
@@ -235,7 +235,7 @@ def test_an_error_of_the_network_reaches_whoever_asked_and_the_next_one_is_answe
 ) -> None:
     wrong = np.zeros((1, SIZE + 1, SIZE, 3), np.uint8)
     with pytest.raises(RuntimeError):
-        asyncio.run(engine.answers_of_pixels(wrong))
+        asyncio.run(engine.predict_pixels(wrong))
     assert len(asyncio.run(engine.answers(IMAGES[:1], NAMES))) == 1
 
 

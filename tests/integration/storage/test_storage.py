@@ -20,7 +20,7 @@ import botocore.session
 import numpy as np
 import pytest
 from processes import StartProcess, free_port
-from s3 import ACCESS_KEY, Answer, S3Proxy, S3Server, slow_down
+from s3 import ACCESS_KEY, Response, S3Proxy, S3Server, slow_down
 
 from cracks.errors import SourceError, SourceUnavailable
 from cracks.storage import checksums, client
@@ -197,7 +197,7 @@ def test_a_single_object_is_listed_by_its_own_name(bucket: Bucket, folder: str, 
 
 
 def test_what_stands_for_a_folder_is_left_out(bucket: Bucket) -> None:
-    bucket.proxy.spoil = replacing(b"00003.jpg</Key>", b"</Key>")
+    bucket.proxy.spoil = rewriting(b"00003.jpg</Key>", b"</Key>")
     assert bucket.keys() == sorted(key for key in PHOTOGRAPHS if "00003" not in key)
 
 
@@ -227,7 +227,7 @@ def test_a_mirror_has_the_bytes_of_every_wanted_object(bucket: Bucket) -> None:
 def test_objects_come_many_at_a_time(bucket: Bucket) -> None:
     together = threading.Barrier(8, timeout=10)
 
-    def wait(request: str, answer: Answer) -> Answer:
+    def wait(request: str, answer: Response) -> Response:
         if ".jpg" in request:
             together.wait()
         return answer
@@ -305,7 +305,7 @@ def test_empty_objects_and_empty_prefixes_are_mirrored(bucket: Bucket) -> None:
 # --- interrupted ----------------------------------------------------------------------------------
 
 
-def slowly(request: str, answer: Answer) -> Answer:
+def slowly(request: str, answer: Response) -> Response:
     time.sleep(0.2 if ".jpg" in request else 0)
     return answer
 
@@ -359,7 +359,7 @@ def test_ctrl_c_ends_it_at_once_though_the_server_is_silent(
 ) -> None:
     silent = threading.Event()
 
-    def keep_silent(request: str, answer: Answer) -> Answer:
+    def keep_silent(request: str, answer: Response) -> Response:
         if ".jpg" in request:
             silent.wait(30)
         return answer
@@ -381,11 +381,11 @@ def test_ctrl_c_ends_it_at_once_though_the_server_is_silent(
     assert bucket.held == {}
 
 
-def cutting(*sent: int) -> Callable[[str, Answer], Answer]:
+def cutting(*sent: int) -> Callable[[str, Response], Response]:
     """Let the first bodies break off, each after so many bytes."""
     left = list(sent)
 
-    def cut(request: str, answer: Answer) -> Answer:
+    def cut(request: str, answer: Response) -> Response:
         if "large.bin" in request and left:
             answer.sent = left.pop(0)
         return answer
@@ -433,7 +433,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_beginning(empty: Bucket) 
     empty.put({"large.bin": LARGE})
     cut = cutting(1 << 20)
 
-    def whole(request: str, answer: Answer) -> Answer:
+    def whole(request: str, answer: Response) -> Response:
         if " bytes=" in request:
             answer.headers.pop("Content-Range")
             answer.status, answer.body = 200, LARGE
@@ -448,7 +448,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_beginning(empty: Bucket) 
 def test_an_object_that_changes_after_the_listing_heals_with_time(
     bucket: Bucket, change: str
 ) -> None:
-    def change_after_listing(request: str, answer: Answer) -> Answer:
+    def change_after_listing(request: str, answer: Response) -> Response:
         if "list-type" in request:
             file = bucket.place / "photos" / ONE
             file.unlink()
@@ -464,11 +464,11 @@ def test_an_object_that_changes_after_the_listing_heals_with_time(
 # --- checksums ------------------------------------------------------------------------------------
 
 
-def spoiling(times: int, spoil: Callable[[Answer], None]) -> Callable[[str, Answer], Answer]:
+def spoiling(times: int, spoil: Callable[[Response], None]) -> Callable[[str, Response], Response]:
     """Spoil the first answers that hold `ONE`."""
     left = [None] * times
 
-    def spoiled(request: str, answer: Answer) -> Answer:
+    def spoiled(request: str, answer: Response) -> Response:
         if request.startswith("GET") and ONE in request and left:
             left.pop()
             spoil(answer)
@@ -477,17 +477,17 @@ def spoiling(times: int, spoil: Callable[[Answer], None]) -> Callable[[str, Answ
     return spoiled
 
 
-def flip(answer: Answer) -> None:
+def flip(answer: Response) -> None:
     answer.body = answer.body[:100] + bytes([answer.body[100] ^ 1]) + answer.body[101:]
 
 
-def shorten(answer: Answer) -> None:
+def shorten(answer: Response) -> None:
     answer.body = answer.body[:100]
 
 
 @pytest.mark.parametrize("spoil", [flip, shorten])
 def test_what_comes_damaged_is_fetched_once_more(
-    bucket: Bucket, spoil: Callable[[Answer], None]
+    bucket: Bucket, spoil: Callable[[Response], None]
 ) -> None:
     bucket.proxy.spoil = spoiling(1, spoil)
     bucket.mirror()
@@ -497,7 +497,7 @@ def test_what_comes_damaged_is_fetched_once_more(
 
 @pytest.mark.parametrize("spoil", [flip, shorten])
 def test_what_comes_damaged_twice_is_refused_by_its_name(
-    bucket: Bucket, spoil: Callable[[Answer], None]
+    bucket: Bucket, spoil: Callable[[Response], None]
 ) -> None:
     bucket.proxy.spoil = spoiling(2, spoil)
     bucket.refused(f"'{ONE}' does not have its checksum")
@@ -506,10 +506,10 @@ def test_what_comes_damaged_twice_is_refused_by_its_name(
     assert bucket.held == PHOTOGRAPHS
 
 
-def replacing(old: bytes, new: bytes, **headers: str) -> Callable[[str, Answer], Answer]:
+def rewriting(old: bytes, new: bytes, **headers: str) -> Callable[[str, Response], Response]:
     """Say `new` for `old` in every listing and header; add headers to every object."""
 
-    def replaced(request: str, answer: Answer) -> Answer:
+    def replaced(request: str, answer: Response) -> Response:
         if "list-type" in request:
             answer.body = answer.body.replace(old, new)
         for name, value in answer.headers.items():
@@ -531,7 +531,7 @@ def sha256(content: bytes) -> str:
 def with_etag(bucket: Bucket, etag: str, **headers: str) -> None:
     """Store one more object, of which the server says this ETag."""
     bucket.put({"large.bin": LARGE})
-    bucket.proxy.spoil = replacing(md5(LARGE).encode(), etag.encode(), **headers)
+    bucket.proxy.spoil = rewriting(md5(LARGE).encode(), etag.encode(), **headers)
 
 
 def test_an_upload_in_parts_is_verified_whatever_the_usual_size_of_parts(
@@ -627,7 +627,7 @@ def test_a_key_that_cannot_be_a_local_name_is_refused_and_nothing_is_written(
     bucket: Bucket, tmp_path: Path, key: str
 ) -> None:
     bucket.put({"harmless.jpg": b"evil"})
-    bucket.proxy.spoil = replacing(b"photos/harmless.jpg", f"photos/{key}".encode())
+    bucket.proxy.spoil = rewriting(b"photos/harmless.jpg", f"photos/{key}".encode())
     before = tree(tmp_path)
     bucket.refused("nothing was downloaded")
     assert bucket.proxy.downloads == []
@@ -642,7 +642,7 @@ def test_the_longest_name_is_mirrored(empty: Bucket) -> None:
 
 def test_an_unsafe_key_that_nobody_wants_does_no_harm(bucket: Bucket) -> None:
     bucket.put({"harmless.txt": b"evil"})
-    bucket.proxy.spoil = replacing(b"photos/harmless.txt", b"photos/../evil.txt")
+    bucket.proxy.spoil = rewriting(b"photos/harmless.txt", b"photos/../evil.txt")
     bucket.mirror(lambda key: key.endswith(".jpg"))
     assert bucket.held == PHOTOGRAPHS
 
@@ -689,7 +689,7 @@ def test_a_server_that_does_not_answer_heals_with_time(
     monkeypatch.setattr(client, "READ_TIMEOUT", 0.3)
     over = threading.Event()
 
-    def never(request: str, answer: Answer) -> Answer:
+    def never(request: str, answer: Response) -> Response:
         over.wait(10)
         return answer
 
@@ -709,7 +709,7 @@ def test_an_endpoint_that_is_no_url_is_refused(
 def test_a_storage_that_is_busy_for_a_moment_is_asked_again(bucket: Bucket) -> None:
     seen = set[str]()
 
-    def busy_once(request: str, answer: Answer) -> Answer:
+    def busy_once(request: str, answer: Response) -> Response:
         first = ONE in request and request not in seen
         seen.add(request)
         return slow_down() if first else answer

@@ -33,8 +33,8 @@ FORMATS = [pytest.param(suffix, id=name) for suffix, (name, _) in RUNTIMES.items
 CONVERT_ALOUD = """
 import sys
 from pathlib import Path
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from cracks.training.networks.conversion import write_litert, write_onnx
 import keras
 model = keras.saving.load_model(sys.argv[1], compile=False)

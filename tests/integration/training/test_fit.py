@@ -156,8 +156,8 @@ TRAIN_AND_SAVE = """
 import sys
 from pathlib import Path
 from tests.integration.training.test_fit import learner_of
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from cracks.training.networks.architectures import build_classifier, build_resizing
 from cracks.training.networks.keras_files import save_model
 
@@ -188,8 +188,8 @@ def test_two_processes_train_models_of_equal_bytes(start: StartProcess, tmp_path
 TRAIN_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from cracks.training.features.arrays import FeatureRows
 from cracks.training.networks.checkpoints import Checkpoint
 from tests.integration.training.test_fit import learner_of
@@ -434,8 +434,8 @@ TRAIN_ON_TWO = """
 import json, sys
 from dataclasses import replace
 from pathlib import Path
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 import tensorflow as tf
 
 (cpu,) = tf.config.list_physical_devices("CPU")

@@ -333,7 +333,7 @@ def test_a_workspace_in_which_another_run_works_is_busy_until_that_one_ends(
     busy = pytest.raises(WorkspaceBusy, match=f"Another run works in {workspace.root}")
     with busy as refusal, locked_workspace(workspace.paths):
         pytest.fail("two runs in one workspace")
-    assert refusal.value.heals_with_time
+    assert refusal.value.is_transient
     other.end()  # killed or not, its lock is free
     with locked_workspace(workspace.paths):
         pass

@@ -19,7 +19,7 @@ from s3 import SECRET_KEY, S3Proxy, S3Server
 from servers import PrefectServer
 
 from cracks.errors import CracksError, RemoteError, SourceError, WorkspaceBusy, WorkspaceError
-from cracks.versioning.remote_training import Order, order_of, prepare
+from cracks.versioning.remote_training import RemoteTrainingRequest, prepare, request_of
 from cracks.versioning.run_folder import KEPT, scratch_folder
 from cracks.workspace.params import set_params
 from tests.e2e.conftest import LITTLE_EVALUATION
@@ -44,8 +44,8 @@ RESULTS = "retrained/main"
 
 WORK = """
 import json
-from cracks.system.environment import settle_environment
-settle_environment()
+from cracks.system.environment import apply_environment_defaults
+apply_environment_defaults()
 from flows.remote import remote_training
 state = remote_training(return_state=True)
 print(json.dumps(state.result() if state.is_completed() else {"refusal": state.message}))
@@ -270,11 +270,13 @@ def test_two_at_once_run_what_changed_and_lose_nothing(elsewhere: Elsewhere, fir
 
 
 @pytest.fixture
-def order(project: Elsewhere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Order:
+def asked(
+    project: Elsewhere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> RemoteTrainingRequest:
     for name, value in project.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return order_of("", "", "", "retrained/{branch}", "", project.variables)
+    return request_of("", "", "", "retrained/{branch}", "", project.variables)
 
 
 Refused = Callable[[], Any]
@@ -290,40 +292,42 @@ def one_line(call: Refused, kind: type[CracksError]) -> str:
 
 
 def test_a_token_that_may_only_read_is_refused_before_hours_are_spent(
-    order: Order, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    asked: RemoteTrainingRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CRACKS_GIT_TOKEN", READER_TOKEN)
-    message = one_line(lambda: prepare(order, tmp_path / "run"), RemoteError)
+    message = one_line(lambda: prepare(asked, tmp_path / "run"), RemoteError)
     assert "403" in message
     assert "to push retrained/main: CRACKS_GIT_TOKEN" in message
 
 
 def test_no_token_and_a_wrong_one_are_refused(
-    order: Order, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    asked: RemoteTrainingRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CRACKS_GIT_TOKEN", "wrong")
-    assert "CRACKS_GIT_TOKEN" in one_line(lambda: prepare(order, tmp_path / "run"), RemoteError)
+    assert "CRACKS_GIT_TOKEN" in one_line(lambda: prepare(asked, tmp_path / "run"), RemoteError)
     monkeypatch.delenv("CRACKS_GIT_TOKEN")
-    assert "CRACKS_GIT_TOKEN" in one_line(lambda: prepare(order, tmp_path / "run"), RemoteError)
+    assert "CRACKS_GIT_TOKEN" in one_line(lambda: prepare(asked, tmp_path / "run"), RemoteError)
 
 
 def test_a_remote_without_credentials_is_refused(
-    order: Order, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    asked: RemoteTrainingRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    message = one_line(lambda: prepare(order, tmp_path / "run"), SourceError)
+    message = one_line(lambda: prepare(asked, tmp_path / "run"), SourceError)
     assert "Set AWS_ACCESS_KEY_ID" in message
 
 
-def test_a_remote_in_the_workspace_itself_is_refused(order: Order, tmp_path: Path) -> None:
-    nowhere = replace(order, storage="")
+def test_a_remote_in_the_workspace_itself_is_refused(
+    asked: RemoteTrainingRequest, tmp_path: Path
+) -> None:
+    nowhere = replace(asked, storage="")
     message = one_line(lambda: prepare(nowhere, tmp_path / "run"), RemoteError)
     assert "CRACKS_DVC_REMOTE" in message
 
 
 def test_a_registry_in_the_workspace_itself_is_refused() -> None:
-    message = one_line(lambda: order_of("url", "", "", "r", "", {}), RemoteError)
+    message = one_line(lambda: request_of("url", "", "", "r", "", {}), RemoteError)
     assert message.startswith("MLFLOW_TRACKING_URI is not set")
 
 
@@ -348,7 +352,7 @@ with scratch_folder(Path(sys.argv[1]), "run") as folder:
 
 @pytest.mark.parametrize(("moment", "goes_on"), [("cloning", False), ("training", True)])
 def test_a_killed_run_is_gone_on_with_from_its_last_whole_state(
-    order: Order,
+    asked: RemoteTrainingRequest,
     start: StartProcess,
     project: Elsewhere,
     tmp_path: Path,
@@ -360,7 +364,7 @@ def test_a_killed_run_is_gone_on_with_from_its_last_whole_state(
     process = start(command, variables=project.variables)
     assert process.wait(60) == -9, process.log
     with scratch_folder(scratch, "run") as folder:
-        site = prepare(order, folder)
+        site = prepare(asked, folder)
         assert (site.paths.root / "learned").exists() == goes_on
         assert site.base == project.git("rev-parse", "main")
         assert project.git("status", "--porcelain", "-uno", at=site.paths.root) == ""

@@ -23,7 +23,7 @@ from cracks.cluster.settings import cluster_settings
 from cracks.cluster.versions import differences, library_versions, own_versions
 from cracks.cluster.worker import Unfit
 from cracks.errors import ClusterError, SourceError, SourceUnavailable
-from cracks.system.parallel import computed_ahead, in_one_thread
+from cracks.system.parallel import in_one_thread, prefetch_map
 
 
 def outcome(number: int, failure: str | None = None) -> Outcome:
@@ -154,7 +154,7 @@ def test_a_worker_of_one_thread_computes_nothing_ahead() -> None:
         return number
 
     with in_one_thread():
-        results = computed_ahead(function, range(9))
+        results = prefetch_map(function, range(9))
         assert next(results) == 0
         assert begun == [0]
         assert [*results] == [*range(1, 9)]

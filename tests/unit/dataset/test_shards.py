@@ -14,8 +14,8 @@ import pytest
 
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.shards import (
-    Place,
     Places,
+    ShardPosition,
     ShardRow,
     ShardWriter,
     contents_of,
@@ -38,7 +38,7 @@ ROWS = [
     ShardRow(digest_of_bytes(content), (NO_CRACK, CRACK)[i % 2], f"Positive/{i}.jpg", content)
     for i, content in enumerate(CONTENTS)
 ]
-PLACES = [Place(i // 3, i % 3, row.label) for i, row in enumerate(ROWS)]
+PLACES = [ShardPosition(i // 3, i % 3, row.label) for i, row in enumerate(ROWS)]
 
 
 @pytest.fixture

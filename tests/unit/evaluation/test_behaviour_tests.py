@@ -19,8 +19,8 @@ from cracks.evaluation.behaviour_tests import (
     CALLED_CRACK,
     CRACK_RECALL,
     RAISED_SCORE,
-    SAME_ANSWER,
-    Answer,
+    SAME_PREDICTION,
+    Predict,
     behaviour_rows,
     behaviour_sample,
     least_certain,
@@ -61,7 +61,7 @@ def _patches(count: int = 8) -> Patches:
     return Patches(pictures, names, np.arange(count) % 2 == 1, names)
 
 
-def _scorer(score_of: Callable[[npt.NDArray[np.float64]], float]) -> Answer:
+def _scorer(score_of: Callable[[npt.NDArray[np.float64]], float]) -> Predict:
     """Return a classifier that scores each patch by its grey values (size, size)."""
 
     def answer(batches: Iterable[Pixels]) -> Scores:
@@ -91,7 +91,7 @@ def _steepness(grey: npt.NDArray[np.float64]) -> float:
     return float(np.abs(np.diff(grey, axis=1)).max() / 120)
 
 
-def _rates(answer: Answer, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
+def _rates(answer: Predict, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
     rows = behaviour_rows(*patches, answer, THRESHOLD, batch_size=batch_size, resamples=50, seed=1)
     return {(row["kind"], row["test"]): row["rate"] for row in rows}
 
@@ -100,21 +100,21 @@ def test_a_scorer_that_ignores_orientation_passes_every_turn() -> None:
     rates = _rates(_scorer(_darkness), _patches())
     turns = [name for name in INVARIANCES if name.startswith(("mirrored", "turned"))]
     assert len(turns) == 5
-    assert all(rates[SAME_ANSWER, name] == 1 for name in turns)
+    assert all(rates[SAME_PREDICTION, name] == 1 for name in turns)
 
 
 def test_a_scorer_that_looks_only_at_the_left_half_fails_where_the_right_half_comes_there() -> None:
     rates = _rates(_scorer(_left_darkness), _patches())
     # Half of the patches have a crack, and every crack leaves the left half.
-    assert rates[SAME_ANSWER, "mirrored left to right"] == 0.5
-    assert rates[SAME_ANSWER, "turned by 180°"] == 0.5
-    assert rates[SAME_ANSWER, "mirrored top to bottom"] == 1
+    assert rates[SAME_PREDICTION, "mirrored left to right"] == 0.5
+    assert rates[SAME_PREDICTION, "turned by 180°"] == 0.5
+    assert rates[SAME_PREDICTION, "mirrored top to bottom"] == 1
 
 
 def test_a_scorer_that_goes_by_brightness_fails_when_the_light_changes() -> None:
     rates = _rates(_scorer(lambda grey: float(grey.mean() < 120)), _patches())
-    assert rates[SAME_ANSWER, "20 % darker"] < 1
-    assert rates[SAME_ANSWER, "turned by 90°"] == 1
+    assert rates[SAME_PREDICTION, "20 % darker"] < 1
+    assert rates[SAME_PREDICTION, "turned by 90°"] == 1
 
 
 def test_a_drawn_crack_raises_the_score_of_a_scorer_that_sees_cracks() -> None:
@@ -125,7 +125,7 @@ def test_a_drawn_crack_raises_the_score_of_a_scorer_that_sees_cracks() -> None:
 
 def test_a_scorer_that_never_looks_keeps_its_answer_and_sees_no_drawn_crack() -> None:
     rates = _rates(_scorer(lambda _: 0.2), _patches())
-    assert all(rates[SAME_ANSWER, name] == 1 for name in INVARIANCES)
+    assert all(rates[SAME_PREDICTION, name] == 1 for name in INVARIANCES)
     assert rates[RAISED_SCORE, DRAWN_CRACK] == 0
     assert rates[CALLED_CRACK, DRAWN_CRACK] == 0
     assert rates[ACCURACY, UNDISTURBED] == 0.5
@@ -157,7 +157,7 @@ def test_every_test_has_one_row_with_an_interval_around_its_rate() -> None:
     for row in rows:
         assert set(row) == {"test", "kind", "patches", "rate", "low", "high"}
         assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
-        assert row["patches"] == (8 if row["kind"] in (SAME_ANSWER, ACCURACY) else 4)
+        assert row["patches"] == (8 if row["kind"] in (SAME_PREDICTION, ACCURACY) else 4)
 
 
 def test_without_clean_patches_no_crack_is_drawn_and_without_cracks_there_is_no_recall() -> None:
@@ -165,7 +165,9 @@ def test_without_clean_patches_no_crack_is_drawn_and_without_cracks_there_is_no_
     for keep, absent in ((1, {RAISED_SCORE, CALLED_CRACK}), (0, {CRACK_RECALL})):
         some = Patches(*(part[keep : keep + 1] for part in patches))
         kinds = {kind for kind, _ in _rates(_scorer(_darkness), some)}
-        assert kinds == {SAME_ANSWER, RAISED_SCORE, CALLED_CRACK, ACCURACY, CRACK_RECALL} - absent
+        assert (
+            kinds == {SAME_PREDICTION, RAISED_SCORE, CALLED_CRACK, ACCURACY, CRACK_RECALL} - absent
+        )
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
@@ -218,7 +220,7 @@ def test_only_clean_patches_get_a_drawn_crack() -> None:
     assert not any(np.isnan(scores[name]).any() for name in scores if name != DRAWN_CRACK)
 
 
-def _sum() -> Answer:
+def _sum() -> Predict:
     return _scorer(lambda grey: float(grey.sum() / 255 / SIZE**2))
 
 

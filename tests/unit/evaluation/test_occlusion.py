@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cracks.evaluation import occlusion
-from cracks.evaluation.behaviour_tests import Answer
+from cracks.evaluation.behaviour_tests import Predict
 from cracks.evaluation.figures.behaviour import draw_occlusion
 from cracks.evaluation.metrics import Scores
 from cracks.evaluation.occlusion import occlusion_maps, places
@@ -103,7 +103,7 @@ def test_a_scorer_that_never_looks_has_no_heat_even_if_it_is_certain() -> None:
         np.testing.assert_array_equal(maps, 0)
 
 
-def _always(score: float) -> Answer:
+def _always(score: float) -> Predict:
     return lambda batches: np.full(sum(len(batch) for batch in batches), score)
 
 

@@ -17,12 +17,12 @@ from cracks.evaluation.metrics import Scores
 from cracks.evaluation.protocol import (
     REFERENCE,
     HeldOut,
-    answer_with,
     decide,
     flagged_surfaces,
     held_out,
     measured,
     one_thread,
+    predictor_with,
     rates_by_kind,
     reference_features,
 )
@@ -179,7 +179,7 @@ def test_patches_far_from_the_training_data_are_reported_as_flagged() -> None:
 
 def test_images_are_answered_by_both_halves_in_a_row_and_calibrated() -> None:
     calibration = Calibration(method="temperature", temperature=2.0)
-    answer = answer_with(BRIGHTER, MEAN, calibration)
+    answer = predictor_with(BRIGHTER, MEAN, calibration)
     patches = np.random.default_rng(1).integers(0, 255, (7, 4, 4, 3), np.uint8)
     scores = answer([patches[:4], patches[4:]])
     expected = calibration.apply((patches.mean(axis=(1, 2, 3)) + 0.5) / 255)

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from infra.stack.compose import FILE, rendered
-from infra.stack.services import Site, services, steps
+from infra.stack.services import StackSite, services, steps
 from infra.stack.settings import PORTS, SECRETS, port_variable
 from tests.unit.builders import ROOT
 
@@ -110,7 +110,7 @@ def _like_make_up(value: str) -> str:
 
 
 def test_commands_and_settings_are_those_of_make_up(compose: dict[str, Any]) -> None:
-    local = Site(
+    local = StackSite(
         listen="127.0.0.1",
         hosts=dict.fromkeys(PORTS, "127.0.0.1"),
         ports=PORTS,

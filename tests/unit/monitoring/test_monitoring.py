@@ -10,9 +10,9 @@ import pytest
 
 from cracks.errors import BundleError
 from cracks.monitoring.drift.evidence import e_value, gathered, needed_for
-from cracks.monitoring.drift.null_distribution import Undrifted, p_value
+from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
 from cracks.monitoring.drift.reference import choose_reference, read_reference, write_reference
-from cracks.monitoring.drift.window_sums import WindowSums, Yardstick
+from cracks.monitoring.drift.window_sums import ReferenceMetric, WindowSums
 from cracks.monitoring.history import (
     Window,
     place_of_monitoring,
@@ -76,12 +76,12 @@ def test_what_could_not_be_measured_changes_no_evidence() -> None:
 
 def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
     held_out = reference()
-    yardstick = Yardstick.of(held_out)
-    undrifted = Undrifted(held_out, yardstick, held_out.scores >= 0.5)
-    drawn = undrifted.drawn(60, 60)
+    reference_metric = ReferenceMetric.of(held_out)
+    null_distribution = NullDistribution(held_out, reference_metric, held_out.scores >= 0.5)
+    drawn = null_distribution.drawn(60, 60)
     found = []
     for seed in range(100, 300):
-        share = float(yardstick.is_far(sketches(60, seed)).mean())
+        share = float(reference_metric.is_far(sketches(60, seed)).mean())
         found.append(p_value(share, drawn.embedding))
     p_values = np.array(found)
     for level in (0.01, 0.05, 0.2):
@@ -91,9 +91,14 @@ def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
 
 def test_the_expected_share_of_cracks_is_for_the_parameters_to_say() -> None:
     held_out = reference()
-    yardstick, called = Yardstick.of(held_out), held_out.scores >= 0.5
-    few = Undrifted(held_out, yardstick, called, 0.1)
-    assert 0.05 < few.crack_share < 0.2 < Undrifted(held_out, yardstick, called).crack_share
+    reference_metric, called = ReferenceMetric.of(held_out), held_out.scores >= 0.5
+    few = NullDistribution(held_out, reference_metric, called, 0.1)
+    assert (
+        0.05
+        < few.crack_share
+        < 0.2
+        < NullDistribution(held_out, reference_metric, called).crack_share
+    )
     assert np.mean(few.drawn(60, 60).crack_share) == pytest.approx(few.crack_share, abs=0.02)
 
 
@@ -239,11 +244,11 @@ def test_a_bundle_of_an_earlier_release_is_refused_with_the_remedy(
 
 def test_sums_do_not_depend_on_how_the_answers_come() -> None:
     held_out = reference()
-    yardstick = Yardstick.of(held_out)
+    reference_metric = ReferenceMetric.of(held_out)
     table = as_table(answers_in(NOON, 200, strange=0.3))
     found = []
     for size in (200, 7):
-        sums = WindowSums(yardstick, "1", 500)
+        sums = WindowSums(reference_metric, "1", 500)
         sums.add_all(table.slice(start, size) for start in range(0, 200, size))
         found.append(sums)
     whole, pieces = found

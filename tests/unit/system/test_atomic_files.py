@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cracks.system import atomic_files as outputs
-from cracks.system.atomic_files import remove, replacing, restore, write_json
+from cracks.system.atomic_files import atomic_replace, remove, restore, write_json
 from tests.unit.builders import ROOT, tree
 
 NAMES = ("table", "folder")
@@ -40,7 +40,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_output_appears_when_it_is_whole(tmp_path: Path, name: str) -> None:
     place = tmp_path / "made on the way" / name
-    with replacing(place) as partial:
+    with atomic_replace(place) as partial:
         _make(partial, "new")
         assert partial.parent == place.parent
         assert not place.exists()
@@ -49,7 +49,7 @@ def test_an_output_appears_when_it_is_whole(tmp_path: Path, name: str) -> None:
 
 
 def test_a_new_output_takes_the_place_of_the_old_one(old: Path) -> None:
-    with replacing(old) as partial:
+    with atomic_replace(old) as partial:
         _make(partial, "new")
     expected = old.with_name("expected folder" if old.is_dir() else "expected")
     _make(expected, "new")
@@ -62,7 +62,7 @@ def test_an_interrupted_stage_leaves_the_old_output_and_no_partial(
     old: Path, interruption: type[BaseException]
 ) -> None:
     def half_a_stage() -> None:
-        with replacing(old) as partial:
+        with atomic_replace(old) as partial:
             _make(partial, "half")
             raise interruption
 
@@ -74,7 +74,7 @@ def test_an_interrupted_stage_leaves_the_old_output_and_no_partial(
 
 def test_a_stage_that_wrote_nothing_leaves_the_old_output(old: Path) -> None:
     before = tree(old.parent)
-    with pytest.raises(FileNotFoundError), replacing(old):
+    with pytest.raises(FileNotFoundError), atomic_replace(old):
         pass
     assert tree(old.parent) == before
 
@@ -90,7 +90,7 @@ def test_a_move_that_fails_leaves_the_old_output(
         move(source, target)
 
     monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(OSError, match="the disk is gone"), replacing(old) as partial:
+    with pytest.raises(OSError, match="the disk is gone"), atomic_replace(old) as partial:
         _make(partial, "new")
     assert tree(old.parent) == before
 
@@ -99,14 +99,14 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_run(old: Path) -> Non
     before = tree(old)
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from cracks.system.atomic_files import replacing\n"
-        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "from cracks.system.atomic_files import atomic_replace\n"
+        "with atomic_replace(Path(sys.argv[1])) as partial:\n"
         "    partial.mkdir(); (partial / 'half').touch(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", script, str(old)], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert tree(old) == before
-    with replacing(old) as partial:
+    with atomic_replace(old) as partial:
         assert not partial.exists()
         _make(partial, "new")
     assert [path.name for path in old.parent.iterdir()] == [old.name]
@@ -159,14 +159,14 @@ def test_a_process_killed_between_two_renames_loses_neither_folder(
     old = tree(folder)
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from cracks.system.atomic_files import replacing\n"
+        "from cracks.system.atomic_files import atomic_replace\n"
         "move, left = os.replace, int(sys.argv[2])\n"
         "def replace(*arguments):\n"
         "    global left\n"
         "    move(*arguments); left -= 1\n"
         "    left or os.kill(os.getpid(), signal.SIGKILL)\n"
         "os.replace = replace\n"
-        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "with atomic_replace(Path(sys.argv[1])) as partial:\n"
         "    partial.mkdir(); (partial / 'whole').touch()"
     )
     killed = subprocess.run(

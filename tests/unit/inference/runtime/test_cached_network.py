@@ -1,4 +1,4 @@
-"""Remembering: what was asked before is not computed again, and never confused."""
+"""The cached network: what was asked before is not computed again, and never confused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cracks.inference.runtime.cached_network import Remembering, identity_of
+from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
 from cracks.inference.runtime.openvino_runtime import Batch, Outputs, joined
 
 
@@ -40,11 +40,11 @@ def batches() -> list[Batch]:
     return [rng.integers(0, 256, (1 + n % 3, 4, 4, 3), np.uint8) for n in range(9)]
 
 
-def _remembering(network: CountingNetwork, place: Path, identity: str = "one") -> Remembering:
-    return Remembering(lambda: network, identity, place / "kept.npz")
+def _remembering(network: CountingNetwork, place: Path, identity: str = "one") -> CachedNetwork:
+    return CachedNetwork(lambda: network, identity, place / "kept.npz")
 
 
-def _features(network: Remembering, batches: Iterable[Batch]) -> list[list[list[float]]]:
+def _features(network: CachedNetwork, batches: Iterable[Batch]) -> list[list[list[float]]]:
     return [part["features"].tolist() for part in network.stream(batches)]
 
 
@@ -79,7 +79,7 @@ def test_the_network_is_opened_only_for_something_new(tmp_path: Path, batches: l
     def refuse() -> CountingNetwork:
         raise AssertionError("opened")
 
-    again = Remembering(refuse, "one", tmp_path / "kept.npz")
+    again = CachedNetwork(refuse, "one", tmp_path / "kept.npz")
     assert len(list(again.stream(batches))) == len(batches)
 
 
@@ -92,7 +92,7 @@ def test_the_same_bytes_in_another_shape_are_another_question(
     assert shapes == [(1, 2), (3, 2)]
 
 
-def _arrays(network: Remembering, batches: Iterable[Batch]) -> list[np.ndarray]:
+def _arrays(network: CachedNetwork, batches: Iterable[Batch]) -> list[np.ndarray]:
     return [part["features"] for part in network.stream(batches)]
 
 

@@ -12,7 +12,7 @@ from cracks.monitoring.feedback import record as feedback_module
 from cracks.monitoring.feedback.csv_import import take_file
 from cracks.monitoring.feedback.live_accuracy import measure_live
 from cracks.monitoring.feedback.record import Entry, Feedback, FeedbackRecord, counting
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from tests.unit.monitored import HOUR, NOON, answers_in, put_in_service, record, watched
 
 UNKNOWN = "v1-000000000000-0123456789abcdef-20261121T120000000Z"
@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def answers() -> dict[str, RecordedAnswer]:
+def answers() -> dict[str, RecordedPrediction]:
     return {one.prediction_id: one for one in answers_in(NOON, 20, seed=5)}
 
 
@@ -32,14 +32,16 @@ def say(name: str, label: str, by: str = "ann") -> Feedback:
     return Feedback(name, label, by)
 
 
-def other_than(answer: RecordedAnswer) -> str:
+def other_than(answer: RecordedPrediction) -> str:
     return "crack" if answer.label == "no crack" else "no crack"
 
 
 # --- what is kept ---------------------------------------------------------------------------------
 
 
-def test_the_same_label_twice_is_kept_once(place: Path, answers: dict[str, RecordedAnswer]) -> None:
+def test_the_same_label_twice_is_kept_once(
+    place: Path, answers: dict[str, RecordedPrediction]
+) -> None:
     name = next(iter(answers))
     for expected in ("recorded", "known"):
         (taken,) = FeedbackRecord(place).take([say(name, "crack")], answers.get)
@@ -52,7 +54,7 @@ def test_the_same_label_twice_is_kept_once(place: Path, answers: dict[str, Recor
 
 
 def test_a_corrected_label_counts_and_the_first_one_stays(
-    place: Path, answers: dict[str, RecordedAnswer]
+    place: Path, answers: dict[str, RecordedPrediction]
 ) -> None:
     name = next(iter(answers))
     said = [say(name, "crack"), say(name, "no crack"), say(name, "crack")]
@@ -64,7 +66,7 @@ def test_a_corrected_label_counts_and_the_first_one_stays(
 
 
 def test_numbers_and_not_clocks_say_which_label_counts(
-    place: Path, answers: dict[str, RecordedAnswer], monkeypatch: pytest.MonkeyPatch
+    place: Path, answers: dict[str, RecordedPrediction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = next(iter(answers))
 
@@ -94,7 +96,7 @@ def test_numbers_and_not_clocks_say_which_label_counts(
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_of_it_is_kept(
-    place: Path, answers: dict[str, RecordedAnswer], said: Feedback, why: str
+    place: Path, answers: dict[str, RecordedPrediction], said: Feedback, why: str
 ) -> None:
     names = list(answers)
     known = Feedback(said.prediction_id.replace("KNOWN", names[0]), said.label, said.by)
@@ -105,7 +107,7 @@ def test_what_cannot_be_kept_is_refused_and_nothing_of_it_is_kept(
 
 
 def test_a_file_cut_short_loses_its_last_line_only(
-    place: Path, answers: dict[str, RecordedAnswer]
+    place: Path, answers: dict[str, RecordedPrediction]
 ) -> None:
     names = sorted(answers)[:3]
     FeedbackRecord(place).take([say(name, "crack") for name in names], answers.get)
@@ -115,7 +117,7 @@ def test_a_file_cut_short_loses_its_last_line_only(
 
 
 def test_two_processes_at_once_lose_nothing(
-    place: Path, answers: dict[str, RecordedAnswer]
+    place: Path, answers: dict[str, RecordedPrediction]
 ) -> None:
     one, other = FeedbackRecord(place), FeedbackRecord(place)
     first, second = list(answers)[:2]
@@ -169,7 +171,7 @@ def test_what_is_no_file_of_labels_is_refused(tmp_path: Path, content: bytes, wh
 # --- live accuracy --------------------------------------------------------------------------------
 
 
-def entries_of(answers: dict[str, RecordedAnswer], place: Path, wrong: int) -> list[Entry]:
+def entries_of(answers: dict[str, RecordedPrediction], place: Path, wrong: int) -> list[Entry]:
     said = [
         say(name, other_than(one) if number < wrong else one.label)
         for number, (name, one) in enumerate(answers.items())
@@ -179,7 +181,7 @@ def entries_of(answers: dict[str, RecordedAnswer], place: Path, wrong: int) -> l
 
 
 def test_live_accuracy_counts_right_answers_and_says_how_sure_it_is(
-    place: Path, answers: dict[str, RecordedAnswer]
+    place: Path, answers: dict[str, RecordedPrediction]
 ) -> None:
     live = measure_live(entries_of(answers, place, 4), NOON)
     assert live.labelled == 20

@@ -18,7 +18,7 @@ import pytest
 
 from cracks.errors import ServiceError, TrackingError
 from cracks.inference.handover.prediction_id import PredictionId
-from cracks.monitoring.prediction_log.buffer import BYTES_OF_ANSWER, AnswerBuffer
+from cracks.monitoring.prediction_log.buffer import BYTES_OF_PREDICTION, PredictionBuffer
 from cracks.monitoring.prediction_log.compaction import (
     GIVEN_UP_AFTER,
     MERGED_AT_A_TIME,
@@ -29,7 +29,7 @@ from cracks.monitoring.prediction_log.compaction import (
     planned_merges,
 )
 from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS, sketch
-from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE, PartBucket, place_of_record
+from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE, PartBucket, place_of_log
 from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartFolder,
@@ -38,17 +38,17 @@ from cracks.monitoring.prediction_log.part_files import (
     process_name,
 )
 from cracks.monitoring.prediction_log.reader import (
-    AnswerRecord,
-    find_answer,
-    read_answers,
-    recent_answers,
+    PredictionLog,
+    find_prediction,
+    read_predictions,
+    recent_predictions,
 )
 from cracks.monitoring.prediction_log.recorder import FLUSH_INTERVAL, Recorder
 from cracks.monitoring.prediction_log.schema import (
     SCHEMA,
     SHORT_COLUMNS,
-    RecordedAnswer,
-    as_answers,
+    RecordedPrediction,
+    as_predictions,
     as_table,
 )
 from cracks.system.hashing import digest_of_bytes
@@ -60,7 +60,7 @@ PROCESS = "web7-4711-qkzmwe"
 _numbers = itertools.count()
 
 
-def answer(time: datetime = NOON, **changes: Any) -> RecordedAnswer:
+def answer(time: datetime = NOON, **changes: Any) -> RecordedPrediction:
     digest = digest_of_bytes(str(next(_numbers)).encode())
     content: dict[str, Any] = {
         "prediction_id": str(PredictionId("3", "1f0a2b3c4d5e", digest[:16], time)),
@@ -75,19 +75,21 @@ def answer(time: datetime = NOON, **changes: Any) -> RecordedAnswer:
         "run_id": "5c0b" * 8,
         "milliseconds": 12.5,
     }
-    return RecordedAnswer(**content | changes)
+    return RecordedPrediction(**content | changes)
 
 
-def answers(count: int, begin: datetime = NOON, step: timedelta = SECOND) -> list[RecordedAnswer]:
+def answers(
+    count: int, begin: datetime = NOON, step: timedelta = SECOND
+) -> list[RecordedPrediction]:
     return [answer(begin + number * step) for number in range(count)]
 
 
-def ids(some: Sequence[RecordedAnswer]) -> list[str]:
+def ids(some: Sequence[RecordedPrediction]) -> list[str]:
     return [one.prediction_id for one in some]
 
 
 def all_ids(place: Path) -> list[str]:
-    tables = read_answers(place, NOON - timedelta(days=400), NOON + timedelta(days=400))
+    tables = read_predictions(place, NOON - timedelta(days=400), NOON + timedelta(days=400))
     return [id_ for table in tables for id_ in table["prediction_id"].to_pylist()]
 
 
@@ -96,7 +98,7 @@ def folder(tmp_path: Path) -> PartFolder:
     return PartFolder(tmp_path / "answers")
 
 
-def written(folder: PartFolder, groups: Sequence[Sequence[RecordedAnswer]]) -> list[Part]:
+def written(folder: PartFolder, groups: Sequence[Sequence[RecordedPrediction]]) -> list[Part]:
     return [
         folder.write(as_table(group), PROCESS, number) for number, group in enumerate(groups, 1)
     ]
@@ -116,7 +118,7 @@ def test_an_answer_comes_back_as_it_was_given() -> None:
         image=b"\xff\xd8",
     )
     plain = answer()
-    back = as_answers(as_table([plain, photograph]))
+    back = as_predictions(as_table([plain, photograph]))
     assert back[0] == plain
     np.testing.assert_array_equal(back[1].sketch, photograph.sketch)
     assert dataclasses.replace(back[1], sketch=None) == dataclasses.replace(photograph, sketch=None)
@@ -127,7 +129,7 @@ def test_answers_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[
     sketches = [
         np.full(DIMENSIONS, n, np.float32) if has else None for n, has in enumerate(with_sketch)
     ]
-    back = as_answers(as_table([answer(sketch=one) for one in sketches]))
+    back = as_predictions(as_table([answer(sketch=one) for one in sketches]))
     assert [one.sketch is not None for one in back] == list(with_sketch)
     assert [float(one.sketch[0]) for one in back if one.sketch is not None] == [
         n for n, has in enumerate(with_sketch) if has
@@ -135,7 +137,7 @@ def test_answers_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[
 
 
 def test_a_sketch_that_half_a_float_cannot_hold_stays_finite() -> None:
-    (back,) = as_answers(as_table([answer(sketch=np.full(DIMENSIONS, -1e9, np.float32))]))
+    (back,) = as_predictions(as_table([answer(sketch=np.full(DIMENSIONS, -1e9, np.float32))]))
     assert back.sketch is not None
     assert np.isfinite(back.sketch).all()
 
@@ -252,7 +254,7 @@ def test_a_merge_that_was_killed_at_any_moment_leaves_every_row_once(
         shutil.copy(before / part.path, folder.file(part))
     expected = sorted(id_ for group in groups for id_ in ids(group))
     assert sorted(all_ids(folder.folder)) == expected
-    assert len(recent_answers(folder.folder, 500)) == len(expected)
+    assert len(recent_predictions(folder.folder, 500)) == len(expected)
     clear_leftovers(folder)
     assert len(folder.parts("2026-11-21")) == 1
     assert sorted(all_ids(folder.folder)) == expected
@@ -350,7 +352,7 @@ def test_what_a_killed_process_was_writing_is_cleared_but_not_what_another_one_w
 
 
 def test_when_memory_is_short_the_oldest_answers_go_and_are_counted() -> None:
-    buffer = AnswerBuffer(3 * BYTES_OF_ANSWER)
+    buffer = PredictionBuffer(3 * BYTES_OF_PREDICTION)
     some = answers(5)
     for one in some:
         buffer.add(one)
@@ -359,14 +361,14 @@ def test_when_memory_is_short_the_oldest_answers_go_and_are_counted() -> None:
 
 
 def test_an_image_counts_with_its_bytes() -> None:
-    buffer = AnswerBuffer(10 * BYTES_OF_ANSWER)
-    buffer.add(answer(image=bytes(20 * BYTES_OF_ANSWER)))
+    buffer = PredictionBuffer(10 * BYTES_OF_PREDICTION)
+    buffer.add(answer(image=bytes(20 * BYTES_OF_PREDICTION)))
     assert buffer.answers == []
     assert buffer.dropped == 1
 
 
 def test_what_could_not_be_written_comes_before_what_came_later() -> None:
-    buffer = AnswerBuffer(100 * BYTES_OF_ANSWER)
+    buffer = PredictionBuffer(100 * BYTES_OF_PREDICTION)
     some = answers(4)
     for one in some[:3]:
         buffer.add(one)
@@ -403,8 +405,8 @@ def test_answers_about_the_hour_go_to_the_parts_of_their_hours(tmp_path: Path) -
 
 
 def test_no_record_is_an_empty_one(tmp_path: Path) -> None:
-    assert recent_answers(tmp_path / "absent", 5) == []
-    assert find_answer(tmp_path / "absent", answer().prediction_id) is None
+    assert recent_predictions(tmp_path / "absent", 5) == []
+    assert find_prediction(tmp_path / "absent", answer().prediction_id) is None
     assert all_ids(tmp_path / "absent") == []
 
 
@@ -417,23 +419,23 @@ def test_the_newest_answers_come_first_whichever_process_gave_them(
     for process, mine in (("a-1-aaaaaa", some[::2]), ("b-1-bbbbbb", some[1::2])):
         for number, hour in enumerate(itertools.groupby(mine, lambda one: one.time.hour), 1):
             folder.write(as_table(list(hour[1])), process, number)
-    assert ids(recent_answers(folder.folder, limit)) == expected
+    assert ids(recent_predictions(folder.folder, limit)) == expected
 
 
 def test_the_newest_answers_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
     parts = written(folder, [answers(5, NOON + n * timedelta(minutes=10)) for n in range(6)])
     for part in parts[:-1]:
         folder.file(part).write_bytes(b"whoever reads this says so")
-    record = AnswerRecord(folder.folder)
+    record = PredictionLog(folder.folder)
     assert len(record.recent(5)) == 5
     assert record.damaged == {}
 
 
 def test_a_list_shows_neither_sketches_nor_images(folder: PartFolder) -> None:
     written(folder, [[answer(sketch=np.ones(DIMENSIONS, np.float32), image=b"image")]])
-    (short,) = recent_answers(folder.folder, 5)
+    (short,) = recent_predictions(folder.folder, 5)
     assert (short.sketch, short.image) == (None, None)
-    whole = find_answer(folder.folder, short.prediction_id)
+    whole = find_prediction(folder.folder, short.prediction_id)
     assert whole is not None
     assert whole.image == b"image"
     assert {name for name in SCHEMA.names if name not in SHORT_COLUMNS} == {"sketch", "image"}
@@ -446,7 +448,7 @@ def test_an_answer_is_found_by_its_id_reading_only_the_parts_of_its_time(
     parts = written(folder, groups)
     for part in (*parts[:3], *parts[4:]):
         folder.file(part).write_bytes(b"whoever reads this says so")
-    record = AnswerRecord(folder.folder)
+    record = PredictionLog(folder.folder)
     assert record.find(groups[3][2].prediction_id) == groups[3][2]
     assert record.damaged == {}
 
@@ -454,14 +456,14 @@ def test_an_answer_is_found_by_its_id_reading_only_the_parts_of_its_time(
 def test_an_id_whose_time_was_taken_a_little_earlier_is_found_too(folder: PartFolder) -> None:
     hour_before = answer(NOON - SECOND).prediction_id
     written(folder, [[answer(NOON + 20 * SECOND, prediction_id=hour_before)]])
-    assert find_answer(folder.folder, hour_before) is not None
+    assert find_prediction(folder.folder, hour_before) is not None
 
 
 def test_an_id_that_is_not_recorded_is_not_found(folder: PartFolder) -> None:
     written(folder, [answers(5)])
-    assert find_answer(folder.folder, answer().prediction_id) is None
+    assert find_prediction(folder.folder, answer().prediction_id) is None
     with pytest.raises(TrackingError, match="is no prediction id"):
-        find_answer(folder.folder, "v3")
+        find_prediction(folder.folder, "v3")
 
 
 def test_the_answers_of_a_time_begin_with_it_and_end_before_it_is_over(folder: PartFolder) -> None:
@@ -471,12 +473,12 @@ def test_the_answers_of_a_time_begin_with_it_and_end_before_it_is_over(folder: P
     ):
         folder.write(as_table(list(hour[1])), PROCESS, number)
     since, until = some[20].time, some[60].time
-    tables = list(read_answers(folder.folder, since, until))
+    tables = list(read_predictions(folder.folder, since, until))
     assert [id_ for table in tables for id_ in table["prediction_id"].to_pylist()] == ids(
         some[20:60]
     )
     assert all(table.column_names == SCHEMA.names for table in tables)
-    few = next(read_answers(folder.folder, since, until, columns=["score", "label"]))
+    few = next(read_predictions(folder.folder, since, until, columns=["score", "label"]))
     assert few.column_names == ["score", "label"]
 
 
@@ -491,7 +493,7 @@ def test_a_damaged_part_is_skipped_and_told_of_once(
     file.write_bytes(
         {"half": content[: len(content) // 2], "empty": b"", "other bytes": b"PAR1" * 9}[damage]
     )
-    record = AnswerRecord(folder.folder)
+    record = PredictionLog(folder.folder)
     for _ in range(3):
         assert len(record.recent(500)) == 100
         assert record.find(groups[1][0].prediction_id) is None
@@ -505,7 +507,7 @@ def test_a_part_with_rotten_pages_gives_no_wrong_rows(folder: PartFolder) -> Non
     content = bytearray(folder.file(part).read_bytes())
     content[40:2000] = bytes(len(content[40:2000]))
     folder.file(part).write_bytes(content)
-    record = AnswerRecord(folder.folder)
+    record = PredictionLog(folder.folder)
     record.recent(500)
     assert list(record.damaged) == [part.name]
 
@@ -513,7 +515,7 @@ def test_a_part_with_rotten_pages_gives_no_wrong_rows(folder: PartFolder) -> Non
 def test_reading_goes_on_with_what_it_has_begun_while_parts_are_merged(folder: PartFolder) -> None:
     groups = [answers(3, NOON + n * 4 * SECOND) for n in range(6)]
     parts = written(folder, groups)
-    reading = read_answers(folder.folder, NOON, NOON + timedelta(hours=1))
+    reading = read_predictions(folder.folder, NOON, NOON + timedelta(hours=1))
     first = next(reading)
     folder.merge(parts)
     rest = [id_ for table in reading for id_ in table["prediction_id"].to_pylist()]
@@ -527,7 +529,7 @@ def test_a_part_that_goes_between_listing_and_opening_is_looked_for_again(
 ) -> None:
     groups = [answers(3, NOON + n * 4 * SECOND) for n in range(6)]
     parts = written(folder, groups)
-    record = AnswerRecord(folder.folder)
+    record = PredictionLog(folder.folder)
     list_parts = record._parts
 
     def list_and_merge(hour: str) -> Any:
@@ -545,8 +547,8 @@ def test_a_record_of_an_earlier_release_is_read(folder: PartFolder) -> None:
     (part,) = written(folder, [some])
     table = pq.read_table(folder.file(part)).drop_columns(["crack_share", "sketch"])
     pq.write_table(table, folder.file(part))
-    assert ids(recent_answers(folder.folder, 5)) == ids(some)[::-1]
-    assert find_answer(folder.folder, some[0].prediction_id) == some[0]
+    assert ids(recent_predictions(folder.folder, 5)) == ids(some)[::-1]
+    assert find_prediction(folder.folder, some[0].prediction_id) == some[0]
 
 
 def test_anything_that_reads_parquet_reads_a_part(folder: PartFolder) -> None:
@@ -562,9 +564,9 @@ def test_the_record_is_beside_the_bundles_unless_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(PLACE_VARIABLE, raising=False)
-    assert place_of_record(tmp_path) == str(tmp_path / "answers")
+    assert place_of_log(tmp_path) == str(tmp_path / "answers")
     monkeypatch.setenv(PLACE_VARIABLE, "s3://inspections/answers")
-    assert place_of_record(tmp_path) == "s3://inspections/answers"
+    assert place_of_log(tmp_path) == "s3://inspections/answers"
 
 
 def test_without_boto3_a_bucket_is_refused_with_what_to_install(

@@ -11,7 +11,7 @@ import pytest
 from cracks.inference.handover.prediction_id import PredictionId
 from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE
 from cracks.monitoring.prediction_log.recorder import Recorder
-from cracks.monitoring.prediction_log.schema import RecordedAnswer
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.registry.lineage.chain import Chain, RunFacts, follow
 from cracks.registry.lineage.trace import _recorded, as_document
 from cracks.registry.mlflow_store.records import ModelVersion
@@ -22,8 +22,8 @@ RUN = RunFacts("0" * 32, {BUNDLE_TAG: "b" * 64}, bundle_digest="b" * 64)
 VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {})
 
 
-def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedAnswer:
-    return RecordedAnswer(
+def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedPrediction:
+    return RecordedPrediction(
         prediction_id=str(ANSWER),
         time=ANSWER.time,
         kind="predict",
@@ -40,7 +40,7 @@ def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedAnswer
     )
 
 
-def chain(answer: RecordedAnswer | None) -> Chain:
+def chain(answer: RecordedPrediction | None) -> Chain:
     return follow(RUN, VERSION, ANSWER, commit_is_here=True, recorded=answer)
 
 

@@ -225,11 +225,11 @@ def test_a_shard_is_read_once_for_its_digest(
     read: list[Path] = []
     digest_of_file = module.digest_of_file
 
-    def noted(path: Path) -> str:
+    def request_context(path: Path) -> str:
         read.append(path)
         return digest_of_file(path)
 
-    monkeypatch.setattr(module, "digest_of_file", noted)
+    monkeypatch.setattr(module, "digest_of_file", request_context)
     store = _store(folder, featurizer)
     for shard in store.missing(shards):
         store.keep(shard, np.zeros((2, 4)))

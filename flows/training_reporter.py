@@ -27,7 +27,7 @@ logger = logging.getLogger("cracks.training")
 KEY = "training-story"
 
 
-class Telling:
+class TrainingReporter:
     """What is known of a run while it goes on."""
 
     def __init__(self, why: str = "") -> None:
@@ -42,7 +42,7 @@ class Telling:
         #: The stages so far, in their order: "ran", "up to date", or "failed".
         self.stages: dict[str, str] = {}
 
-    def look(self, paths: Paths) -> None:
+    def poll(self, paths: Paths) -> None:
         """Take in reports and pictures of these stages, while nobody else changes them."""
         try:
             stages = [stage for stage in self.stages if self._has_reported(stage, paths)]
