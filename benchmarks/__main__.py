@@ -23,7 +23,7 @@ from benchmarks.photographs import CHECKOUT, Photographs, open_photographs
 from benchmarks.scratch import MeasurementFailed, Scratch, scratch
 from cracks.errors import CracksError
 from cracks.system.atomic_files import write_json
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 
 #: Returns what a part measures with some photographs in a scratch folder, by name.
 Part = Callable[[Photographs, Scratch], Mapping[str, Measure]]

@@ -17,8 +17,8 @@ from benchmarks.pipeline import Pipeline, Reproduced
 from benchmarks.scratch import MeasurementFailed, Run, Scratch
 from benchmarks.weights import NETWORK_PARAMS, trained_weights
 from benchmarks.workspaces import Workspace
-from cracks.inference.runtime.networks import NETWORK
-from cracks.workspace.params import load_params, set_params
+from cracks.inference.runtime.openvino_runtime import NETWORK
+from cracks.workspace.params_file import load_params, set_params
 
 #: Further values of a parameter of the head.
 DROPOUTS = (0.3, 0.4, 0.5)

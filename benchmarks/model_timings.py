@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from cracks.dataset.shards import count_rows, read_contents, shard_files
+from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.inference.bundle.bundle import open_bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.bundle.novelty import load_novelty
 from cracks.inference.runtime.latency import time_single
-from cracks.inference.runtime.networks import KERAS, open_network
-from cracks.inference.runtime.openvino_runtime import Network
-from cracks.training.features.arrays import compute_features, decoded_batches, features_file
-from cracks.workspace.params import Params, load_params
+from cracks.inference.runtime.openvino_runtime import KERAS, Network, open_network
+from cracks.training.features.arrays import features_file
+from cracks.training.features.compute import features_of_shards
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 
 #: Images before the clock counts, and calls that a latency is the median of.
@@ -46,7 +48,7 @@ def featurize(params: Params, paths: Paths, shards: int) -> Found:
     for _ in network.stream(decoded_batches(_contents(paths, WARM_UP), size, section.batch_size)):
         pass
     start = time.perf_counter()
-    loop = compute_features(network, files[:shards], size, section.batch_size, lambda _: None)
+    loop = features_of_shards(network, files[:shards], size, section.batch_size, lambda _: None)
     images = sum(len(rows) for _, rows in loop)
     seconds = time.perf_counter() - start
     computes_in = network.computes_in if isinstance(network, Network) else "f32"

@@ -31,7 +31,7 @@ from cracks.monitoring.history import Window
 from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.monitoring.prediction_log.part_files import PartFolder
 from cracks.monitoring.prediction_log.schema import SCHEMA
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
 

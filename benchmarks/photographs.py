@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.scratch import MeasurementFailed, Scratch
 from cracks.dataset.ingest.sources.local import open_path
 from cracks.images.synthetic_concrete import draw_sample
-from cracks.system.progress import Advance, progress
+from cracks.system.console import Advance, progress
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

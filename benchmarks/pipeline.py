@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.scratch import Scratch
 from benchmarks.workspaces import Workspace
 from cracks.system.atomic_files import remove
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import STAGES
 
 #: What DVC remembers of earlier runs.

@@ -16,7 +16,8 @@ from benchmarks.scratch import Scratch
 from benchmarks.versions import train_two_versions
 from cracks.evaluation.paired_comparison import compare
 from cracks.registry.gate import judge
-from cracks.workspace.params import MarginsParams, load_params
+from cracks.workspace.params import MarginsParams
+from cracks.workspace.params_file import load_params
 
 #: Simulated pairs of models, and the draw of the first one.
 SIMULATIONS, SEED = 500, 0

@@ -15,10 +15,12 @@ import sys
 import time
 from pathlib import Path
 
+from cracks.cluster.dispatch import compute_features
 from cracks.dataset.shards import count_rows, shard_files
 from cracks.system.hashing import digest_of_file, digest_of_value
-from cracks.training.networks.featurizer import store_features, store_featurizer
-from cracks.workspace.params import load_params
+from cracks.training.features.compute import update_features
+from cracks.training.networks.featurizer import store_featurizer
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 
 
@@ -33,7 +35,7 @@ def main(what: str, *arguments: str) -> None:
         return
     chosen, folder = shards[: int(arguments[0])], Path(arguments[1])
     start = time.perf_counter()
-    store_features(params, chosen, paths.featurizer, folder)
+    update_features(params, chosen, paths.featurizer, folder, compute_features)
     seconds = time.perf_counter() - start
     arrays = [digest_of_file(file) for file in sorted(folder.glob("*.npy"))]
     images = sum(map(count_rows, chosen))

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cracks.system.console import TERMINAL
 from cracks.system.environment import DEFAULTS
-from cracks.system.terminal import TERMINAL
 from infra.clean_environment import clean_environment
 
 #: Where the tools of this environment lie.

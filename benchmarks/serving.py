@@ -27,7 +27,7 @@ from benchmarks.weights import NETWORK_PARAMS, trained_weights
 from cracks.dataset.shards import count_rows, read_contents, shard_files
 from cracks.images.decode import decode
 from cracks.inference.bundle.bundle import NETWORK, open_bundle
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 
 #: Photographs, at most, that the two versions are trained on.
 LEARNED_FROM = 2500

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from cracks.system.environment import apply_environment_defaults
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 from tasks.promote import promote, rollback
 

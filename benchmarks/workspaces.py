@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.photographs import CHECKOUT
 from benchmarks.scratch import Run, Scratch
 from cracks.system.atomic_files import atomic_replace, remove
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import read_report
 

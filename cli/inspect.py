@@ -38,16 +38,13 @@ def inspect(
 
     Example: `cracks inspect pier-3.jpg abutments/ --out inspection --mm-per-px 0.5`.
     """
-    from cracks.cluster.settings import cluster_settings
+    from cracks.cluster.dispatch import inspect_files
     from cracks.images.files import find_images
-    from cracks.inference.bundle.classifier import Classifier
     from cracks.inference.handover.champion import open_champion
     from cracks.inference.photos.inspection_folder import PHOTOS, InspectionFolder
-    from cracks.inference.photos.many_photos import inspect_photos
-    from cracks.system.progress import progress
+    from cracks.system.console import progress
 
     champion, bundle = open_champion(open_workspace(context.obj).service)
-    cluster = cluster_settings()
     files = find_images(photos, without=out / PHOTOS)
     folder = InspectionFolder(out, champion, overlap, mm_per_px)
     with folder.opened():
@@ -56,15 +53,7 @@ def inspect(
         try:
             if missing:
                 with progress(len(missing), "inspecting", "photographs") as advance:
-                    if cluster:
-                        from cracks.cluster.inspections import inspect_on_cluster
-
-                        unread = inspect_on_cluster(
-                            cluster, bundle, folder, files, missing, advance
-                        )
-                    else:
-                        unread = inspect_photos(Classifier(bundle), folder, missing, advance)
-                    unreadable.extend(unread)
+                    unreadable.extend(inspect_files(bundle, folder, files, missing, advance))
         finally:
             inspected = folder.write_report(files, unreadable)
     summary = _summary(out, inspected, unreadable, champion.version, champion.run_id)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 from cracks.workspace.paths import open_workspace
 
 keys = typer.Typer(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cracks.errors import TrackingError, TrackingUnavailable
-from cracks.system.terminal import print_table
-from cracks.workspace.params import load_params
+from cracks.system.console import print_table
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def models(
 
 def _show_versions(tracking: Tracking, as_json: bool) -> None:
     from cracks.registry.mlflow_store.model_versions import CHAMPION, PREVIOUS
-    from cracks.registry.mlflow_store.training_runs import VERDICT_TAG
+    from cracks.registry.tags import VERDICT_TAG
 
     versions = [
         {

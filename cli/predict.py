@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cracks.errors import UnreadableImage
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 from cracks.workspace.paths import open_workspace
 
 if TYPE_CHECKING:
     from cracks.inference.bundle.classifier import Prediction
-    from cracks.system.progress import Advance
+    from cracks.system.console import Advance
 
 
 def predict(
@@ -93,7 +93,7 @@ def _shown(answer: Prediction) -> dict[str, Any]:
 def _predict_all(context: typer.Context, images: list[str], out: Path, as_json: bool) -> None:
     """Answer for any number of images, and write the answers as Parquet."""
     from cracks.cluster.dispatch import predict_files, refuse_if_nothing_was_readable
-    from cracks.system.progress import progress
+    from cracks.system.console import progress
 
     def showing(total: int) -> AbstractContextManager[Advance]:
         return progress(total, "answering", "images")

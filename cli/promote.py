@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cracks.system.terminal import print_table, show_log
-from cracks.workspace.params import load_params
+from cracks.system.console import print_table, show_log
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.promote import show
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 
 

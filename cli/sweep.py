@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cracks.errors import ParamsError
-from cracks.system.terminal import print_table
+from cracks.errors import ParamsError, WorkspaceError
+from cracks.system.console import print_table
 from cracks.training.sweep.search_space import Space, combinations_of, options_of, space_of, written
-from cracks.workspace.params import Params, load_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths, open_workspace
 
 if TYPE_CHECKING:
@@ -79,17 +80,41 @@ def sweep(
     _show(found, name, context.obj, as_json)
 
 
+def require_features(paths: Paths) -> None:
+    """Refuse a workspace whose features are not those of its params.yaml.
+
+    Raises:
+        WorkspaceError: they are missing or out of date.
+        WorkspaceBusy: another run works in the workspace.
+    """
+    from cracks.versioning.dvc_stages import locked_workspace, stage_is_up_to_date
+
+    with locked_workspace(paths):
+        if stage_is_up_to_date(paths, "featurize"):
+            return
+    raise WorkspaceError(
+        f"{paths.features} is missing, or not what params.yaml and the data give. "
+        f"Run `cd {paths.root} && dvc repro featurize` first."
+    )
+
+
 def _searched(paths: Paths, params: Params, name: str, space: Space, wanted: int) -> list[Trial]:
     from cracks.registry.mlflow_store.tracking import Tracking
 
     tracking = Tracking(paths, params.register_.model_name)  # says at once if it cannot be reached
 
-    from cracks.registry.mlflow_store.sweep_tracking import SweepRun
+    from cracks.training.networks.startup import load_tensorflow
+
+    load_tensorflow()
+
+    from cracks.cluster.dispatch import compute_features
+    from cracks.registry.mlflow_store.sweep_runs import SweepRun
     from cracks.training.sweep.study import Sweep, run_trials
     from cracks.training.sweep.trials import Trainer
 
+    require_features(paths)
     folder = paths.root / "sweeps"
-    trainer = Trainer(params, paths, folder / "features")
+    trainer = Trainer(params, paths, folder / "features", compute_features)
     searched = Sweep(folder, name, space, trainer.identity(space), params.train.seed)
     run = SweepRun(tracking, searched, params, paths)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cracks.errors import TrackingError
-from cracks.system.terminal import print_table
-from cracks.workspace.params import load_params
+from cracks.system.console import print_table
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cracks.errors import CracksError
-from cracks.system.terminal import show_log
-from cracks.workspace.params import set_params
+from cracks.system.console import show_log
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import open_workspace
 
 

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from cracks.errors import CracksError
 from cracks.system.environment import apply_environment_defaults
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 from cracks.workspace.reports import Report
 from flows.promotion import promote_version, summarise_promotion

@@ -26,7 +26,7 @@ from prefect.artifacts import (
 from cracks.cluster.settings import cluster_settings
 from cracks.dataset.validate.results_page import expectations_table
 from cracks.registry.model_card import metrics_table, reliability
-from cracks.system.progress import heard_in
+from cracks.system.console import heard_in
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
 

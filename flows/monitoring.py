@@ -35,7 +35,8 @@ from cracks.monitoring.history import (
     write_window,
 )
 from cracks.system.environment import apply_environment_defaults
-from cracks.workspace.params import Params, load_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths, open_workspace
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
@@ -137,9 +138,14 @@ def _to_be_told(paths: Paths) -> list[Window]:
 def _new_data(params: Params, paths: Paths, run_id: str) -> Signal | None:
     """Return what newly ingested data looks like; without MLflow the answers are judged alone."""
     from cracks.monitoring.drift.new_data import measure_new_data
+    from cracks.registry.mlflow_store.tracking import Tracking
 
     try:
-        return measure_new_data(params, paths, run_id)
+        return measure_new_data(
+            paths,
+            lambda: Tracking(paths, params.register_.model_name).runs.patch_ids(run_id),
+            params.validate_.max_drift,
+        )
     except TrackingError as error:
         logger.warning("newly ingested data is not looked at: %s", error)
         return None

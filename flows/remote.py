@@ -15,7 +15,8 @@ from prefect.states import Failed
 from cracks.errors import CracksError
 from cracks.registry.gate import Decision
 from cracks.system.environment import apply_environment_defaults
-from cracks.versioning.dvc_stages import locked_workspace, pull_data
+from cracks.versioning.dvc_data import pull_data
+from cracks.versioning.dvc_stages import locked_workspace
 from cracks.versioning.git_results import Pushed, has_news, push_results
 from cracks.versioning.remote_training import (
     BUNDLE,
@@ -29,7 +30,8 @@ from cracks.versioning.remote_training import (
     scratch_place,
 )
 from cracks.versioning.run_folder import scratch_folder
-from cracks.workspace.params import Params, load_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report, read_report
 from flows.starts import refuse_after_too_many_deaths

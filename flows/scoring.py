@@ -15,8 +15,8 @@ from pydantic import Field
 
 from cracks.errors import CracksError, SourceError, WorkspaceError
 from cracks.images.files import is_remote
+from cracks.system.console import Advance
 from cracks.system.environment import apply_environment_defaults
-from cracks.system.progress import Advance
 from cracks.workspace.paths import open_workspace
 from flows.artifacts import ShownProgress, publish_dashboard
 from flows.starts import refuse_after_too_many_deaths

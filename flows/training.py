@@ -14,15 +14,11 @@ from pydantic import Field
 
 from cracks.errors import CracksError, StageError
 from cracks.system.environment import apply_environment_defaults
-from cracks.versioning.dvc_stages import (
-    absent_inputs,
-    locked_workspace,
-    pull_data,
-    run_stage,
-    stage_is_up_to_date,
-)
+from cracks.versioning.dvc_data import absent_inputs, pull_data
+from cracks.versioning.dvc_stages import locked_workspace, run_stage, stage_is_up_to_date
 from cracks.versioning.external_inputs import outside_input_changed
-from cracks.workspace.params import Params, load_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
 from cracks.workspace.reports import Report, read_report
 from flows.approval import MOST_HOURS, request_approval

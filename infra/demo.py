@@ -22,7 +22,7 @@ import httpx
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.registry.model_card import metrics_table
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 from cracks.workspace.reports import read_report
 
 CHECKOUT = Path(__file__).resolve().parent.parent

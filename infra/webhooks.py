@@ -13,7 +13,7 @@ from pathlib import Path
 from cracks.errors import CracksError, TrackingError
 from cracks.registry.mlflow_store.connection import Connection
 from cracks.registry.mlflow_store.webhooks import Webhooks
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 from cracks.workspace.paths import Paths
 
 CHECKOUT = Path(__file__).resolve().parent.parent

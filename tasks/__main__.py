@@ -10,11 +10,15 @@ from pathlib import Path
 from cracks.errors import CracksError, ValidationFailed
 from cracks.system.atomic_files import write_text
 from cracks.system.environment import apply_environment_defaults
+from cracks.training.networks.startup import load_tensorflow
 from cracks.versioning.dvc_stages import MESSAGE_FILE
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import STAGES, Paths, open_workspace
 from cracks.workspace.reports import write_report
 from cracks.workspace.resource_usage import watched
+
+#: Stages that build or train a network.
+WITH_TENSORFLOW = ("featurize", "train")
 
 
 def main(arguments: list[str]) -> int:
@@ -36,6 +40,8 @@ def main(arguments: list[str]) -> int:
 
 def _run(stage: str, paths: Paths) -> None:
     params = load_params(paths.params)
+    if stage in WITH_TENSORFLOW:
+        load_tensorflow()
     function = getattr(importlib.import_module(f"tasks.{stage}"), stage)
     try:
         with watched(paths.resources(stage)):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.dataset.canvas import pixels_of
+from cracks.dataset.figures import pixels_of
 from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import contents_of, rows_of
 from cracks.evaluation.behaviour_tests import behaviour_sample, rows_of_scores, scores_of_variants
@@ -56,8 +56,7 @@ from cracks.evaluation.protocol import (
 from cracks.images.decode import Pixels
 from cracks.inference.bundle.novelty import Novelty
 from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
-from cracks.inference.runtime.networks import open_network
-from cracks.inference.runtime.openvino_runtime import Runs
+from cracks.inference.runtime.openvino_runtime import Runs, open_network
 from cracks.monitoring.drift.neighbours import choose_neighbours, write_neighbours
 from cracks.monitoring.drift.reference import Floats, as_column
 from cracks.monitoring.prediction_log.feature_projection import sketch

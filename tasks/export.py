@@ -11,8 +11,6 @@ import numpy as np
 
 from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import contents_of, rows_of
-from cracks.errors import BundleError
-from cracks.evaluation.metrics import Scores
 from cracks.images.decode import Pixels, decode_stored
 from cracks.inference.bundle.bundle import (
     GOLDEN,
@@ -24,15 +22,14 @@ from cracks.inference.bundle.bundle import (
     Bundle,
     seal_bundle,
 )
-from cracks.inference.bundle.calibration import Calibration
+from cracks.inference.bundle.calibration import Calibration, Scores
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.bundle.golden_patches import choose_golden, write_golden
 from cracks.inference.bundle.parity import parity, require_parity
 from cracks.inference.runtime.latency import time_single
-from cracks.inference.runtime.networks import KERAS, runtime_is_installed
-from cracks.inference.runtime.networks import NETWORK as HALF
 from cracks.inference.runtime.onnx_litert import RUNTIMES, run_apart
-from cracks.inference.runtime.openvino_runtime import connected
+from cracks.inference.runtime.openvino_runtime import KERAS, connected
+from cracks.inference.runtime.openvino_runtime import NETWORK as HALF
 from cracks.monitoring.drift.reference import reference_from, write_reference
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_file
@@ -50,10 +47,8 @@ def export(params: Params, paths: Paths) -> Report:
 
     Raises:
         BundleError: its scores differ from the evaluated ones, or from those of Keras, by more
-            than the limit; or OpenVINO is missing.
+            than the limit.
     """
-    if not runtime_is_installed():
-        raise BundleError("export: a bundle holds an OpenVINO network. `pip install openvino`.")
     evaluation, answered = read_report(paths.report("evaluate")), read_table(paths.keras_scores)
     ids = answered["id"].to_pylist()
     contents = contents_of(rows_of(ids, read_table(paths.manifest)), paths.images)

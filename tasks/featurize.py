@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from cracks.cluster.dispatch import compute_features
 from cracks.dataset.shards import count_rows, shard_files
-from cracks.training.networks.featurizer import digest_of_weights, store_features, store_featurizer
+from cracks.training.features.compute import update_features
+from cracks.training.networks.featurizer import store_featurizer
+from cracks.training.networks.weights import digest_of_weights
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
@@ -18,7 +21,7 @@ def featurize(params: Params, paths: Paths) -> Report:
     """
     section, shards = params.featurize, shard_files(paths.images)
     stored = store_featurizer(params, shards, paths.featurizer)
-    store_features(params, shards, paths.featurizer, paths.features)
+    update_features(params, shards, paths.featurizer, paths.features, compute_features)
     return {
         "architecture": section.architecture,
         "mode": params.mode,

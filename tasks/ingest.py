@@ -23,7 +23,7 @@ from cracks.dataset.manifest import (
 )
 from cracks.dataset.shards import ShardWriter, count_rows, next_shard, stored_places
 from cracks.system.atomic_files import atomic_replace, restore, write_text
-from cracks.system.progress import progress
+from cracks.system.console import progress
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report

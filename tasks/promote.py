@@ -6,9 +6,9 @@ import getpass
 
 from cracks.errors import TrackingError
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import REASON_TAG
 from cracks.registry.promotion import transaction
 from cracks.registry.promotion.transaction import PromotionRequest
+from cracks.registry.tags import REASON_TAG
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report

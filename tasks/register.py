@@ -22,23 +22,28 @@ from cracks.images.decode import decode_to_size
 from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.registry.gate import SEPARATOR, Decision, check_limits, decide, limit_rows, numbers_of
-from cracks.registry.lineage.chain import COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, patches_table
-from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG
+from cracks.registry.lineage.chain import patches_table
 from cracks.registry.mlflow_store.records import ModelVersion, TrainingRecord
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import (
+from cracks.registry.mlflow_store.training_runs import PATCHES_ARTIFACT
+from cracks.registry.model_card import describe_version
+from cracks.registry.tags import (
     ACTION_TAG,
     BUNDLE_TAG,
     CAUSE_TAG,
-    PATCHES_ARTIFACT,
+    COMMIT_TAG,
+    DATA_TAG,
+    DIRTY_TAG,
+    LEDGER_TAG,
+    LOCK_TAG,
     PATCHES_TAG,
     REASON_TAG,
     VERDICT_TAG,
 )
-from cracks.registry.model_card import describe_version
 from cracks.system.hashing import digest_of_value
-from cracks.versioning.dvc_stages import code_version, output_digest, pipeline_digest
+from cracks.versioning.dvc_stages import output_digest, pipeline_digest
+from cracks.versioning.git_state import code_version
 from cracks.workspace.params import Params
 from cracks.workspace.paths import STAGES, Paths
 from cracks.workspace.reports import Report, flatten, read_report

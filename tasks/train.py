@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cracks.dataset.shards import contents_of, rows_of
+from cracks.images.batches import decoded_batches
 from cracks.images.decode import decode_stored
 from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
-from cracks.inference.runtime.networks import KERAS
-from cracks.inference.runtime.openvino_runtime import joined
+from cracks.inference.runtime.openvino_runtime import KERAS, joined
 from cracks.system.atomic_files import atomic_replace, remove, write_text
-from cracks.training.features.arrays import decoded_batches, split_features
+from cracks.training.features.arrays import split_features
 from cracks.training.figures import draw_augmentation, draw_layers, draw_learning_curves
 from cracks.training.networks.architectures import build_classifier, with_features
 from cracks.training.networks.augmentation import augmented

@@ -29,8 +29,8 @@ from cracks.dataset.validate.expectations import run_validation
 from cracks.dataset.validate.results_page import expectations_table, overview_page
 from cracks.errors import ValidationFailed
 from cracks.system.atomic_files import atomic_replace, write_json, write_text
+from cracks.system.console import print_table
 from cracks.system.hashing import digest_of_file
-from cracks.system.terminal import print_table
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report, read_report

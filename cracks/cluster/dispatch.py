@@ -1,20 +1,26 @@
-"""Answer for all images of some places with the champion, and write what is missing."""
+"""Where work is done, on this machine or on the cluster, is chosen here and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from cracks.cluster.settings import cluster_settings
 from cracks.errors import SourceError
-from cracks.images.files import find_images
+from cracks.images.files import ImageFile, find_images
 from cracks.inference.batch.predictions_file import PredictionsFile
 from cracks.inference.batch.scoring import score_files
+from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import open_champion
-from cracks.system.progress import Advance
+from cracks.inference.photos.inspection_folder import InspectionFolder
+from cracks.inference.photos.many_photos import inspect_photos
+from cracks.system.console import Advance
+from cracks.training.features.compute import compute_here
+from cracks.training.features.store import FeatureStore
+from cracks.workspace.params import Params
 
 #: Opens what shows progress, for a number of images.
 Showing = Callable[[int], AbstractContextManager[Advance]]
@@ -23,9 +29,9 @@ Showing = Callable[[int], AbstractContextManager[Advance]]
 def predict_files(
     service: Path, places: Sequence[str], out: Path, showing: Showing
 ) -> dict[str, Any]:
-    """Write the champion's answers for every image; a second call does only what is missing.
+    """Write the champion's predictions for every image; a second call does only what is missing.
 
-    Where `DASK_SCHEDULER_ADDRESS` names a cluster, that gives the answers.
+    Where `DASK_SCHEDULER_ADDRESS` names a cluster, that computes them.
 
     Args:
         service: the folder that names the champion.
@@ -39,8 +45,8 @@ def predict_files(
     Raises:
         ServiceError: no champion is in service; BundleError: its bundle is damaged.
         SourceError: a place cannot be listed, or holds no image.
-        SourceUnavailable: the storage stopped answering; what was answered is kept.
-        WorkspaceError: `out` cannot be written, or holds the answers of another model.
+        SourceUnavailable: the storage stopped answering; what was predicted is kept.
+        WorkspaceError: `out` cannot be written, or holds the predictions of another model.
         WorkspaceBusy: another process writes there.
         ClusterError: the cluster cannot do it.
     """
@@ -70,3 +76,56 @@ def refuse_if_nothing_was_readable(summary: dict[str, Any]) -> None:
     """
     if not summary["answers"]:
         raise SourceError(f"No image could be read. {summary['unreadable_list']} says why.")
+
+
+def compute_features(
+    params: Params, shards: Sequence[Path], featurizer: Path, store: FeatureStore, advance: Advance
+) -> None:
+    """Compute the features of some shards and keep them in `store`.
+
+    Where `DASK_SCHEDULER_ADDRESS` names a cluster, that computes them.
+
+    Raises:
+        WeightsError: a feature is no finite number.
+        ClusterError: the cluster cannot do it.
+    """
+    cluster, section = cluster_settings(), params.featurize
+    if cluster is None:
+        compute_here(params, shards, featurizer, store, advance)
+        return
+    from cracks.cluster.features import store_features_on_cluster
+
+    store_features_on_cluster(
+        cluster,
+        shards,
+        featurizer,
+        store,
+        advance,
+        precision=section.precision,
+        size=params.ingest.patch_size,
+        batch_size=section.batch_size,
+    )
+
+
+def inspect_files(
+    bundle: Bundle,
+    folder: InspectionFolder,
+    files: Sequence[ImageFile],
+    missing: Sequence[ImageFile],
+    advance: Advance,
+) -> Iterator[dict[str, str]]:
+    """Inspect photographs, and write the results of each into the folder.
+
+    Where `DASK_SCHEDULER_ADDRESS` names a cluster, that inspects them.
+
+    Yields:
+        The photographs that cannot be read, with the reason, as soon as they are known.
+
+    Raises:
+        ClusterError: the cluster cannot do it.
+    """
+    if cluster := cluster_settings():
+        from cracks.cluster.inspections import inspect_on_cluster
+
+        return inspect_on_cluster(cluster, bundle, folder, files, missing, advance)
+    return inspect_photos(Classifier(bundle), folder, missing, advance)

@@ -17,11 +17,10 @@ from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import library_versions, own_versions
 from cracks.cluster.worker import fetched_folder, once
 from cracks.dataset.shards import contents_in, count_rows
-from cracks.inference.runtime.networks import NETWORK
-from cracks.inference.runtime.openvino_runtime import Network
+from cracks.inference.runtime.openvino_runtime import NETWORK, Network
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
-from cracks.system.progress import Advance
-from cracks.training.features.arrays import features_of
+from cracks.training.features.compute import features_of
 from cracks.training.features.store import FeatureStore
 
 

@@ -28,8 +28,8 @@ from cracks.inference.handover.champion import Champion
 from cracks.inference.photos.inspection_folder import PHOTOS, InspectionFolder
 from cracks.inference.photos.many_photos import inspect_photos
 from cracks.system.atomic_files import atomic_replace
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
-from cracks.system.progress import Advance
 
 #: Photographs of a piece: of 12 megapixels each, some seconds.
 PHOTOGRAPHS = 8

@@ -25,8 +25,8 @@ from cracks.inference.batch.predictions_file import SHARD_ROWS
 from cracks.inference.batch.scoring import CHUNK, ScoredChunk, Unreadable, score_files
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
-from cracks.system.progress import Advance
 
 #: Results that stay in the store behind the one that is taken: so many may not be on disk yet.
 BEHIND = 2 * SHARD_ROWS // CHUNK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -205,12 +205,6 @@ def contents_of(rows: pa.Table, folder: Path) -> list[bytes]:
         for (position, _), content in zip(wanted, found, strict=True):
             contents[position] = content
     return contents
-
-
-def iterate_contents(folder: Path) -> Iterator[tuple[str, list[bytes]]]:
-    """Yield the name and the image bytes of each shard, in order."""
-    for shard in shard_files(folder):
-        yield shard.name, read_contents(shard)
 
 
 def count_rows(place: Path) -> int:

@@ -63,23 +63,6 @@ def behaviour_sample(
     return np.sort(np.concatenate(picked))
 
 
-def behaviour_rows(
-    patches: Iterable[Pixels],
-    ids: Sequence[str],
-    cracked: Cracked,
-    groups: Sequence[str],
-    answer: Predict,
-    threshold: float,
-    *,
-    batch_size: int,
-    resamples: int,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Return a row for each test, with one call of `answer`: see `rows_of_scores`."""
-    scores = scores_of_variants(patches, ids, cracked, answer, batch_size)
-    return rows_of_scores(scores, cracked, groups, threshold, resamples, seed)
-
-
 def scores_of_variants(
     patches: Iterable[Pixels],
     ids: Sequence[str],

@@ -17,13 +17,14 @@ from cracks.evaluation.behaviour_tests import batched
 from cracks.evaluation.intervals import measure_with_intervals, rate_with_interval
 from cracks.evaluation.metrics import Scores, choose_threshold, measure
 from cracks.evaluation.slices import crack_proxies, slice_rows
+from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels, decode_stored, resampled
 from cracks.images.synthetic_surfaces import MATERIALS, draw_surface
 from cracks.inference.bundle.calibration import Calibration, calibration_report, fit_calibration
 from cracks.inference.bundle.novelty import Novelty, fit_novelty
 from cracks.inference.runtime.openvino_runtime import Outputs, Runs, joined
 from cracks.system.parallel import prefetch_map
-from cracks.training.features.arrays import SplitFeatures, decoded_batches
+from cracks.training.features.arrays import SplitFeatures
 from cracks.workspace.params import EvaluateParams
 
 #: Vectors, and patches, that a network gets at once: small batches of these use every core best.

@@ -31,7 +31,7 @@ def draw_top_contributors(paths: Paths, movers: Sequence[TopContributor]) -> byt
         paths: of the workspace that has the photographs of the data set.
         movers: of a window.
     """
-    from cracks.dataset.canvas import new_grid, show
+    from cracks.dataset.figures import new_grid, show
 
     pairs = [(mover, _answered(paths.service, mover)) for mover in movers]
     found = [(mover, pixels) for mover, pixels in pairs if pixels is not None]

@@ -13,11 +13,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cracks.inference.handover.champion import Champion
 from cracks.system.hashing import digest_of_value
 
 #: What the first entry names as the one before it.
@@ -70,6 +69,18 @@ class Entry(BaseModel):
         """What a list of entries calls it."""
         instead = f" for version {self.from_version}" if self.from_version else ""
         return f"{self.number} {self.kind}: version {self.to_version}{instead}"
+
+    @property
+    def history_row(self) -> dict[str, Any]:
+        """What the service tells of it."""
+        return {
+            "version": self.to_version,
+            "from_version": self.from_version,
+            "kind": self.kind,
+            "time": self.at,
+            "who": self.who,
+            "why": self.why,
+        }
 
     @property
     def tags(self) -> dict[str, str]:
@@ -220,114 +231,3 @@ def _repeated(entries: Sequence[Entry]) -> list[str]:
         if known != entry.number:
             problems.append(f"Entry {entry.number} is of the same transaction as entry {known}.")
     return problems
-
-
-@dataclass(frozen=True)
-class RegistryState:
-    """What the registry says that the ledger must agree with."""
-
-    champion: str | None
-    previous: str | None
-    bundles: Mapping[str, str | None]  # of each version, the digest of its bundle
-    anchors: Mapping[str, str]  # of some versions, the hash of the entry that made it champion
-
-
-def registry_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
-    """Return where the registry says something else than the ledger, each in a sentence."""
-    return [
-        *_alias_problems(entries[-1] if entries else None, state),
-        *_version_problems(entries, state),
-        *_anchor_problems(entries, state),
-    ]
-
-
-def _alias_problems(last: Entry | None, state: RegistryState) -> list[str]:
-    if last is None:
-        if state.champion is None:
-            return []
-        return [
-            f"The alias champion names version {state.champion}, but the ledger has no entry. "
-            f"`cracks promote {state.champion}` writes the first."
-        ]
-    problems = []
-    expected = (
-        ("champion", state.champion, last.to_version),
-        ("previous", state.previous, last.from_version),
-    )
-    for alias, found, meant in expected:
-        if found != meant:
-            problems.append(
-                f"The alias {alias} was moved by hand: it names {_version(found)}, but by entry "
-                f"{last.number} of the ledger it is {_version(meant)}."
-            )
-    return problems
-
-
-def _version(number: str | None) -> str:
-    return f"version {number}" if number else "no version"
-
-
-def _version_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
-    problems = []
-    for version, entry in _last_of_each_version(entries).items():
-        if version not in state.bundles:
-            problems.append(
-                f"Version {version}, which entry {entry.number} put into service, is gone."
-            )
-        elif state.bundles[version] != entry.bundle_digest:
-            found = state.bundles[version] or "none"
-            problems.append(
-                f"Version {version} has another bundle digest ({found[:12]}) than entry "
-                f"{entry.number} says ({entry.bundle_digest[:12]}): one of the two was altered."
-            )
-    return problems
-
-
-def _anchor_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
-    problems = []
-    known, last = {entry.hash for entry in entries}, _last_of_each_version(entries)
-    for version, anchor in state.anchors.items():
-        if anchor not in known:
-            problems.append(
-                f"The entry that made version {version} champion ({anchor[:12]}…) is not in the "
-                "ledger any more: it was cut off or altered, or the version's tag was."
-            )
-    for version, entry in last.items():
-        anchor = state.anchors.get(version, "")
-        told = version not in state.bundles or (anchor and anchor not in known)
-        if anchor != entry.hash and not told:
-            problems.append(
-                f"The tag ledger.entry of version {version} does not name entry {entry.number}, "
-                "the last that put it into service: the tag or the entry was altered."
-            )
-    return problems
-
-
-def _last_of_each_version(entries: Sequence[Entry]) -> dict[str, Entry]:
-    return {entry.to_version: entry for entry in entries}
-
-
-def service_problems(entries: Sequence[Entry], named: Champion | None) -> list[str]:
-    """Return where champion.json says something else than the last entry, each in a sentence."""
-    last = entries[-1] if entries else None
-    if last is None:
-        if named is None:
-            return []
-        return [f"champion.json names version {named.version}, but the ledger has no entry."]
-    if named is None:
-        return [
-            f"There is no champion.json, but by entry {last.number} version {last.to_version} is "
-            f"in service. `cracks promote {last.to_version}` writes it again."
-        ]
-    compared = (
-        ("version", named.version, last.to_version),
-        ("run", named.run_id, last.run_id),
-        ("bundle digest", named.bundle_digest, last.bundle_digest),
-        ("transaction", named.transaction or last.transaction, last.transaction),
-    )
-    return [
-        f"champion.json names {what} {found}, but by entry {last.number} of the ledger it is "
-        f"{meant}."
-        for what, found, meant in compared
-        if found != meant
-    ]

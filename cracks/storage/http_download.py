@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from cracks.errors import SourceError, SourceUnavailable
 from cracks.storage import http_client as web
+from cracks.system.console import Advance, progress
 from cracks.system.hashing import digest_of_file
-from cracks.system.progress import Advance, progress
 
 if TYPE_CHECKING:
     from requests import Response, Session

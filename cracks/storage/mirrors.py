@@ -14,7 +14,7 @@ from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject, require_
 from cracks.storage.client import connect, explaining, listed
 from cracks.storage.downloads import Downloads
 from cracks.system.atomic_files import write_text
-from cracks.system.progress import progress
+from cracks.system.console import progress
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.dataset.canvas import CLEAN_COLOUR, CRACK_COLOUR, new_figure, new_grid, save, show
+from cracks.dataset.figures import CLEAN_COLOUR, CRACK_COLOUR, new_figure, new_grid, save, show
 from cracks.dataset.shards import contents_of
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.workspace.params import AugmentParams, Params

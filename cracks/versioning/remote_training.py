@@ -20,7 +20,7 @@ from cracks.errors import RemoteError
 from cracks.storage.addresses import parse_address
 from cracks.storage.client import require_bucket
 from cracks.system.atomic_files import remove, write_json
-from cracks.versioning.dvc_stages import code_version, default_remote, push_data, use_remote
+from cracks.versioning.dvc_data import default_remote, push_data, use_remote
 from cracks.versioning.git_results import (
     Clone,
     Pushed,
@@ -32,6 +32,7 @@ from cracks.versioning.git_results import (
     short,
     take_up_results,
 )
+from cracks.versioning.git_state import code_version
 from cracks.workspace.paths import Paths, open_workspace
 from cracks.workspace.reports import Report, read_report
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cracks.errors import CracksError
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 from infra.aws.bootstrap import Bootstrap, Difference, only_kept
 from infra.aws.names import PURPOSES, Wanted, wanted_of
 from infra.aws.rendering import write_policies

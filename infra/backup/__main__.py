@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cracks.errors import CracksError
-from cracks.system.terminal import print_table, show_log
+from cracks.system.console import print_table, show_log
 from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
 from infra.backup.manifest import BackupRefused, Manifest

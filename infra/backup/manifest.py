@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cracks.errors import CracksError
-from cracks.inference.bundle.bundle import reason_of
 from cracks.system.hashing import digest_of_value
+from cracks.system.validation_errors import reason_of
 
 
 class BackupRefused(CracksError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from cracks.inference.handover.champion import POINTER
-from cracks.system.progress import progress
+from cracks.system.console import progress
 from infra.backup.archive import Archive, Damaged
 from infra.backup.databases import Database
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile

@@ -12,8 +12,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from cracks.inference.handover.champion import POINTER
+from cracks.system.console import progress
 from cracks.system.hashing import digest_of_bytes, digest_of_file
-from cracks.system.progress import progress
 from infra.backup.archive import Archive, Damaged
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
 from infra.backup.places import BackupLocation

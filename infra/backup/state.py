@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cracks.inference.handover.service_processes import FOLDER as REPORTS
+from cracks.versioning.dvc_data import default_remote
 from cracks.workspace.paths import Paths
 from infra.backup.databases import Database, database_at
 from infra.backup.manifest import BackupRefused
@@ -132,14 +133,10 @@ def _outlives_a_process(path: str) -> bool:
 
 def _dvc_remote(workspace: Paths) -> BackupLocation:
     """Return the default remote of DVC, with the endpoint that is set for it."""
-    from dvc.config import Config
-
-    settings = Config(str(workspace.root / ".dvc"))
-    remote = settings["remote"].get(settings["core"].get("remote"), {})
-    url = remote.get("url")
+    url, endpoint_url = default_remote(workspace)
     if not url:
         raise BackupRefused(f"{workspace.root} has no default remote of DVC. Set {DVC}.")
-    return place_at(str(url), remote.get("endpointurl"))
+    return place_at(url, endpoint_url)
 
 
 def require_apart(archive: BackupLocation, state: State) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cracks.system.terminal import print_table
+from cracks.system.console import print_table
 from infra.stack.local import local_site
 from infra.stack.probing import champion, problems_of
 from infra.stack.services import Service, StackSite, services

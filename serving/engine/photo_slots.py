@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fastapi import HTTPException
 
-from cracks.system.progress import Advance
+from cracks.system.console import Advance
 from serving.schemas.problems import RETRY_AFTER
 
 Result = TypeVar("Result")

@@ -21,10 +21,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cracks.errors import ServiceError
-from cracks.inference.bundle.bundle import reason_of
 from cracks.inference.handover.prediction_id import shown
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes
+from cracks.system.validation_errors import reason_of
 from serving.middleware.request_context import request_context
 from serving.schemas.problems import problem
 

@@ -21,8 +21,8 @@ from cracks.inference.photos.overlay import draw_overlay, encoded_picture
 from cracks.inference.photos.tiling import MAX_OVERLAP, OVERLAP, Tiling
 from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_bytes
-from cracks.system.progress import Advance
 from serving.engine.photo_slots import PhotoSlots
 from serving.middleware.request_context import RequestContext, request_context
 from serving.schemas.inspection import Inspected

@@ -19,8 +19,8 @@ from fastapi import HTTPException
 from pydantic import BaseModel, Field, ValidationError
 
 from cracks.images.decode import Pixels
-from cracks.inference.bundle.bundle import reason_of
 from cracks.inference.handover.prediction_id import shown
+from cracks.system.validation_errors import reason_of
 from serving.schemas.json_body import as_patches
 
 #: Says how many bytes of a body are JSON; tensors follow them.

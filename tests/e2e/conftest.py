@@ -15,7 +15,7 @@ import pytest
 from processes import CHECKOUT, TOOLS, clone_working_tree, environment
 from servers import PrefectServer
 
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
 

@@ -12,7 +12,7 @@ import pytest
 
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.handover.training_summaries import FILE as RUNS
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import Workspace
 
 pytestmark = pytest.mark.e2e

@@ -22,7 +22,7 @@ from processes import clone_working_tree, environment
 
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.system.hashing import digest_of_bytes
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 
 pytestmark = pytest.mark.e2e
 

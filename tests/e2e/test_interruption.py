@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import TOOLS, RunningProcess
 
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import Workspace
 
 pytestmark = pytest.mark.e2e

@@ -18,7 +18,7 @@ import pytest
 from processes import RunningProcess, clone_working_tree, wait_until
 
 from cracks.images.synthetic_concrete import draw_sample
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 
 pytestmark = pytest.mark.e2e
 

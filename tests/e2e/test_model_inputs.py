@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import LITTLE_EVALUATION, SHARED, Workspace
 
 pytestmark = pytest.mark.e2e

@@ -15,7 +15,7 @@ import pytest
 from processes import RunningProcess, clone_working_tree, wait_until
 
 from cracks.system.hashing import digest_of_file
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import STAGES
 from tests.e2e.conftest import LITTLE_EVALUATION, shared_file
 

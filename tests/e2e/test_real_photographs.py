@@ -200,7 +200,7 @@ def test_a_photograph_more_in_the_source_is_noticed(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:
     from cracks.versioning.external_inputs import outside_input_changed
-    from cracks.workspace.params import load_params, set_params
+    from cracks.workspace.params_file import load_params, set_params
     from cracks.workspace.paths import Paths
 
     workspace = make_workspace()

@@ -17,7 +17,8 @@ from cracks.dataset.labels import CRACK, LABELS, NO_CRACK, SPLITS
 from cracks.dataset.manifest import numbers_of
 from cracks.dataset.split.grouping import COLUMNS
 from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
-from cracks.workspace.params import Params, load_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
 from cracks.workspace.tables import read_table

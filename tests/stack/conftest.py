@@ -23,7 +23,7 @@ import pytest
 from processes import CHECKOUT, TOOLS, clone_working_tree, environment, free_port, wait_until
 from s3 import rclone
 
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from infra.stack.leftovers import processes
 from infra.stack.settings import (
     PORTS,

@@ -27,9 +27,9 @@ from s3 import Response, S3Proxy, rclone, slow_down
 
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.bundle.bundle import open_bundle
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
+from cracks.registry.tags import BUNDLE_TAG
 from cracks.storage.client import ATTEMPTS
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from infra.stack.local import local_site
 from infra.stack.services import services
 from infra.stack.supervision import Supervisor

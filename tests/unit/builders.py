@@ -18,7 +18,8 @@ from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import ShardPosition, shard_name
 from cracks.dataset.split.grouping import Likeness
 from cracks.inference.bundle.bundle import Bundle, seal_bundle
-from cracks.workspace.params import IngestParams, Params, SampleParams, load_params
+from cracks.workspace.params import IngestParams, Params, SampleParams
+from cracks.workspace.params_file import load_params
 
 ROOT = Path(__file__).parents[2]
 

@@ -35,8 +35,8 @@ from cracks.dataset.shards import (
     write_shard,
 )
 from cracks.errors import DataError, UnreadableImage
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_bytes, digest_of_value
-from cracks.system.progress import Advance
 from cracks.workspace.paths import ACCEPT_RELABELS
 from cracks.workspace.tables import write_csv
 

@@ -14,7 +14,7 @@ from cracks.dataset.manifest import distinct_rows, fingerprints_of, numbers_of
 from cracks.dataset.patch_facts import reduced_grey
 from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
 from cracks.dataset.split.recrops import ALIGNED, confirmed_recrops, recrop_candidates
-from cracks.system.progress import progress
+from cracks.system.console import progress
 from cracks.workspace.params import SplitParams
 
 #: What is read of the manifest.

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.dataset.fingerprints import BLOCK, REDUCED, Fingerprints, Pairs, blocks_of
-from cracks.system.progress import Advance
+from cracks.system.console import Advance
 
 #: Neighbours that are looked at, and the largest distance, as a part of the weaker pattern.
 NEIGHBOURS, MAX_RATIO = 3, 0.5

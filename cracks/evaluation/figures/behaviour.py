@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.dataset.canvas import (
+from cracks.dataset.figures import (
     CLEAN_COLOUR,
     CRACK_COLOUR,
     new_figure,
@@ -48,7 +48,7 @@ def draw_behaviour(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Draw the rate of each test with its interval, as `behaviour.png`.
 
     Args:
-        rows: what `cracks.evaluation.behaviour_tests.behaviour_rows` gave.
+        rows: what `cracks.evaluation.behaviour_tests.rows_of_scores` gave.
         folder: to draw into.
     """
     kinds = list(dict.fromkeys(row["kind"] for row in rows))

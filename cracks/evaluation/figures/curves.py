@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cracks.dataset.canvas import (
+from cracks.dataset.figures import (
     CLEAN_COLOUR,
     CRACK_COLOUR,
     new_figure,

@@ -16,9 +16,9 @@ from cracks.images.files import ImageFile, content_of, prefetched
 from cracks.inference.bundle.classifier import BATCH_SIZE, Classifier, Prediction
 from cracks.inference.handover.champion import Champion
 from cracks.inference.handover.prediction_id import prediction_id
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_bytes
 from cracks.system.parallel import prefetch_map
-from cracks.system.progress import Advance
 
 #: Images whose novelty is measured together: of a few it costs as much as their scores.
 CHUNK = 1024

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from cracks.errors import BundleError
 from cracks.inference.bundle.calibration import Calibration
 from cracks.system.atomic_files import write_json
 from cracks.system.hashing import digest_of_bytes, digest_of_file
+from cracks.system.validation_errors import reason_of
 
 CONTENT = "bundle.json"
 NETWORK = "model.xml"
@@ -128,15 +129,6 @@ def open_bundle(folder: Path) -> Bundle:
     if NETWORK not in content.files:
         raise BundleError(f"The bundle {folder} is incomplete: {CONTENT} names no {NETWORK}.")
     return Bundle(folder, content, digest_of_bytes(raw))
-
-
-def reason_of(error: ValueError) -> str:
-    """Return in one line why a JSON file is refused, with the key that is wrong."""
-    if not isinstance(error, ValidationError):
-        return " ".join(str(error).split())
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    return f"{key}: {problem['msg']}" if key else problem["msg"]
 
 
 def _read_content(folder: Path) -> bytes:

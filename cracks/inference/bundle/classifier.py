@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from cracks.dataset.labels import CRACK, NO_CRACK
+from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.bundle.novelty import load_novelty
 from cracks.inference.runtime.openvino_runtime import Network, Outputs, joined
-from cracks.training.features.arrays import decoded_batches
 
 #: Small batches use both cores better than large ones.
 BATCH_SIZE = 4
@@ -87,14 +87,6 @@ class Classifier:
                 small ones of `BATCH_SIZE` are fastest.
         """
         return self._measured(joined(self._network.stream(batches)))
-
-    def stream_pixels(self, batches: Iterable[Pixels]) -> Iterator[Measured]:
-        """Yield what the network says of each batch, in order, as `measure_pixels` does.
-
-        Batches are taken only as they are needed, a few ahead, so that memory stays small however
-        many there are.
-        """
-        return map(self._measured, self._network.stream(batches))
 
     def scores(
         self, contents: Sequence[bytes], names: Sequence[str] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cracks.evaluation.metrics import Scores
+from cracks.inference.bundle.calibration import Scores
 from cracks.workspace.tables import read_table, write_table
 
 PATCHES = 8

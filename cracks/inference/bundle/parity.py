@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from cracks.errors import BundleError
-from cracks.evaluation.metrics import Scores
-from cracks.inference.bundle.calibration import Calibration
+from cracks.inference.bundle.calibration import Calibration, Scores
 from cracks.workspace.params import ExportParams
 
 

@@ -17,8 +17,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from cracks.errors import BundleError, ServiceError
-from cracks.inference.bundle.bundle import Bundle, open_bundle, reason_of
+from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.system.atomic_files import atomic_replace, write_json
+from cracks.system.validation_errors import reason_of
 
 POINTER = "champion.json"
 

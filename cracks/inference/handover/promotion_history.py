@@ -1,4 +1,4 @@
-"""What the service tells of its earlier champions, taken from the ledger when one is promoted.
+"""What the service tells of its earlier champions, written when one is promoted.
 
     service/history.json   the last changes of the champion, newest first
 
@@ -8,12 +8,11 @@ The ledger itself stays in the tracking store, which serving never asks.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cracks.errors import ServiceError
-from cracks.registry.ledger import Entry
 from cracks.system.atomic_files import write_json
 
 FILE = "history.json"
@@ -22,20 +21,14 @@ FILE = "history.json"
 TOLD = 50
 
 
-def write_history(service: Path, entries: Sequence[Entry]) -> None:
-    """Tell the service of the last entries of the ledger."""
-    rows = [
-        {
-            "version": entry.to_version,
-            "from_version": entry.from_version,
-            "kind": entry.kind,
-            "time": entry.at,
-            "who": entry.who,
-            "why": entry.why,
-        }
-        for entry in entries[: -TOLD - 1 : -1]
-    ]
-    write_json(service / FILE, rows)
+def write_history(service: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Tell the service of the last changes of the champion.
+
+    Args:
+        service: the service folder.
+        rows: a change each, the oldest first: version, from_version, kind, time, who, why.
+    """
+    write_json(service / FILE, [dict(row) for row in rows[: -TOLD - 1 : -1]])
 
 
 def read_history(service: Path) -> list[dict[str, Any]]:

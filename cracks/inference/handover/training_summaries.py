@@ -16,8 +16,8 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from cracks.errors import ServiceError
-from cracks.inference.bundle.bundle import reason_of
 from cracks.system.atomic_files import write_json
+from cracks.system.validation_errors import reason_of
 from cracks.workspace.reports import Report
 
 FILE = "training-runs.json"

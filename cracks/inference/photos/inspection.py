@@ -17,7 +17,7 @@ from cracks.inference.bundle.classifier import BATCH_SIZE, Measured
 from cracks.inference.photos.heat_map import HeatMap, heat_map
 from cracks.inference.photos.regions import connected_regions
 from cracks.inference.photos.tiling import OVERLAP, Tiling
-from cracks.system.progress import Advance
+from cracks.system.console import Advance
 
 #: Digits of a score and of a novelty, as in every answer; and of a share and of a length.
 SCORE_DIGITS, NOVELTY_DIGITS, SHARE_DIGITS, LENGTH_DIGITS = 6, 4, 6, 2

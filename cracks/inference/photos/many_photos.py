@@ -13,9 +13,9 @@ from cracks.images.files import ImageFile, content_of, prefetched
 from cracks.inference.handover.prediction_id import PredictionId, prediction_id
 from cracks.inference.photos.inspection import Measures, inspect_photo
 from cracks.inference.photos.inspection_folder import InspectionFolder
+from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_bytes
 from cracks.system.parallel import prefetch_map
-from cracks.system.progress import Advance
 
 #: Pixels of the largest photograph; any more is a decompression bomb or a map.
 MAX_PHOTO_PIXELS = 100_000_000

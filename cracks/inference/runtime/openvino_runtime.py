@@ -6,7 +6,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,17 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 #: What OpenVINO calls the arithmetic of a precision; the weights of int8 say so themselves.
 ARITHMETIC = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 
+#: The files of a half of the classifier in its folder: in Keras, and the same as OpenVINO IR in the
+#: precision that is computed with (its weights lie beside it, in network.bin).
+KERAS: Final = "model.keras"
+NETWORK: Final = "network.xml"
+
 #: Bytes for which a disk that is not full has room.
 ROOM = 1 << 20
 
 
 class Runs(Protocol):
-    """Whatever answers for batches: this module's network, or Keras in its place."""
+    """Whatever predicts batches: this module's network, or Keras beside it for comparison."""
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         """Yield the outputs for each batch, in order."""
@@ -203,3 +208,12 @@ def save_network(network: Model, target: Path) -> None:
         with tempfile.TemporaryFile(dir=target.parent) as room:
             room.write(bytes(ROOM))
         raise
+
+
+def open_network(folder: Path, precision: str) -> Network:
+    """Return the network of a half of the classifier, ready to run.
+
+    Raises:
+        BundleError: OpenVINO cannot load it.
+    """
+    return Network(folder / NETWORK, precision)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +12,6 @@ from cracks.dataset.labels import CRACK
 from cracks.dataset.manifest import numbers_of
 from cracks.dataset.validate.drift import WATCHED, drift_from, profile_of
 from cracks.monitoring.history import Signal
-from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import PATCHES_ARTIFACT
-from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
 
@@ -23,25 +19,19 @@ from cracks.workspace.tables import read_table
 FEWEST = 100
 
 
-def measure_new_data(params: Params, paths: Paths, run_id: str) -> Signal:
-    """Return how far newly ingested patches lie from those that a run was made with.
+def measure_new_data(paths: Paths, known: Callable[[], pa.ChunkedArray], limit: float) -> Signal:
+    """Return how far newly ingested patches lie from those that the champion was made with.
 
     It is shown, and starts nothing: the nightly training takes new data in anyway.
 
     Args:
-        params: has the limit, `validate.max_drift`.
-        paths: of the workspace whose data is looked at.
-        run_id: the run of the champion.
-
-    Raises:
-        TrackingError: MLflow refused; TrackingUnavailable: it cannot be reached.
+        paths: of the workspace whose data is measured.
+        known: returns the ids of the champion's patches; called where there is data to compare.
+        limit: `validate.max_drift`, what is no large change yet.
     """
     if not paths.manifest.is_file():
         return Signal(name="new_data", says="this workspace has no data")
-    tracking = Tracking(paths, params.register_.model_name)
-    with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
-        known = read_table(tracking.runs.download(run_id, PATCHES_ARTIFACT, Path(folder)), ["id"])
-    return compared(read_table(paths.manifest), known["id"], params.validate_.max_drift)
+    return compared(read_table(paths.manifest), known(), limit)
 
 
 def compared(manifest: pa.Table, known: pa.ChunkedArray, limit: float) -> Signal:

@@ -90,10 +90,6 @@ class ReferenceMetric:
         whitened = (_unit(sketches) - self.mean) @ self.whitening
         return np.asarray(np.linalg.norm(whitened, axis=1), np.float32)
 
-    def is_far(self, sketches: Floats) -> npt.NDArray[np.bool_]:
-        """Return which of sketches (n, 64) lie far from the reference, (n,)."""
-        return np.asarray(self.distances(sketches) > self.far)
-
     def below(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Return whether scores (n,) are at or below each edge, (n, edges)."""
         return np.asarray(scores[:, None] <= self.edges)

@@ -28,7 +28,7 @@ from cracks.monitoring.prediction_log.locations import place_of_log
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table, write_csv
 

@@ -19,17 +19,18 @@ from cracks.dataset.labels import SPLITS
 from cracks.inference.handover.prediction_id import BUNDLE_DIGITS, IMAGE_DIGITS, PredictionId
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.registry.mlflow_store.records import ModelVersion
-from cracks.registry.mlflow_store.training_runs import (
+from cracks.registry.tags import (
     BUNDLE_TAG,
     CAUSE_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    DIRTY_TAG,
+    LOCK_TAG,
     PATCHES_TAG,
     REASON_TAG,
     VERDICT_TAG,
 )
 
-#: Tags of runs and versions that lead on.
-COMMIT_TAG, DIRTY_TAG = "git.commit", "git.dirty"
-LOCK_TAG, DATA_TAG = "dvc.lock.sha256", "data.digest"
 SHARED_TAGS = (COMMIT_TAG, DIRTY_TAG, LOCK_TAG, DATA_TAG, BUNDLE_TAG)
 
 #: Hexadecimal digits of a digest that a person reads.

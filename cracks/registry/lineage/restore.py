@@ -16,20 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cracks.errors import TrackingError, TrackingUnavailable, WorkspaceError
-from cracks.registry.lineage.chain import COMMIT_TAG, DIRTY_TAG, LOCK_TAG, short
+from cracks.registry.lineage.chain import short
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.tags import COMMIT_TAG, DIRTY_TAG, LOCK_TAG
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_file
-from cracks.versioning.dvc_stages import (
-    bring_data,
-    changes_since,
-    clone_at,
-    has_commit,
-    recorded_outputs,
-    run_stage,
-    share_storage,
-)
+from cracks.versioning.dvc_data import bring_data, recorded_outputs, share_storage
+from cracks.versioning.dvc_stages import changes_since, run_stage
+from cracks.versioning.git_state import clone_at, has_commit
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import flatten, read_report
 

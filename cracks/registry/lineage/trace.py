@@ -35,7 +35,6 @@ from cracks.monitoring.prediction_log.locations import FOLDER, place_of_log
 from cracks.monitoring.prediction_log.reader import find_prediction
 from cracks.monitoring.prediction_log.schema import SHORT_COLUMNS, RecordedPrediction
 from cracks.registry.lineage.chain import (
-    COMMIT_TAG,
     SHOWN_DIGITS,
     Chain,
     Patch,
@@ -46,13 +45,11 @@ from cracks.registry.lineage.chain import (
 )
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import (
-    BUNDLE_ARTIFACT,
-    PATCHES_ARTIFACT,
-    PATCHES_TAG,
-)
+from cracks.registry.mlflow_store.training_runs import BUNDLE_ARTIFACT, PATCHES_ARTIFACT
+from cracks.registry.tags import COMMIT_TAG, PATCHES_TAG
 from cracks.system.hashing import digest_of_file
-from cracks.versioning.dvc_stages import has_commit, output_digest
+from cracks.versioning.dvc_stages import output_digest
+from cracks.versioning.git_state import has_commit
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
 

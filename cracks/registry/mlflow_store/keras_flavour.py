@@ -24,6 +24,9 @@ class KerasFlavour:
         """
         import mlflow
 
+        from cracks.training.networks.startup import load_tensorflow
+
+        load_tensorflow()
         from cracks.training.networks.keras_files import load_model
 
         given.pop("validate_serving_input", None)

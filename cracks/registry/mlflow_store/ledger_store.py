@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 #: The parameters of an entry's run.
 ENTRY_PARAM, HASH_PARAM = "entry", "hash"
 
-#: Tag of a version: the hash of the entry that last made it champion.
-LEDGER_TAG = "ledger.entry"
-
 
 class LedgerStore:
     """The entries of one model's ledger."""

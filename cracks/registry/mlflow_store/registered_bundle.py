@@ -8,7 +8,7 @@ from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
+from cracks.registry.tags import BUNDLE_TAG
 
 
 def registered_digest(version: ModelVersion) -> str:

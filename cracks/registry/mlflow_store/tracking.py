@@ -9,7 +9,7 @@ from cracks.registry.mlflow_store.experiments import Experiment
 from cracks.registry.mlflow_store.ledger_store import LedgerStore
 from cracks.registry.mlflow_store.model_versions import Registry
 from cracks.registry.mlflow_store.promotion_lock import PromotionLock
-from cracks.registry.mlflow_store.sweeps import Sweeps
+from cracks.registry.mlflow_store.sweep_runs import Sweeps
 from cracks.registry.mlflow_store.training_runs import (
     Runs,
 )

@@ -18,27 +18,19 @@ from cracks.registry.mlflow_store.connection import Connection, shortened
 from cracks.registry.mlflow_store.experiments import LARGEST_BATCH, Experiment
 from cracks.registry.mlflow_store.keras_flavour import KerasFlavour
 from cracks.registry.mlflow_store.records import TrainingRecord
+from cracks.registry.tags import ACTION_TAG, BUNDLE_TAG, KERAS_TAG, PATCHES_TAG, REASON_TAG
 from cracks.system.hashing import digest_of_file
+from cracks.workspace.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Where a run keeps its bundle, and the tag that finds the run of a bundle.
 BUNDLE_ARTIFACT = "bundle"
-BUNDLE_TAG = "bundle.digest"
-VERDICT_TAG = "verdict"
-REASON_TAG = "verdict.reason"
-#: Why a training was started, where it was not by hand or by the clock.
-CAUSE_TAG = "training.cause"
-#: What the verdict leads to.
-ACTION_TAG = "verdict.action"
 
-#: The SHA-256 of the Keras model's file.
-KERAS_TAG = "keras.sha256"
 
 #: Where a run keeps the list of its patches, and the tag that says the SHA-256 of that file.
 PATCHES_ARTIFACT = "lineage/patches.parquet"
-PATCHES_TAG = "patches.sha256"
 
 #: What MLflow's page of system metrics calls them.
 SYSTEM_METRICS = {"cpu_percent": "system/cpu_percent", "memory_mb": "system/memory_megabytes"}
@@ -200,6 +192,15 @@ class Runs:
             TrackingError: the run has none.
         """
         return self.download(run_id, BUNDLE_ARTIFACT, folder)
+
+    def patch_ids(self, run_id: str) -> pa.ChunkedArray:
+        """Return the ids of the patches that a run was made with.
+
+        Raises:
+            TrackingError: MLflow has no such run, or no such list of it.
+        """
+        with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
+            return read_table(self.download(run_id, PATCHES_ARTIFACT, Path(folder)), ["id"])["id"]
 
     def download(self, run_id: str, artifact: str, folder: Path) -> Path:
         """Fetch a file or folder that a run keeps into `folder` and return where it lies.

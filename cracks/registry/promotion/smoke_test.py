@@ -68,6 +68,9 @@ def smoke_test(bundle: Bundle, limits: PromoteParams, keras: Path | None = None)
 
 
 def _keras_scores(model: Path, golden: GoldenPatches, size: int) -> Any:
+    from cracks.training.networks.startup import load_tensorflow
+
+    load_tensorflow()
     from cracks.training.networks.fit import score
     from cracks.training.networks.keras_files import load_model
 

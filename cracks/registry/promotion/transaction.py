@@ -37,14 +37,20 @@ from cracks.inference.handover.champion import (
 from cracks.inference.handover.promotion_history import write_history
 from cracks.inference.handover.service_processes import wait_for_service
 from cracks.registry.ledger import Entry, following
-from cracks.registry.lineage.chain import COMMIT_TAG, DATA_TAG, LOCK_TAG
-from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG
 from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle, registered_digest
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG, KERAS_TAG, VERDICT_TAG
 from cracks.registry.promotion.smoke_test import SmokeTest, smoke_test
+from cracks.registry.tags import (
+    BUNDLE_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    KERAS_TAG,
+    LEDGER_TAG,
+    LOCK_TAG,
+    VERDICT_TAG,
+)
 from cracks.system.hashing import digest_of_file
 from cracks.workspace.params import PromoteParams
 from cracks.workspace.reports import Report
@@ -321,7 +327,7 @@ class _Transaction:
 
     def _tell_history(self, entries: list[Entry]) -> None:
         try:
-            write_history(self._service, entries)
+            write_history(self._service, [entry.history_row for entry in entries])
         except OSError as error:  # the service answers all the same
             logger.warning("the service's page does not know of this yet: %s", error)
 

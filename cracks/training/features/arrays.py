@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cracks.dataset.labels import CRACK, LABELS
-from cracks.dataset.shards import count_rows, read_contents
-from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
-from cracks.images.decode import Pixels, decode_stored, decode_to_size
-from cracks.inference.runtime.openvino_runtime import Runs
-from cracks.system.parallel import prefetch_map
-from cracks.system.progress import Advance
+from cracks.errors import DataError, WorkspaceError
 
 
 class FeatureRows:
@@ -95,106 +90,6 @@ class SplitFeatures:
             groups=[self.groups[i] for i in positions],
             features=rows,
         )
-
-
-def decoded_batches(
-    contents: Sequence[bytes],
-    size: int,
-    batch_size: int,
-    names: Sequence[str] | None = None,
-    decode: Callable[[bytes, int], Pixels] = decode_to_size,
-) -> Iterator[Pixels]:
-    """Return uint8 (at most batch_size, size, size, 3) batches, decoded ahead by several threads.
-
-    Raises:
-        UnreadableImage: an image does not decode; the message begins with its name, if given.
-    """
-
-    def decoded(part: range) -> Pixels:
-        return np.stack([named(position) for position in part])
-
-    def named(position: int) -> Pixels:
-        try:
-            return decode(contents[position], size)
-        except UnreadableImage as error:
-            if names is None:
-                raise
-            raise UnreadableImage(f"{names[position]}: {error}") from None
-
-    starts = range(0, len(contents), batch_size)
-    parts = (range(start, min(start + batch_size, len(contents))) for start in starts)
-    return prefetch_map(decoded, parts)
-
-
-def compute_features(
-    network: Runs, shards: Sequence[Path], size: int, batch_size: int, advance: Advance
-) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
-    """Yield each shard with the features of its patches, in order; two shards are held at a time.
-
-    Decoding, the network, and whatever is done with a shard's features overlap.
-
-    Args:
-        network: uint8 (n, size, size, 3) to `features`.
-        shards: Parquet files of encoded images.
-        size: pixels of the patches' width and height.
-        batch_size: patches that the network gets at once.
-        advance: told how many are done.
-
-    Yields:
-        uint8 (n, image_size, image_size, 3) of features that are pixels, to whole grey values,
-        which is less than what augmentation changes; float32 (n, channels) of a backbone's.
-
-    Raises:
-        WeightsError: a feature is no finite number.
-    """
-
-    def batches() -> Iterator[Pixels]:
-        for contents in prefetch_map(read_contents, shards, waiting=2):
-            yield from decoded_batches(contents, size, batch_size, decode=decode_stored)
-
-    stream = network.stream(batches())
-    for shard in shards:
-        parts, missing = [], count_rows(shard)
-        while missing:
-            part = _as_kept(next(stream)["features"])
-            parts.append(part)
-            missing -= len(part)
-            advance(len(part))
-        yield shard, _finite(np.concatenate(parts), shard.name)
-
-
-def features_of(
-    network: Runs, contents: Sequence[bytes], size: int, batch_size: int, shard: str
-) -> npt.NDArray[Any]:
-    """Return the features of the patches of one shard, the same bytes as `compute_features` gives.
-
-    Args:
-        network: uint8 (n, size, size, 3) to `features`.
-        contents: the patches' files, in order.
-        size: pixels of the patches' width and height.
-        batch_size: patches that the network gets at once.
-        shard: its name, for a refusal.
-
-    Raises:
-        UnreadableImage: a patch does not decode; WeightsError: a feature is no finite number.
-    """
-    batches = decoded_batches(contents, size, batch_size, decode=decode_stored)
-    parts = [_as_kept(outputs["features"]) for outputs in network.stream(batches)]
-    return _finite(np.concatenate(parts), shard)
-
-
-def _as_kept(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return features as they are kept: pixels to whole grey values."""
-    return np.rint(part).astype(np.uint8) if part.ndim == 4 else part
-
-
-def _finite(rows: npt.NDArray[Any], shard: str) -> npt.NDArray[Any]:
-    if not np.isfinite(rows).all():
-        raise WeightsError(
-            f"featurize.weights: the network gives numbers that are not finite, first for "
-            f"{shard}. The weights are damaged; give a whole file."
-        )
-    return rows
 
 
 def features_file(folder: Path, shard: str) -> Path:

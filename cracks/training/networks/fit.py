@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from cracks.errors import ParamsError
-from cracks.system.terminal import terminal
+from cracks.system.console import terminal
 from cracks.training.features.arrays import FeatureRows, SplitFeatures
 from cracks.training.networks.augmentation import augmented
 from cracks.training.networks.checkpoints import Checkpoint, TrainingState

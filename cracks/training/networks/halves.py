@@ -8,8 +8,14 @@ import keras
 import numpy as np
 
 from cracks.errors import BundleError
-from cracks.inference.runtime.networks import KERAS, NETWORK, open_network, runtime_is_installed
-from cracks.inference.runtime.openvino_runtime import Batch, Outputs, joined
+from cracks.inference.runtime.openvino_runtime import (
+    KERAS,
+    NETWORK,
+    Batch,
+    Outputs,
+    joined,
+    open_network,
+)
 from cracks.training.networks.keras_files import convert_model, save_model
 
 #: Examples that go through Keras, which is slow, and how many at a time.
@@ -22,7 +28,7 @@ TOLERANCE = 1e-3
 def store_half(
     half: keras.Model, folder: Path, precision: str, examples: Batch
 ) -> dict[str, float]:
-    """Write `half` into the new folder `folder`, as `cracks.inference.runtime.networks` describes.
+    """Write `half` into the new folder `folder`, in Keras and as OpenVINO IR.
 
     Args:
         half: the half of the classifier that is computed once, or the one that is trained.
@@ -32,15 +38,12 @@ def store_half(
 
     Returns:
         How far it is from Keras on a few examples: compared, largest_difference, largest_number.
-        Empty where OpenVINO is missing.
 
     Raises:
         BundleError: in f32 it is further than rounding explains.
     """
     folder.mkdir(parents=True)
     save_model(half, folder / KERAS)
-    if not runtime_is_installed():
-        return {}
     convert_model(half, folder / NETWORK)
     if precision == "int8" and _convolves(half):
         from cracks.inference.runtime.quantization import quantize

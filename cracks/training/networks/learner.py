@@ -11,17 +11,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from cracks.inference.runtime.networks import open_network
+from cracks.inference.runtime.openvino_runtime import open_network
+from cracks.system.console import progress
 from cracks.system.hashing import digest_of_file, digest_of_value
-from cracks.system.progress import progress
 from cracks.training.features.arrays import FeatureRows
 from cracks.training.features.store import INDEX
 from cracks.training.networks.architectures import build_backbone, build_head, build_whole, unfreeze
 from cracks.training.networks.checkpoints import Checkpoint
 from cracks.training.networks.devices import Devices, building_for
-from cracks.training.networks.featurizer import digest_of_weights
 from cracks.training.networks.fit import Examples, Plan, fit
 from cracks.training.networks.halves import store_half
+from cracks.training.networks.weights import digest_of_weights
 from cracks.workspace.params import Params
 
 #: Pixels of patches that the frozen backbone gets at once.

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cracks.errors import ParamsError
-from cracks.workspace.params import Mode, Params, known_keys
+from cracks.workspace.params import Mode, Params
+from cracks.workspace.params_file import known_keys
 
 #: Sections of params.yaml that decide what is trained, and how.
 SECTIONS = ("featurize", "train")

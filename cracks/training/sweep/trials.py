@@ -14,15 +14,15 @@ from cracks.dataset.shards import shard_files
 from cracks.errors import WorkspaceError
 from cracks.system.hashing import digest_of_file, digest_of_value
 from cracks.training.features.arrays import split_features
+from cracks.training.features.compute import Compute, compute_here, update_features
 from cracks.training.features.store import INDEX
 from cracks.training.networks.devices import choose_devices
-from cracks.training.networks.featurizer import store_features, store_featurizer
+from cracks.training.networks.featurizer import store_featurizer
 from cracks.training.networks.fit import Examples
 from cracks.training.networks.learner import Learner, learning_key
 from cracks.training.networks.reproducibility import make_reproducible
 from cracks.training.sweep.search_space import SECTIONS, Choice, Space, assigned, flat
 from cracks.training.sweep.study import History
-from cracks.versioning.dvc_stages import locked_workspace, stage_is_up_to_date
 from cracks.workspace.params import NAMED_WEIGHTS, Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
@@ -31,17 +31,21 @@ from cracks.workspace.tables import read_table
 class Trainer:
     """Trains combinations as the stages would, with params.yaml and all outputs left alone."""
 
-    def __init__(self, params: Params, paths: Paths, cache: Path) -> None:
-        """Take the workspace, and the folder where other featurizers' features are kept.
+    def __init__(
+        self, params: Params, paths: Paths, cache: Path, compute: Compute = compute_here
+    ) -> None:
+        """Take a workspace whose features are those of params.yaml.
 
-        Raises:
-            WorkspaceError: the features are not those of params.yaml.
-            WorkspaceBusy: another run works in the workspace.
+        Args:
+            params: what does not vary.
+            paths: of the workspace.
+            cache: folder where the features of other featurizers are kept.
+            compute: computes the features of other featurizers, here or elsewhere.
         """
-        require_features(paths)
         # It takes the many networks of a sweep for one that is built again by mistake.
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         self._params, self._paths, self._cache = params, paths, cache
+        self._compute_features = compute
         self._known, self._computed = _digest_of_data(paths), {paths.features}
         self._manifest, self._splits = read_table(paths.manifest), read_table(paths.splits)
 
@@ -111,7 +115,8 @@ class Trainer:
         with FileLock(place / "lock"):  # another process computes the same: wait, then read it
             if not (place / "featurizer").is_dir():
                 store_featurizer(params, shards, place / "featurizer")
-            store_features(params, shards, place / "featurizer", place / "features")
+            folders = place / "featurizer", place / "features"
+            update_features(params, shards, *folders, self._compute_features)
 
 
 def featurizer_key(params: Params) -> str:
@@ -121,22 +126,6 @@ def featurizer_key(params: Params) -> str:
     if params.mode != "probe":
         return digest_of_value(["pixels", *seen])  # whatever the network, it sees these
     return digest_of_value([section.architecture, _digest_of_weights(section.weights), *seen])
-
-
-def require_features(paths: Paths) -> None:
-    """Refuse a workspace whose features are not those of its params.yaml.
-
-    Raises:
-        WorkspaceError: they are missing or out of date.
-        WorkspaceBusy: another run works in the workspace.
-    """
-    with locked_workspace(paths):
-        if stage_is_up_to_date(paths, "featurize"):
-            return
-    raise WorkspaceError(
-        f"{paths.features} is missing, or not what params.yaml and the data give. "
-        f"Run `cd {paths.root} && dvc repro featurize` first."
-    )
 
 
 def _digest_of_data(paths: Paths) -> str:

@@ -28,10 +28,12 @@ from PIL import Image
 from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, free_port, wait_until
 from s3 import Response, S3Proxy, S3Server, slow_down
 
+from cracks.cluster.dispatch import compute_features
 from cracks.dataset.shards import ShardRow, ShardWriter, count_rows, shard_files
 from cracks.errors import ClusterError
-from cracks.training.networks.featurizer import store_features
-from cracks.workspace.params import Params, load_params
+from cracks.training.features.compute import update_features
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 from tests.integration.bundles import hand_over, make_bundle
 from tests.integration.services import make_workspace
 
@@ -117,7 +119,7 @@ def local(
 ) -> dict[str, bytes]:
     """What this machine alone computes."""
     folder = tmp_path_factory.mktemp("local")
-    store_features(params, shards, featurizer, folder)
+    update_features(params, shards, featurizer, folder, compute_features)
     return contents(folder)
 
 
@@ -210,7 +212,7 @@ def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends
         place.write_bytes(shard.read_bytes())
         place.chmod(0o400)  # root or not: whoever wrote it again would show in the time
     before = {file: file.stat().st_mtime_ns for file in (bucket / "store").rglob("files/*/*/*")}
-    store_features(params, shards, featurizer, tmp_path / "features")
+    update_features(params, shards, featurizer, tmp_path / "features", compute_features)
     assert contents(tmp_path / "features") == local
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert set(written(proxy, "features").values()) == {1}
@@ -222,7 +224,7 @@ def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends
 
     # Another desk with the same shards: everything is found again.
     proxy.asked.clear()
-    store_features(params, shards, featurizer, tmp_path / "elsewhere")
+    update_features(params, shards, featurizer, tmp_path / "elsewhere", compute_features)
     assert contents(tmp_path / "elsewhere") == local
     assert not written(proxy, "features")
 
@@ -348,7 +350,7 @@ def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_b
     harming = threading.Thread(target=harm)
     harming.start()
     try:
-        store_features(params, shards, featurizer, tmp_path / "features")
+        update_features(params, shards, featurizer, tmp_path / "features", compute_features)
     finally:
         done.set()
         harming.join()
@@ -375,9 +377,8 @@ def test_a_worker_that_comes_later_helps(
 ) -> None:
     proxy.spoil = slowly
     kill(cluster.living[0])
-    working = threading.Thread(
-        target=store_features, args=(params, shards, featurizer, tmp_path / "features")
-    )
+    given = (params, shards, featurizer, tmp_path / "features", compute_features)
+    working = threading.Thread(target=update_features, args=given)
     working.start()
     wait_until(lambda: written(proxy, "features"), "the first result", timeout=60)
     later = cluster.add_worker()
@@ -406,7 +407,7 @@ def test_storage_that_answers_503_for_a_while_only_delays(
         return answer
 
     proxy.spoil = unwilling
-    store_features(params, shards[:12], featurizer, tmp_path / "features")
+    update_features(params, shards[:12], featurizer, tmp_path / "features", compute_features)
     found = contents(tmp_path / "features")
     assert {name: local[name] for name in found if name != "index.json"} == {
         name: content for name, content in found.items() if name != "index.json"
@@ -429,7 +430,7 @@ def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
     content[len(content) // 2] ^= 255  # rotted before anybody looked; Parquet's checksum tells
     given[2].write_bytes(content)
     with pytest.raises(ClusterError, match=r"1 of 6 pieces failed .* part-00002\.parquet") as found:
-        store_features(params, given, featurizer, tmp_path / "features")
+        update_features(params, given, featurizer, tmp_path / "features", compute_features)
     assert "\n" not in str(found.value)
     kept = {file.name for file in (tmp_path / "features").glob("*.npy")}
     assert kept == {f"part-0000{number}.npy" for number in (0, 1, 3, 4, 5)}
@@ -550,11 +551,13 @@ def test_memory_does_not_grow_with_the_number_of_patches(
     script = tmp_path / "featurize.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
-        "from cracks.training.networks.featurizer import store_features\n"
-        "from cracks.workspace.params import load_params\n"
+        "from cracks.cluster.dispatch import compute_features\n"
+        "from cracks.training.features.compute import update_features\n"
+        "from cracks.workspace.params_file import load_params\n"
         "from cracks.dataset.shards import shard_files\n"
         "params, images, featurizer, out = map(Path, sys.argv[1:])\n"
-        "store_features(load_params(params), shard_files(images), featurizer, out)\n"
+        "given = load_params(params), shard_files(images), featurizer, out\n"
+        "update_features(*given, compute_features)\n"
     )
     arguments = (CHECKOUT / "params.yaml", tmp_path / "images", featurizer, tmp_path / "features")
     begin = time.monotonic()

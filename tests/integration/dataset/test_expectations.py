@@ -36,7 +36,8 @@ from cracks.dataset.validate.expectations import (
 )
 from cracks.dataset.validate.results_page import EXAMPLES, expectations_table
 from cracks.errors import ValidationFailed
-from cracks.workspace.params import Params, ValidateParams, load_params
+from cracks.workspace.params import Params, ValidateParams
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report, read_report
 from tasks.ingest import ingest

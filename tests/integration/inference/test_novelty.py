@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from processes import CHECKOUT
 
+from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels
 from cracks.images.synthetic_concrete import PATCH_SIZE
 from cracks.images.synthetic_surfaces import MATERIALS, draw_surface
 from cracks.inference.bundle.novelty import Features, Novelty, fit_novelty
 from cracks.inference.runtime.openvino_runtime import Network
-from cracks.training.features.arrays import decoded_batches
 from cracks.workspace.params import FeaturizeParams
 
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))

@@ -23,9 +23,10 @@ from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import open_champion
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
 from cracks.registry.promotion.transaction import PromotionRequest, promote
-from cracks.workspace.params import PromoteParams, load_params, set_params
+from cracks.registry.tags import BUNDLE_TAG
+from cracks.workspace.params import PromoteParams
+from cracks.workspace.params_file import load_params, set_params
 from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
 from infra.backup.databases import Sqlite

@@ -20,11 +20,10 @@ from cracks.errors import TrackingError
 from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.inference.handover.champion import Champion, name_champion, open_champion, stage_bundle
 from cracks.registry.ledger import Entry, following
-from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
 from cracks.registry.promotion.audit import audit
-from cracks.workspace.params import set_params
+from cracks.registry.tags import BUNDLE_TAG, LEDGER_TAG
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
 from tests.unit.builders import sealed_bundle
 

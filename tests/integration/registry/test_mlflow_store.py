@@ -26,12 +26,7 @@ from cracks.registry.mlflow_store.connection import LONGEST_PARAM
 from cracks.registry.mlflow_store.model_versions import Registry
 from cracks.registry.mlflow_store.records import TrainingRecord
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import (
-    ACTION_TAG,
-    BUNDLE_TAG,
-    REASON_TAG,
-    VERDICT_TAG,
-)
+from cracks.registry.tags import ACTION_TAG, BUNDLE_TAG, REASON_TAG, VERDICT_TAG
 from cracks.workspace.params import FeaturizeParams
 from cracks.workspace.paths import Paths
 from tests.integration.bundles import make_bundle

@@ -24,9 +24,10 @@ from cracks.errors import BundleError, PromotionFailed, TrackingError
 from cracks.inference.handover.champion import read_champion
 from cracks.inference.handover.service_processes import ServiceReporter
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
 from cracks.registry.promotion.transaction import PromotionRequest, promote, recover_interrupted
-from cracks.workspace.params import PromoteParams, load_params, set_params
+from cracks.registry.tags import BUNDLE_TAG
+from cracks.workspace.params import PromoteParams
+from cracks.workspace.params_file import load_params, set_params
 from cracks.workspace.paths import Paths
 from tests.integration.bundles import grey_image, make_bundle
 
@@ -277,7 +278,7 @@ import mlflow, openvino, cracks.classifier, cracks.promotion, cracks.tracking
 from mlflow import MlflowClient
 import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
 from cracks.errors import CracksError
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import (load_params)
 from cracks.workspace.paths import Paths
 from cracks.registry.promotion.transaction import Order, promote
 from cracks.registry.mlflow_store.tracking import Tracking

@@ -18,11 +18,12 @@ from servers import tracking_address
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
 from cracks.errors import ParamsError
 from cracks.evaluation.slices import slice_rows
-from cracks.registry.mlflow_store.ledger_store import LEDGER_TAG
 from cracks.registry.mlflow_store.records import ModelVersion, TrainingRecord
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.training_runs import PATCHES_ARTIFACT
-from cracks.workspace.params import Params, load_params, set_params
+from cracks.registry.tags import LEDGER_TAG
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params, set_params
 from cracks.workspace.paths import STAGES, Paths
 from cracks.workspace.reports import Report, write_report
 from cracks.workspace.tables import write_csv, write_table

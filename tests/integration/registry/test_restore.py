@@ -17,13 +17,15 @@ import pytest
 from processes import CHECKOUT, environment
 
 from cracks.errors import StageError, TrackingError, WorkspaceError
-from cracks.registry.lineage.chain import COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, patches_table
+from cracks.registry.lineage.chain import patches_table
 from cracks.registry.lineage.restore import Difference, restore
 from cracks.registry.lineage.trace import Chain, ImageTrace, trace
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG, PATCHES_ARTIFACT, PATCHES_TAG
+from cracks.registry.mlflow_store.training_runs import PATCHES_ARTIFACT
+from cracks.registry.tags import BUNDLE_TAG, COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, PATCHES_TAG
 from cracks.system.hashing import digest_of_file
-from cracks.versioning.dvc_stages import code_version, output_digest, pipeline_digest
+from cracks.versioning.dvc_stages import output_digest, pipeline_digest
+from cracks.versioning.git_state import code_version
 from cracks.workspace.paths import Paths
 
 if TYPE_CHECKING:

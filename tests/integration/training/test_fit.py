@@ -20,7 +20,8 @@ from cracks.images.decode import decode_to_size
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.system.atomic_files import write_json
 from cracks.training.features.arrays import FeatureRows
-from cracks.workspace.params import Params, load_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import load_params
 
 if TYPE_CHECKING:
     from cracks.training.networks.fit import Examples, Plan

@@ -1,19 +1,15 @@
-"""The halves of the classifier as stages run them, with OpenVINO or without, and whole bundles."""
+"""The halves of the classifier as stages run them, and whole bundles."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from processes import CHECKOUT, StartProcess
-from ruamel.yaml import YAML
 
 from cracks.dataset.labels import CRACK, LABELS, NO_CRACK
-from cracks.dataset.shards import ShardRow, ShardWriter
 from cracks.errors import BundleError
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.images.synthetic_concrete import draw_sample
@@ -28,7 +24,6 @@ from tests.integration.bundles import (
     plain_image,
     write_network_of_format_1,
 )
-from tests.integration.training.test_networks import alive, spread
 
 if TYPE_CHECKING:
     import keras
@@ -36,91 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 SIZE = 64
-
-
-# --- without OpenVINO -----------------------------------------------------------------------------
-
-WITHOUT_OPENVINO = """
-import sys
-sys.modules["openvino"] = None  # from now on nobody finds it
-from tasks.__main__ import main
-sys.exit(main(["featurize"]))
-"""
-
-
-def workspace(root: Path, **featurize: Any) -> Path:
-    """Return a workspace with two shards of drawn patches and the parameters for them."""
-    root.mkdir()
-    (root / ".dvc").mkdir()
-    (root / "dvc.yaml").touch()
-    document = YAML(typ="safe").load(CHECKOUT / "params.yaml")
-    document["featurize"] |= {"image_size": 32, **featurize}
-    YAML(typ="safe").dump(document, root / "params.yaml")
-    writer = ShardWriter(root / "data/images", shard_rows=5)
-    for number, (name, content) in enumerate(draw_sample(8, seed=6)):
-        writer.add(ShardRow(f"{number:064}", CRACK, name, content))
-    writer.flush()
-    return root
-
-
-def features_in(root: Path) -> np.ndarray[Any, Any]:
-    files = sorted((root / "data/features").glob("*.npy"))
-    assert len(files) == 2
-    return np.concatenate([np.load(file) for file in files])
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a backbone that was never trained."""
-    import keras
-
-    from cracks.training.networks.architectures import build_backbone
-    from cracks.workspace.params import FeaturizeParams
-
-    keras.utils.set_random_seed(4)
-    params = {"architecture": "mobilenetv3small", "weights": "none", "image_size": 32}
-    backbone = build_backbone(FeaturizeParams(**params, precision="f32", batch_size=4))
-    alive(backbone, np.random.default_rng(1).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32))
-    file = tmp_path_factory.mktemp("weights") / "some.weights.h5"
-    backbone.save_weights(file)
-    return file
-
-
-def test_without_openvino_tensorflow_computes_the_same_features_and_says_so_in_one_line(
-    start: StartProcess, tmp_path: Path, weights: Path
-) -> None:
-    network = {"architecture": "mobilenetv3small", "weights": str(weights)}
-    roots = [workspace(tmp_path / name, **network) for name in ("with", "without")]
-    with_it = start([sys.executable, "-m", "tasks", "featurize"], cwd=roots[0])
-    without = start([sys.executable, "-c", WITHOUT_OPENVINO], cwd=roots[1])
-    for process in (with_it, without):
-        assert process.wait(120) == 0, process.log
-    lines = [line for line in without.stderr.splitlines() if "OpenVINO" in line]
-    assert lines == ["  OpenVINO is not installed: TensorFlow runs featurizer, slowly"]
-    assert "OpenVINO" not in with_it.stderr
-    assert {file.name for file in (roots[0] / "models/featurizer").iterdir()} == {
-        "model.keras",
-        "network.xml",
-        "network.bin",
-    }
-    assert {file.name for file in (roots[1] / "models/featurizer").iterdir()} == {"model.keras"}
-    expected, given = (features_in(root) for root in roots)
-    assert given.shape == expected.shape == (8, 576)
-    assert spread(expected) > 0.1
-    assert np.abs(given - expected).max() < 1e-4 * max(1, float(np.abs(expected).max()))
-    reports = [json.loads((root / "reports/featurize.json").read_text()) for root in roots]
-    assert reports[0]["agreement_with_keras"]["compared"] == 8
-    assert reports[1]["agreement_with_keras"] == {}
-
-
-def test_whether_openvino_is_there_is_asked_and_not_assumed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from cracks.inference.runtime.networks import runtime_is_installed
-
-    assert runtime_is_installed()
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    assert not runtime_is_installed()
 
 
 # --- rounded --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from processes import (
 )
 
 from cracks.errors import WorkspaceError
-from cracks.workspace.params import load_params, set_params
+from cracks.workspace.params_file import load_params, set_params
 from cracks.workspace.paths import Paths
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def test_a_server_of_mlflow_that_does_not_answer_is_said_before_anything_is_trai
 
 
 def test_features_that_are_not_those_of_params_yaml_are_refused(paths: Paths) -> None:
-    from cracks.training.sweep.trials import require_features
+    from cli.sweep import require_features
 
     require_features(paths)
     set_params(paths.params, ["featurize.image_size=36"])

@@ -16,21 +16,16 @@ import pytest
 from processes import CHECKOUT, RunningProcess, StartProcess, environment, wait_until
 
 from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
+from cracks.versioning.dvc_data import bring_data, recorded_outputs, share_storage
 from cracks.versioning.dvc_stages import (
-    CodeVersion,
-    bring_data,
     changes_since,
-    clone_at,
-    code_version,
-    has_commit,
     locked_workspace,
     output_digest,
     pipeline_digest,
-    recorded_outputs,
     run_stage,
-    share_storage,
     stage_is_up_to_date,
 )
+from cracks.versioning.git_state import CodeVersion, clone_at, code_version, has_commit
 from cracks.workspace.paths import Paths
 
 pytestmark = pytest.mark.integration

@@ -11,15 +11,14 @@ import pytest
 from processes import CHECKOUT, environment
 
 from cracks.errors import RemoteError, RemoteUnavailable
-from cracks.versioning.dvc_stages import (
+from cracks.versioning.dvc_data import (
     absent_inputs,
     default_remote,
     pull_data,
     push_data,
-    run_stage,
-    stage_is_up_to_date,
     use_remote,
 )
+from cracks.versioning.dvc_stages import run_stage, stage_is_up_to_date
 from cracks.workspace.paths import Paths
 from tests.unit.builders import write_files
 

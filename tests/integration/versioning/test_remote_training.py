@@ -21,7 +21,7 @@ from servers import PrefectServer
 from cracks.errors import CracksError, RemoteError, SourceError, WorkspaceBusy, WorkspaceError
 from cracks.versioning.remote_training import RemoteTrainingRequest, prepare, request_of
 from cracks.versioning.run_folder import KEPT, scratch_folder
-from cracks.workspace.params import set_params
+from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import LITTLE_EVALUATION
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]

@@ -20,7 +20,6 @@ from cracks.dataset.shards import (
     ShardWriter,
     contents_of,
     count_rows,
-    iterate_contents,
     next_shard,
     read_contents,
     rows_of,
@@ -56,7 +55,7 @@ def _written(folder: Path, first: int = 0) -> Path:
 
 
 def test_a_shard_is_written_when_it_is_full_and_the_rest_at_the_end(folder: Path) -> None:
-    shards = [(name, len(contents)) for name, contents in iterate_contents(folder)]
+    shards = [(file.name, count_rows(file)) for file in shard_files(folder)]
     assert shards == [
         ("part-00000.parquet", 3),
         ("part-00001.parquet", 3),

@@ -21,7 +21,6 @@ from cracks.evaluation.behaviour_tests import (
     RAISED_SCORE,
     SAME_PREDICTION,
     Predict,
-    behaviour_rows,
     behaviour_sample,
     least_certain,
     rows_of_scores,
@@ -91,8 +90,13 @@ def _steepness(grey: npt.NDArray[np.float64]) -> float:
     return float(np.abs(np.diff(grey, axis=1)).max() / 120)
 
 
+def behaviour_rows(answer: Predict, patches: Patches, batch_size: int = 5) -> list[dict[str, Any]]:
+    scores = scores_of_variants(*patches[:3], answer, batch_size)
+    return rows_of_scores(scores, *patches[2:], THRESHOLD, resamples=50, seed=1)
+
+
 def _rates(answer: Predict, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
-    rows = behaviour_rows(*patches, answer, THRESHOLD, batch_size=batch_size, resamples=50, seed=1)
+    rows = behaviour_rows(answer, patches, batch_size)
     return {(row["kind"], row["test"]): row["rate"] for row in rows}
 
 
@@ -149,9 +153,7 @@ def test_a_score_at_the_threshold_means_crack() -> None:
 
 def test_every_test_has_one_row_with_an_interval_around_its_rate() -> None:
     patches = _patches()
-    rows = behaviour_rows(
-        *patches, _scorer(_darkness), THRESHOLD, batch_size=4, resamples=50, seed=1
-    )
+    rows = behaviour_rows(_scorer(_darkness), patches, batch_size=4)
     tests = [(row["kind"], row["test"]) for row in rows]
     assert len(tests) == len(set(tests)) == len(INVARIANCES) + 2 + 2 * (1 + len(CORRUPTIONS))
     for row in rows:

@@ -17,16 +17,14 @@ from cracks.registry.ledger import (
     LONGEST_WHY,
     NO_ENTRY,
     Entry,
-    RegistryState,
     StoredEntry,
     chain_problems,
     following,
     one_line,
     readable,
-    registry_problems,
-    service_problems,
     storage_problems,
 )
+from cracks.registry.promotion.audit import RegistryState, registry_problems, service_problems
 
 BUNDLES = {"1": "a" * 64, "2": "b" * 64, "3": "c" * 64}
 #: What was put into service, one after the other.

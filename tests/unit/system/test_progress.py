@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from cracks.system import progress as module
-from cracks.system.progress import Heard, heard_in, progress
+from cracks.system import console as module
+from cracks.system.console import Heard, heard_in, progress
 
 
 class Terminal(io.StringIO):

@@ -10,7 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from cracks.errors import ParamsError
-from cracks.workspace.params import Params, known_keys, load_params, set_params
+from cracks.workspace.params import Params
+from cracks.workspace.params_file import known_keys, load_params, set_params
 from tests.unit.builders import ROOT
 
 KEYS = known_keys()

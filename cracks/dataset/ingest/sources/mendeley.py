@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from cracks.dataset.ingest.sources.archive_safety import is_archive
 from cracks.errors import SourceError
-from cracks.inference.bundle.bundle import reason_of
 from cracks.storage.http_client import read_json
 from cracks.storage.http_download import download, is_whole
 from cracks.system.atomic_files import write_json
+from cracks.system.validation_errors import reason_of
 
 # A published version never changes, so what describes it stands here.
 DATASET = "5y9wdsg2zt"

@@ -19,7 +19,8 @@ from cracks.dataset.patch_facts import inspect_patch
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
 from cracks.dataset.split.grouping import Likeness, components, find_likeness, run_links
 from cracks.system.hashing import digest_of_bytes
-from cracks.workspace.params import SplitParams, load_params
+from cracks.workspace.params import SplitParams
+from cracks.workspace.params_file import load_params
 from tests.unit.builders import ROOT, encoded, saved, surface
 
 Grey = npt.NDArray[np.uint8]

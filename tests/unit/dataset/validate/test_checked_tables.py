@@ -18,7 +18,7 @@ from cracks.dataset.validate.checked_tables import (
     splits_table,
 )
 from cracks.dataset.validate.expectations import PATCH_COLUMNS
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.tables import write_csv
 from tests.unit.builders import ROOT, likeness_of
 

@@ -40,7 +40,7 @@ def test_before_the_first_promotion_there_is_none(tmp_path: Path) -> None:
 
 
 def test_the_newest_comes_first_and_says_who_what_when_and_why(tmp_path: Path) -> None:
-    write_history(tmp_path, entries(2))
+    write_history(tmp_path, [entry.history_row for entry in entries(2)])
     newest, oldest = read_history(tmp_path)
     assert newest == {
         "version": "2",
@@ -54,7 +54,7 @@ def test_the_newest_comes_first_and_says_who_what_when_and_why(tmp_path: Path) -
 
 
 def test_only_the_last_changes_are_told(tmp_path: Path) -> None:
-    write_history(tmp_path, entries(TOLD + 3))
+    write_history(tmp_path, [entry.history_row for entry in entries(TOLD + 3)])
     assert [row["version"] for row in read_history(tmp_path)] == [
         str(number) for number in range(TOLD + 3, 3, -1)
     ]

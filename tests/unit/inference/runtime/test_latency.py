@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from cracks.inference.runtime.latency import WARM_UP, time_single, time_throughput
+from cracks.inference.runtime.latency import WARM_UP, time_single
 
 
 class FakeClock:
@@ -47,34 +47,9 @@ def test_one_slow_call_does_not_move_the_median(clock: FakeClock) -> None:
     assert time_single(call, 5, clock)["median_ms"] == pytest.approx(2.0)
 
 
-def test_throughput_is_that_of_the_best_round(clock: FakeClock) -> None:
-    calls = {"network": clock.call([8.0, 2.0, 0.5, 1.0])}
-    assert time_throughput(calls, 100, 3, clock) == pytest.approx({"network": 200.0})
-
-
-def test_calls_that_are_compared_take_turns(clock: FakeClock) -> None:
-    order: list[str] = []
-
-    def named(name: str, seconds: float) -> Callable[[], None]:
-        call = clock.call([seconds] * 3)
-
-        def noting() -> None:
-            order.append(name)
-            call()
-
-        return noting
-
-    calls = {"float": named("float", 0.4), "int8": named("int8", 0.1)}
-    rates = time_throughput(calls, 10, 2, clock)
-    assert rates == pytest.approx({"float": 25.0, "int8": 100.0})
-    assert order == ["float", "int8"] * 3
-
-
 def test_a_measurement_needs_a_call() -> None:
     with pytest.raises(ValueError, match="no latency"):
         time_single(lambda: None, 0)
-    with pytest.raises(ValueError, match="no throughput"):
-        time_throughput({}, 1, 0)
 
 
 def test_the_default_clock_is_real() -> None:

@@ -12,7 +12,6 @@ from cracks.dataset.labels import LABELS
 from cracks.dataset.validate.drift import WATCHED
 from cracks.monitoring.drift.new_data import FEWEST, compared, measure_new_data
 from cracks.workspace.paths import Paths
-from tests.unit.builders import params_with
 
 LIMIT = 0.25
 
@@ -55,5 +54,5 @@ def test_too_little_to_compare_is_said_and_has_no_index(old: int, new: int) -> N
 
 
 def test_a_machine_without_data_says_so(tmp_path: Path) -> None:
-    signal = measure_new_data(params_with(), Paths(tmp_path), "0" * 32)
+    signal = measure_new_data(Paths(tmp_path), lambda: manifest(1, 0)[1], LIMIT)
     assert signal.says == "this workspace has no data"

@@ -11,10 +11,6 @@ import pytest
 
 from cracks.inference.handover.prediction_id import PredictionId
 from cracks.registry.lineage.chain import (
-    COMMIT_TAG,
-    DATA_TAG,
-    DIRTY_TAG,
-    LOCK_TAG,
     Chain,
     Patch,
     RunFacts,
@@ -24,7 +20,7 @@ from cracks.registry.lineage.chain import (
 )
 from cracks.registry.lineage.restore import Difference, compare
 from cracks.registry.mlflow_store.records import ModelVersion
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG, PATCHES_TAG
+from cracks.registry.tags import BUNDLE_TAG, COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, PATCHES_TAG
 
 IDS = ["aa" * 32, "ab" * 32, "cd" * 32]
 MANIFEST = pa.table(

@@ -15,7 +15,7 @@ from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.registry.lineage.chain import Chain, RunFacts, follow
 from cracks.registry.lineage.trace import _recorded, as_document
 from cracks.registry.mlflow_store.records import ModelVersion
-from cracks.registry.mlflow_store.training_runs import BUNDLE_TAG
+from cracks.registry.tags import BUNDLE_TAG
 
 ANSWER = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14, 22, tzinfo=UTC))
 RUN = RunFacts("0" * 32, {BUNDLE_TAG: "b" * 64}, bundle_digest="b" * 64)

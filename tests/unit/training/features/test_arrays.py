@@ -18,16 +18,12 @@ from hypothesis import strategies as st
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_files
 from cracks.errors import DataError, UnreadableImage, WeightsError, WorkspaceError
+from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.inference.runtime.openvino_runtime import Batch, Outputs
 from cracks.system import parallel as ahead
-from cracks.training.features.arrays import (
-    FeatureRows,
-    compute_features,
-    decoded_batches,
-    features_file,
-    split_features,
-)
+from cracks.training.features.arrays import FeatureRows, features_file, split_features
+from cracks.training.features.compute import features_of_shards
 from tests.unit.builders import picture
 
 #: Two shards; `b` lies in both, as a copy.
@@ -275,7 +271,7 @@ def _grey(number: int) -> bytes:
 def test_every_shard_gets_the_features_of_its_own_patches(shards: list[Path]) -> None:
     done: list[int] = []
     network = Answering(_brightness)
-    computed = list(compute_features(network, shards, 8, 2, done.append))
+    computed = list(features_of_shards(network, shards, 8, 2, done.append))
     assert [shard for shard, _ in computed] == shards
     assert [len(rows) for _, rows in computed] == [3, 3, 1]
     # No batch holds patches of two shards.
@@ -288,13 +284,13 @@ def test_every_shard_gets_the_features_of_its_own_patches(shards: list[Path]) ->
 
 def test_features_of_a_shard_are_there_before_the_last_one_is_read(shards: list[Path]) -> None:
     network = Answering(_brightness)
-    next(compute_features(network, shards, 8, 3, lambda _: None))
+    next(features_of_shards(network, shards, 8, 3, lambda _: None))
     assert network.sizes == [3]
 
 
 def test_pixels_are_kept_as_the_nearest_whole_numbers(shards: list[Path]) -> None:
     resized = Answering(lambda batch: np.clip(batch + np.float32(0.4), 0, 255))
-    computed = list(compute_features(resized, shards, 8, 2, lambda _: None))
+    computed = list(features_of_shards(resized, shards, 8, 2, lambda _: None))
     assert {rows.dtype for _, rows in computed} == {np.dtype(np.uint8)}
     pixels = np.concatenate([rows for _, rows in computed])
     for number, patch in enumerate(pixels):
@@ -312,7 +308,7 @@ def test_a_network_that_gives_no_finite_numbers_is_refused_with_the_shard(
         rows[np.isclose(rows[:, 0], target), 1] = wrong
         return rows
 
-    computed = compute_features(Answering(broken), shards, 8, 2, lambda _: None)
+    computed = features_of_shards(Answering(broken), shards, 8, 2, lambda _: None)
     assert next(computed)[0] == shards[0]
     with pytest.raises(WeightsError, match=r"featurize\.weights: .*part-00001\.parquet") as refusal:
         next(computed)
@@ -320,4 +316,4 @@ def test_a_network_that_gives_no_finite_numbers_is_refused_with_the_shard(
 
 
 def test_no_shard_gives_nothing() -> None:
-    assert list(compute_features(Answering(_brightness), [], 8, 2, lambda _: None)) == []
+    assert list(features_of_shards(Answering(_brightness), [], 8, 2, lambda _: None)) == []

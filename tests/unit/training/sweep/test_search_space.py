@@ -17,7 +17,8 @@ from cracks.training.sweep.search_space import (
     options_of,
     space_of,
 )
-from cracks.workspace.params import FeaturizeParams, load_params, set_params
+from cracks.workspace.params import FeaturizeParams
+from cracks.workspace.params_file import load_params, set_params
 from tests.unit.builders import ROOT, params_with
 
 PARAMS = params_with()

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from cracks.dataset.ingest.sources.archive_safety import refuse_unsafe
 from cracks.dataset.ingest.sources.rar.headers import Survey, Unreadable
 from cracks.dataset.ingest.sources.rar.jobs import Job, require_all
-from cracks.system.progress import progress
+from cracks.system.console import progress
 
 #: Bytes to read at a time.
 BLOCK = 1 << 14

@@ -16,7 +16,7 @@ from typing import Any
 from cracks.dataset.ingest.sources.archive_safety import refuse_unsafe
 from cracks.dataset.ingest.sources.rar.headers import Unreadable, survey_of
 from cracks.dataset.ingest.sources.rar.jobs import Job, require_all
-from cracks.system.progress import progress
+from cracks.system.console import progress
 
 #: What lsar says of one member.
 Member = dict[str, Any]

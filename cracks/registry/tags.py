@@ -1,0 +1,21 @@
+"""Names of the tags that runs and model versions carry in MLflow; they are stored, so they stay."""
+
+from __future__ import annotations
+
+#: Of the checkout that a model was made in.
+COMMIT_TAG, DIRTY_TAG = "git.commit", "git.dirty"
+LOCK_TAG, DATA_TAG = "dvc.lock.sha256", "data.digest"
+
+#: Of the files that belong to it.
+BUNDLE_TAG = "bundle.digest"
+KERAS_TAG = "keras.sha256"
+PATCHES_TAG = "patches.sha256"
+
+#: How it was judged, and what that leads to.
+VERDICT_TAG, REASON_TAG, ACTION_TAG = "verdict", "verdict.reason", "verdict.action"
+
+#: Why the training was started, where it was not by hand or by the clock.
+CAUSE_TAG = "training.cause"
+
+#: Of a version: the hash of the ledger entry that last made it champion.
+LEDGER_TAG = "ledger.entry"

@@ -1,0 +1,184 @@
+"""The data that DVC keeps: what is here, what is in the remote, and both brought together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cracks.errors import RemoteError, RemoteUnavailable, WorkspaceError
+from cracks.versioning.dvc_stages import run_dvc
+from cracks.workspace.paths import Paths
+
+logger = logging.getLogger(__name__)
+
+#: The remote that `use_remote` writes.
+REMOTE = "elsewhere"
+
+
+#: In what dvc says of a transfer: the storage refuses for now; these credentials do not open it.
+NOT_NOW = ("Connection", "connect to", "timed out", "Timeout", "SlowDown", "Unavailable", "(50")
+
+
+DENIED = ("Forbidden", "AccessDenied", "Access Denied", "credentials", "InvalidAccessKey", "(403)")
+
+
+def share_storage(source: Paths, target: Paths) -> None:
+    """Let another workspace read and write the cache and the remotes of this one.
+
+    What is written to its .dvc/config.local, which git ignores, are whole paths.
+    """
+    from dvc.config import Config
+    from dvc.repo import Repo
+
+    with Repo(str(source.root)) as repo:
+        cache, remotes = repo.cache.local_cache_dir, repo.config["remote"]
+        default = repo.config["core"].get("remote")
+    with Config(str(target.root / ".dvc")).edit("local") as local:
+        local["cache"]["dir"] = str(cache)
+        for name, settings in remotes.items():
+            local["remote"][name] = {key: _plain(value) for key, value in settings.items()}
+        if default:
+            local["core"]["remote"] = default
+
+
+def _plain(value: Any) -> Any:
+    """Return a path that DVC would write relative to its own file as the whole path that it is."""
+    return str(value) if isinstance(value, str) else value
+
+
+def bring_data(paths: Paths) -> list[str]:
+    """Put the outputs that dvc.lock names into place; return those that could not be had.
+
+    They come from the cache, or else from the default remote. Outputs that DVC does not keep
+    (`cache: false`) are none of its business.
+    """
+    run_dvc(paths, ["checkout", "--force"], {})
+    if _absent(paths):
+        logger.info("Fetching what the cache does not have from the remote")
+        run_dvc(paths, ["fetch"], {})
+        run_dvc(paths, ["checkout", "--force"], {})
+    return _absent(paths)
+
+
+def _absent(paths: Paths) -> list[str]:
+    kept = (path for path, _ in recorded_outputs(paths, kept=True))
+    return [path for path in kept if not (paths.root / path).exists()]
+
+
+def use_remote(paths: Paths, address: str) -> None:
+    """Let this workspace alone keep its data at `address`; credentials are the environment's."""
+    from dvc.config import Config
+
+    with Config(str(paths.root / ".dvc")).edit("local") as local:
+        local["remote"][REMOTE] = {"url": address}
+        local["core"]["remote"] = REMOTE
+
+
+def default_remote(paths: Paths) -> tuple[str, str | None]:
+    """Return address and endpoint of the remote that data goes to; no address if there is none."""
+    from dvc.repo import Repo
+
+    with Repo(str(paths.root)) as repo:
+        name = repo.config["core"].get("remote")
+        settings = repo.config["remote"].get(name, {})
+        return str(settings.get("url", "")), settings.get("endpointurl")
+
+
+def absent_inputs(paths: Paths, stage: str) -> list[str]:
+    """Return what a stage reads of other stages' outputs, or of its own, that is not here."""
+    from dvc.repo import Repo
+
+    with Repo(str(paths.root)) as repo:
+        asked = repo.stage.load_one(str(paths.pipeline), stage)
+        read = {dep.fs_path for dep in asked.deps}
+        read |= {out.fs_path for out in asked.outs if out.persist}
+    return [path for path in _absent(paths) if str(paths.root / path) in read]
+
+
+def pull_data(paths: Paths, outputs: Sequence[str]) -> None:
+    """Bring outputs that dvc.lock names from the remote, unless they are here.
+
+    Raises:
+        RemoteError: the remote does not have them, or refuses; RemoteUnavailable: for now.
+    """
+    absent = set(_absent(paths)) & set(outputs)
+    if absent:
+        logger.info("Bringing %s", ", ".join(sorted(absent)))
+        _transfer(paths, "pull", sorted(absent))
+
+
+def push_data(paths: Paths) -> None:
+    """Send every output that is here to the remote, and see that the others are there.
+
+    Raises:
+        RemoteError: the remote refuses, or lacks what is not here; RemoteUnavailable: for now.
+    """
+    absent = _absent(paths)
+    kept = [path for path, _ in recorded_outputs(paths, kept=True) if path not in absent]
+    if kept:
+        _transfer(paths, "push", kept)
+    if lost := _not_in_remote(paths, absent):
+        raise _lost(paths, lost)
+
+
+def _lost(paths: Paths, outputs: Sequence[str]) -> RemoteError:
+    return RemoteError(
+        f"{default_remote(paths)[0]} lacks {', '.join(outputs)}, which dvc.lock names: nobody "
+        "could rebuild the model. `dvc push` in the clone that made it."
+    )
+
+
+def _not_in_remote(paths: Paths, outputs: Sequence[str]) -> list[str]:
+    from dvc.repo import Repo
+
+    with Repo(str(paths.root)) as repo:
+        remote = repo.cloud.get_remote_odb(hash_name="md5")
+        # The list of a folder's files is sent after all of them.
+        digests = recorded_outputs(paths, kept=True)
+        try:
+            return [path for path, md5 in digests if path in outputs and not remote.exists(md5)]
+        except Exception as error:  # of the storage's own library, each has its own
+            reason = " ".join(str(error).split())
+            raise RemoteUnavailable(
+                f"{default_remote(paths)[0]} cannot be asked ({reason}). Run it again in a while."
+            ) from None
+
+
+def _transfer(paths: Paths, verb: str, outputs: Sequence[str]) -> None:
+    code, output = run_dvc(paths, [verb, *outputs], {}, program="cracks.versioning.dvc_cli")
+    if code == 0:
+        return
+    if "Missing cache files" in output and (lost := _not_in_remote(paths, outputs)):
+        raise _lost(paths, lost)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    signs = (*DENIED, *NOT_NOW, "ERROR: ")
+    causes = [line for line in lines if any(sign in line for sign in signs)]
+    reason = (causes or lines or [f"exit code {code}"])[0].removeprefix("ERROR: ")
+    what = f"`dvc {verb}` between {paths.root} and {default_remote(paths)[0]} failed ({reason})."
+    if any(sign in output for sign in DENIED):
+        raise RemoteError(f"{what} Give this machine AWS_* credentials that may read and write it.")
+    if any(sign in output for sign in NOT_NOW):
+        raise RemoteUnavailable(f"{what} Run it again in a while.")
+    raise RemoteError(f"{what} `dvc {verb}` in that folder shows more.")
+
+
+def recorded_outputs(paths: Paths, *, kept: bool) -> list[tuple[str, str]]:
+    """Return path and digest of the outputs in dvc.lock that DVC keeps, or of those it does not.
+
+    Raises:
+        WorkspaceError: dvc.yaml or dvc.lock cannot be read.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(paths.root)) as repo:
+            outputs = [out for out in repo.index.outs if out.use_cache == kept and out.hash_info]
+            return [
+                (Path(out.fs_path).relative_to(paths.root).as_posix(), str(out.hash_info.value))
+                for out in outputs
+            ]
+    except DvcException as error:
+        raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
