@@ -108,14 +108,17 @@ def prepare_workspace(request: RemoteTrainingRequest, folder: Path) -> RemoteWor
 @step("judge")
 def previewed_verdict(params: Params, paths: Paths) -> Decision:
     """Return the verdict for the message of the commit; bring what judging and recording read."""
-    from tasks.register import cached_verdict, preview_verdict
+    from cracks.registry.mlflow_store.tracking import Tracking
+    from cracks.registry.registration import cached_verdict, preview_verdict, read_challenger
 
     pull_data(paths, BUNDLE)
-    reached = cached_verdict(params, paths)
+    tracking = Tracking(paths, params.register_.model_name)
+    challenger = read_challenger(params, paths)
+    reached = cached_verdict(challenger, tracking)
     if reached is not None:
         return reached
     pull_data(paths, RECORDED)
-    return preview_verdict(params, paths)
+    return preview_verdict(challenger, tracking)
 
 
 @step("publish")

@@ -189,10 +189,12 @@ def bring_up_to_date(
 @step("register")
 def register_model(params: Params, paths: Paths, cause: str = "") -> Report:
     """Judge the model and make it a version, or refuse it with reasons."""
-    from tasks.register import record_cause, register
+    from cracks.registry.mlflow_store.tracking import Tracking
+    from cracks.registry.registration import record_cause
+    from tasks.register import register
 
     report = register(params, paths)
-    record_cause(params, paths, report, cause)
+    record_cause(Tracking(paths, params.register_.model_name), report, cause)
     publish_verdict(report)
     _say("register", f"{report['verdict']}: {'; '.join(report['reasons'])}")
     return report

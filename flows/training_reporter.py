@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
+from cracks.evaluation.metrics import METRICS
 from cracks.inference.handover.training_summaries import (
     LONGEST,
     TrainingRun,
@@ -22,6 +23,9 @@ from cracks.workspace.reports import Report, read_report
 from flows.training_page import pictures_of, story
 
 logger = logging.getLogger("cracks.training")
+
+#: The metrics that the service shows of a training.
+IN_SUMMARY = tuple(metric.name for metric in METRICS if metric.in_summary)
 
 #: The artifact that tells all of a run.
 KEY = "training-story"
@@ -89,7 +93,7 @@ class TrainingReporter:
             version=said.get("version"),
             stages=self.stages,
             data=data_seen(self._reports),
-            test=estimates_on_test(self._reports),
+            test=estimates_on_test(self._reports, IN_SUMMARY),
             comparison=said.get("comparison", []),
         )
 

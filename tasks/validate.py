@@ -7,10 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from cracks.dataset.figures import draw_contact_sheet
 from cracks.dataset.labels import CRACK
 from cracks.dataset.manifest import numbers_of
-from cracks.dataset.shards import rows_of
 from cracks.dataset.validate.checked_tables import (
     SEEN,
     drift_table,
@@ -18,6 +16,7 @@ from cracks.dataset.validate.checked_tables import (
     patches_table,
     splits_table,
 )
+from cracks.dataset.validate.contact_sheets import draw_sheets
 from cracks.dataset.validate.drift import (
     WATCHED,
     drift_from,
@@ -51,7 +50,7 @@ def validate(params: Params, paths: Paths) -> Report:
     with atomic_replace(paths.data_docs) as docs:
         tables = _tables(manifest, paths, drift)
         report = run_validation(tables, params.validate_, params.ingest.patch_size, docs)
-        _draw_sheets(report, manifest, paths, docs)
+        _write_overview(report, manifest, paths, docs)
     if not report["success"]:
         raise _refusal(report, paths)
     write_json(paths.profile, next_profiles(profiles, today))
@@ -70,23 +69,8 @@ def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[s
     }
 
 
-def _draw_sheets(report: Report, manifest: pa.Table, paths: Paths, docs: Path) -> None:
-    """Draw the patches that break each expectation, and the page that shows them."""
-    sheets = {}
-    for number, row in enumerate(report["expectations"]):
-        examples = [example for example in row["examples"] if "id" in example]
-        if not row["success"] and examples:
-            sheets[row["name"]] = f"sheets/{number:02d}.png"
-            file = docs / sheets[row["name"]]
-            rows = rows_of([example["id"] for example in examples], manifest)
-            # Copies share their id: each example is drawn under its own path.
-            shown = [
-                example.get("path", path)
-                for example, path in zip(examples, rows["path"].to_pylist(), strict=True)
-            ]
-            column = rows.schema.get_field_index("path")
-            rows = rows.set_column(column, "path", pa.array(shown, pa.string()))
-            draw_contact_sheet(rows, paths.images, row["name"], file)
+def _write_overview(report: Report, manifest: pa.Table, paths: Paths, docs: Path) -> None:
+    sheets = draw_sheets(report["expectations"], manifest, paths.images, docs)
     pages = sorted(str(page.relative_to(docs)) for page in docs.glob("validations/**/*.html"))
     write_text(docs / "overview.html", overview_page(report["expectations"], pages, sheets))
 

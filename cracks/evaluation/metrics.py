@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,38 @@ from cracks.inference.bundle.calibration import expected_calibration_error
 
 Cracked = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that is measured on a split, and who speaks of it."""
+
+    name: str  # in reports, in MLflow, and in params.yaml
+    spoken: str
+    in_card: bool = False  # the card of a model version, and what the demo prints
+    in_summary: bool = False  # the summary of a training, on the service's page
+    #: The patches it is a share of, where champion and challenger are compared by it.
+    compared_on: Callable[[Cracked], Cracked] | None = None
+
+
+#: Every metric, in the order in which it is shown. Each has an interval on test.
+METRICS = (
+    Metric("accuracy", "accuracy", in_card=True, in_summary=True, compared_on=lambda it: it | ~it),
+    Metric("recall", "crack recall", in_card=True, in_summary=True, compared_on=lambda it: it),
+    Metric("precision", "precision", in_card=True, in_summary=True),
+    Metric("specificity", "specificity", in_summary=True),
+    Metric("f1", "F1", in_card=True),
+    Metric("roc_auc", "area under the ROC curve", in_card=True),
+    Metric("pr_auc", "average precision", in_card=True),
+    Metric("brier", "Brier score", in_card=True),
+    Metric("ece", "expected calibration error"),
+)
+
+
+def spoken(name: str) -> str:
+    """Return what people call a metric."""
+    return next(metric.spoken for metric in METRICS if metric.name == name)
+
 
 #: Rows of a table for each curve, by name.
 Curves = dict[str, list[dict[str, Any]]]

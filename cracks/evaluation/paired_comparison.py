@@ -35,10 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.evaluation.intervals import BLOCK, Floats, sums_by_group
-from cracks.evaluation.metrics import Cracked
-
-#: The metrics that are compared, as they are called in reports.
-METRICS = ("accuracy", "recall")
+from cracks.evaluation.metrics import METRICS, Cracked
 
 #: Up to so many groups with a difference, all exchanges are counted; above, some are drawn.
 COUNTED_GROUPS = 12
@@ -108,7 +105,7 @@ def compare(
         seed: draws the weights, and the exchanges where there are too many to count.
 
     Returns:
-        A difference for each of METRICS.
+        A difference for each metric that is compared.
 
     Raises:
         ValueError: there is no crack.
@@ -116,7 +113,7 @@ def compare(
     if not cracked.any():
         raise ValueError("there must be a crack to compare the recall")
     rights = [challenger == cracked, champion == cracked]
-    of = dict(zip(METRICS, (np.ones_like(cracked), cracked), strict=True))
+    of = {metric.name: metric.compared_on(cracked) for metric in METRICS if metric.compared_on}
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     ahead = rights[0].astype(np.float64) - rights[1]
     sums = {
@@ -127,7 +124,7 @@ def compare(
     chances = exchange_test(np.stack([one.difference for one in sums.values()]), seed)
     return [
         _difference(metric, [right[of[metric]] for right in rights], sums[metric], ends, chance)
-        for metric, ends, chance in zip(METRICS, bounds, chances, strict=True)
+        for metric, ends, chance in zip(of, bounds, chances, strict=True)
     ]
 
 

@@ -22,6 +22,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from cracks.errors import ParamsError
+from cracks.evaluation.metrics import spoken
 from cracks.evaluation.paired_comparison import Difference
 from cracks.workspace.params import Action, LimitParams, RegisterParams
 from cracks.workspace.reports import flatten
@@ -33,9 +34,6 @@ Numbers = Mapping[str, float | None]
 
 #: What separates reasons where they are one text.
 SEPARATOR = "; "
-
-#: What people call the metrics.
-SPOKEN = {"accuracy": "accuracy", "recall": "crack recall"}
 
 #: The parts of a fact that is a number, in rising order, by how many there are.
 THIRDS = {1: ["all"], 2: ["lowest", "highest"], 3: ["lowest", "middle", "highest"]}
@@ -81,23 +79,19 @@ class Decision:
 
 
 def decide(
-    numbers: Numbers, differences: Sequence[Difference] | None, section: RegisterParams
+    checked: Sequence[Checked], differences: Sequence[Difference] | None, section: RegisterParams
 ) -> Decision:
     """Judge a challenger.
 
     Args:
-        numbers: what was measured of it, by name; see `numbers_of`.
+        checked: its limits, with the numbers that were measured; see `check_limits`.
         differences: to the champion, on today's test set; none where it cannot be compared, None
             where there is no champion yet.
         section: `register` of params.yaml.
 
     Returns:
         The decision. A broken limit refuses whatever the comparison says.
-
-    Raises:
-        ParamsError: a limit names a number that there is not.
     """
-    checked = check_limits(numbers, section.limits)
     verdict, reasons = judge(differences, section)
     broken = [reason for one in checked if (reason := one.broken)]
     action = "refuse" if broken else section.verdicts.action(verdict)
@@ -215,7 +209,7 @@ def judge(
 
 def _evidence(one: Difference) -> str:
     return (
-        f"{SPOKEN[one.metric]} {one.challenger:.4f} against the champion's {one.champion:.4f} "
+        f"{spoken(one.metric)} {one.challenger:.4f} against the champion's {one.champion:.4f} "
         f"(difference {one.difference:+.4f}, bounds {one.low:+.4f} and {one.high:+.4f}, "
         f"{one.gained:,} of {one.patches:,} patches gained, {one.lost:,} lost)"
     )

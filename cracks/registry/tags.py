@@ -19,3 +19,9 @@ CAUSE_TAG = "training.cause"
 
 #: Of a version: the hash of the ledger entry that last made it champion.
 LEDGER_TAG = "ledger.entry"
+
+#: Of a run: a digest of what its verdict was reached from, and the comparison as JSON.
+JUDGED_TAG, COMPARISON_TAG = "verdict.inputs", "verdict.comparison"
+
+#: Of a version: the run that trained it, who registered it, and when.
+RUN_TAG, WHO_TAG, WHEN_TAG = "run.id", "registered.by", "registered.at"

@@ -22,11 +22,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cracks.dataset.labels import LABELS
 from cracks.errors import BundleError
 from cracks.inference.bundle.calibration import Calibration
 from cracks.system.atomic_files import write_json
 from cracks.system.hashing import digest_of_bytes, digest_of_file
 from cracks.system.validation_errors import reason_of
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.reports import Report, flatten, read_report
 
 CONTENT = "bundle.json"
 NETWORK = "model.xml"
@@ -93,6 +97,32 @@ class Bundle:
 
     def _optional(self, name: str) -> Path | None:
         return self.folder / name if name in self.content.files else None
+
+
+def content_of(params: Params, paths: Paths, evaluation: Report) -> dict[str, Any]:
+    """Return what bundle.json says of the model of a workspace, but for the digests of its files.
+
+    Args:
+        params: of the workspace.
+        paths: of the workspace.
+        evaluation: the report of the stage `evaluate`.
+    """
+    ingested = read_report(paths.report("ingest"))
+    return {
+        "labels": LABELS,
+        "patch_size": params.ingest.patch_size,
+        "precision": params.featurize.precision,
+        "calibration": Calibration.from_json(evaluation["calibration"]["fitted"]),
+        "threshold": evaluation["threshold"],
+        "architecture": params.featurize.architecture,
+        "lineage": {
+            "source": ingested["source"],
+            "source_digest": ingested["source_digest"],
+            "manifest_sha256": digest_of_file(paths.manifest),
+            "splits_sha256": digest_of_file(paths.splits),
+        },
+        "metrics": flatten({"test": evaluation["test"]}),
+    }
 
 
 def seal_bundle(folder: Path, content: dict[str, Any]) -> Bundle:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from cracks.errors import BundleError
+from cracks.inference.bundle.bundle import BundleContent
 from cracks.inference.bundle.calibration import Calibration, Scores
 from cracks.workspace.params import ExportParams
 
@@ -62,3 +64,28 @@ def require_parity(name: str, found: dict[str, Any], limits: ExportParams, preci
             f"than Keras, where export.max_flipped_share allows {limits.max_flipped_share:.2g} of "
             "them. Nothing was exported; write featurize.precision=f32."
         )
+
+
+def check_parity(
+    raw: Mapping[str, Scores], content: BundleContent, limits: ExportParams
+) -> dict[str, dict[str, Any]]:
+    """Return how far each runtime is from Keras, and the bundle from the evaluation.
+
+    Args:
+        raw: scores float (n,) of the same patches by whoever gave them: "keras", "evaluation",
+            "openvino", and the other formats.
+        content: of the bundle.
+        limits: the section `export` of params.yaml.
+
+    Raises:
+        BundleError: a limit is exceeded.
+    """
+    pairs = {name: (scores, raw["keras"]) for name, scores in raw.items() if name != "keras"}
+    pairs["evaluation"] = (raw["evaluation"], raw["openvino"])
+    # Only the bundle's own network is quantised; what was evaluated is that very network.
+    precision = dict.fromkeys(pairs, "f32") | {"openvino": content.precision}
+    found = {}
+    for name, (scores, expected) in pairs.items():
+        found[name] = parity(scores, expected, content.calibration, content.threshold)
+        require_parity(name, found[name], limits, precision[name])
+    return found

@@ -8,7 +8,7 @@ Prefect and MLflow have all of it; serving never asks them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,9 +24,6 @@ FILE = "training-runs.json"
 
 #: Runs that are told of: those of half a year, where one runs each night.
 TOLD = 200
-
-#: The metrics that are told of, as they are called in reports.
-METRICS = ("accuracy", "recall", "precision", "specificity")
 
 #: Characters of a reason or refusal; the flow's own log has all of it.
 LONGEST = 2000
@@ -140,12 +137,12 @@ def data_seen(reports: Mapping[str, Report]) -> DataSeen | None:
     )
 
 
-def estimates_on_test(reports: Mapping[str, Report]) -> dict[str, Estimate]:
-    """Return the metrics on test with their intervals; none before `evaluate` has ended."""
+def estimates_on_test(reports: Mapping[str, Report], metrics: Sequence[str]) -> dict[str, Estimate]:
+    """Return some metrics on test with their intervals; none before `evaluate` has ended."""
     test = reports["evaluate"]["test"] if "evaluate" in reports else {}
     return {
         name: Estimate(value=test[name], **_bounds(test["intervals"].get(name, {})))
-        for name in METRICS
+        for name in metrics
         if name in test
     }
 

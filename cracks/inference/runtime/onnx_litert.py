@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from cracks.errors import BundleError
 from cracks.images.decode import Pixels
+from cracks.inference.runtime.latency import time_single
 
 #: The rows of one batch, float32 (n, …), by the name of the output.
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -86,6 +87,12 @@ RUNTIMES: Final[dict[str, tuple[str, type[OnnxNetwork] | type[LiteRTNetwork]]]] 
     ".onnx": ("ONNX Runtime", OnnxNetwork),
     ".tflite": ("LiteRT", LiteRTNetwork),
 }
+
+
+def time_other(model: Path, image: Pixels, repetitions: int) -> dict[str, float]:
+    """Return how long one image takes in the runtime of a file; see `latency.time_single`."""
+    network = RUNTIMES[model.suffix][1](model)
+    return time_single(lambda: network.run_all([image]), repetitions)
 
 
 def run_apart(model: Path, images: Pixels, batch_size: int, timeout: float = 600) -> Outputs:

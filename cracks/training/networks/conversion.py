@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from cracks.system.atomic_files import atomic_replace
+from cracks.training.networks.architectures import build_classifier
+from cracks.training.networks.keras_files import load_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -26,6 +28,19 @@ ONNX_OPSET: Final = 18
 
 #: The name of the free dimension.
 BATCH: Final = "n"
+
+
+def write_formats(featurizer: Path, trainable: Path, files: Mapping[str, Path]) -> None:
+    """Write the classifier for other runtimes.
+
+    Args:
+        featurizer: the Keras file of the half that is computed once.
+        trainable: that of the half that is trained.
+        files: where to, by format: "onnx", "litert".
+    """
+    classifier = build_classifier(load_model(featurizer), load_model(trainable))
+    for name, file in files.items():
+        {"onnx": write_onnx, "litert": write_litert}[name](classifier, file)
 
 
 def write_onnx(model: keras.Model, path: Path) -> None:

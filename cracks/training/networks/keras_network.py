@@ -1,4 +1,4 @@
-"""Run a network in TensorFlow, where the runtime OpenVINO is missing."""
+"""What Keras predicts, to compare the runtime with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from cracks.inference.runtime.openvino_runtime import Batch, Outputs
+from cracks.dataset.shards import contents_of, rows_of
+from cracks.images.batches import decoded_batches
+from cracks.images.decode import decode_stored
+from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
+from cracks.inference.runtime.openvino_runtime import Batch, Outputs, joined
+from cracks.training.networks.fit import score
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.tables import read_table
+
+#: Patches that Keras gets at once.
+BATCH_SIZE = 16
 
 
 class KerasNetwork:
@@ -23,3 +36,36 @@ class KerasNetwork:
             answer = self._model.predict_on_batch(batch)
             outputs = answer if isinstance(answer, dict) else {"features": answer}
             yield {name: np.asarray(rows, np.float32) for name, rows in outputs.items()}
+
+
+def keras_scores(
+    featurizer: keras.Model, trainable: keras.Model, params: Params, paths: Paths
+) -> pa.Table:
+    """Return what Keras scores some patches of test, id and raw_score; they decide nothing.
+
+    What the frozen half gives is cached in the workspace: another head asks the head only.
+
+    Args:
+        featurizer: the half that is computed once.
+        trainable: the half that is trained.
+        params: `export.compared_patches` says how many patches.
+        paths: of the workspace.
+    """
+    splits, manifest = read_table(paths.splits), read_table(paths.manifest)
+    ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()
+    picked = [ids[i] for i in evenly(len(ids), params.export.compared_patches)]
+    contents = contents_of(rows_of(picked, manifest), paths.images)
+    patches = decoded_batches(contents, params.ingest.patch_size, BATCH_SIZE, decode=decode_stored)
+    network = KerasNetwork(featurizer)
+    identity = identity_of(paths.featurizer, params.featurize.precision)
+    cached = CachedNetwork(lambda: network, identity, paths.keras_features)
+    # Pixels are many, and made in no time.
+    asked = cached if params.mode == "probe" else network
+    features = joined(asked.stream(patches))["features"]
+    cached.save()
+    return pa.table({"id": picked, "raw_score": score(trainable, features)})
+
+
+def evenly(count: int, at_most: int) -> list[int]:
+    """Return at most so many positions, evenly picked from 0 to `count` - 1, ascending."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, at_most)})

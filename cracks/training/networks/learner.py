@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -155,3 +156,24 @@ def _features_of(pixels: FeatureRows, folder: Path) -> FeatureRows:
             rows.append(part["features"])
             advance(len(part["features"]))
     return FeatureRows.of(np.concatenate(rows))
+
+
+def training_report(
+    params: Params,
+    devices: Devices,
+    classifier: keras.Model,
+    trainable: keras.Model,
+    history: list[dict[str, float]],
+) -> dict[str, Any]:
+    """Return what a training found, as the report of the stage `train` says it."""
+    best = min(history, key=lambda row: row["val_loss"])
+    return {
+        "architecture": params.featurize.architecture,
+        "mode": params.mode,
+        "device": devices.description,
+        "parameters": classifier.count_params(),
+        "trained_parameters": sum(int(np.prod(w.shape)) for w in trainable.trainable_weights),
+        "epochs": len(history),
+        "best_epoch": int(best["epoch"]),
+        "best": {name: value for name, value in best.items() if name != "epoch"},
+    }

@@ -14,7 +14,6 @@ from scipy import stats
 from benchmarks.registry import Simulated, false_verdicts
 from cracks.evaluation.paired_comparison import (
     COUNTED_GROUPS,
-    METRICS,
     Difference,
     compare,
     exchange_test,
@@ -40,7 +39,7 @@ def compared(cracked: Any, challenger: Any, champion: Any, groups: Any) -> list[
 
 
 def recall(differences: list[Difference]) -> Difference:
-    return differences[METRICS.index("recall")]
+    return next(one for one in differences if one.metric == "recall")
 
 
 # --- bounds ---------------------------------------------------------------------------------------

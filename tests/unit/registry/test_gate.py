@@ -61,6 +61,12 @@ LOWER = replace(ALIKE, challenger=0.985, difference=-0.005, low=-0.008, high=-0.
 VAGUE = replace(ALIKE, low=-0.03, high=0.03, groups=90)
 
 
+def judged(
+    numbers: dict[str, float | None], differences: list[Difference] | None, section: RegisterParams
+) -> Decision:
+    return decide(check_limits(numbers, section.limits), differences, section)
+
+
 def recall(accuracy: Difference) -> Difference:
     return replace(accuracy, metric="recall")
 
@@ -126,7 +132,7 @@ def test_without_a_crack_that_is_new_to_the_champion_nothing_is_decided() -> Non
 def test_what_a_verdict_leads_to_is_a_parameter(
     differences: list[Difference] | None, action: str
 ) -> None:
-    assert decide(SOUND, differences, SECTION).action == action
+    assert judged(SOUND, differences, SECTION).action == action
 
 
 FIGURES = st.floats(-1, 1)
@@ -171,7 +177,7 @@ def test_an_undecided_verdict_says_how_many_groups_could_decide() -> None:
 def test_a_limit_itself_is_enough_and_beyond_it_is_not(
     name: str, value: float, holds: bool
 ) -> None:
-    decision = decide(SOUND | {name: value}, None, SECTION)
+    decision = judged(SOUND | {name: value}, None, SECTION)
     assert (decision.action == "promote") == holds
     (row,) = [row for row in decision.limits if row["metric"] == name]
     assert (row["value"], row["holds"]) == (value, holds)
@@ -181,7 +187,7 @@ def test_a_limit_itself_is_enough_and_beyond_it_is_not(
 def test_a_broken_limit_refuses_whatever_the_comparison_says(
     differences: list[Difference] | None,
 ) -> None:
-    decision = decide(
+    decision = judged(
         {"evaluate.test.accuracy": 0.7, "bundle.megabytes": 80.5}, differences, SECTION
     )
     assert decision.verdict == ("better" if differences else "first")
@@ -194,7 +200,7 @@ def test_a_broken_limit_refuses_whatever_the_comparison_says(
 
 
 def test_a_number_that_could_not_be_measured_breaks_its_limit() -> None:
-    decision = decide(SOUND | {"bundle.megabytes": None}, None, SECTION)
+    decision = judged(SOUND | {"bundle.megabytes": None}, None, SECTION)
     assert decision.action == "refuse"
     assert "bundle.megabytes could not be measured" in decision.reasons[0]
 
@@ -283,7 +289,7 @@ def test_slices_are_named_by_rank_since_their_ends_change_with_the_data() -> Non
 
 
 def test_the_comparison_is_a_table_with_the_margins() -> None:
-    decision = decide(SOUND, [ALIKE, recall(ALIKE)], SECTION)
+    decision = judged(SOUND, [ALIKE, recall(ALIKE)], SECTION)
     assert isinstance(decision, Decision)
     assert [(row["metric"], row["margin"]) for row in decision.comparison] == [
         ("accuracy", 0.005),

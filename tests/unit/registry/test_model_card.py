@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cracks.registry.gate import decide
 from cracks.registry.model_card import (
     LONGEST_DESCRIPTION,
     SLICES_SHOWN,
@@ -17,7 +16,7 @@ from cracks.registry.model_card import (
     slices_table,
 )
 from tests.unit.flows.test_stage_summaries import EVALUATION
-from tests.unit.registry.test_gate import ALIKE, HIGHER, SECTION, SOUND, recall
+from tests.unit.registry.test_gate import ALIKE, HIGHER, SECTION, SOUND, judged, recall
 
 TAGS = {
     "run.id": "r" * 32,
@@ -41,7 +40,7 @@ SLICES = [
     }
     for i in range(9)
 ]
-COMPARED = decide(SOUND, [HIGHER, recall(ALIKE)], SECTION)
+COMPARED = judged(SOUND, [HIGHER, recall(ALIKE)], SECTION)
 
 
 def card(**changes: Any) -> str:
@@ -79,7 +78,7 @@ def test_a_version_leads_to_its_code_data_and_pictures() -> None:
 
 
 def test_the_first_version_says_that_there_was_none_to_compare_it_with() -> None:
-    first = decide(SOUND, None, SECTION)
+    first = judged(SOUND, None, SECTION)
     assert comparison_table(first) == "There was no champion to compare it with."
     assert "Verdict **first**: it is the first model." in card(decision=first)
 

@@ -110,7 +110,7 @@ def test_a_damaged_file_is_said_and_written_anew(tmp_path: Path, content: str) -
 
 def test_what_the_reports_say_is_told_as_far_as_the_run_came() -> None:
     assert data_seen({}) is None
-    assert estimates_on_test({}) == {}
+    assert estimates_on_test({}, ["accuracy"]) == {}
     seen = data_seen({"ingest": REPORTS["ingest"]})
     assert seen is not None
     assert (seen.distinct_patches, seen.expectations, seen.broken) == (1100, None, [])
@@ -118,7 +118,7 @@ def test_what_the_reports_say_is_told_as_far_as_the_run_came() -> None:
     assert seen is not None
     assert (seen.expectations, seen.broken) == (2, ["not blank"])
     assert seen.drift["brightness"] == 0.12
-    accuracy = estimates_on_test(REPORTS)["accuracy"]
+    accuracy = estimates_on_test(REPORTS, ["accuracy"])["accuracy"]
     assert (accuracy.value, accuracy.low, accuracy.high) == (0.7, 0.6, 0.8)
 
 

@@ -1,0 +1,289 @@
+"""The steps of an evaluation: score, decide, ask the network, draw, and measure on test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cracks.dataset.figures import pixels_of
+from cracks.dataset.labels import LABELS
+from cracks.dataset.shards import contents_of, rows_of
+from cracks.evaluation.behaviour_tests import behaviour_sample, rows_of_scores, scores_of_variants
+from cracks.evaluation.figures.behaviour import (
+    draw_behaviour,
+    draw_least_certain,
+    draw_occlusion,
+    draw_perturbations,
+)
+from cracks.evaluation.figures.curves import (
+    draw_evaluation,
+    draw_label_errors,
+    draw_mistakes,
+    draw_novelty,
+    draw_slices,
+)
+from cracks.evaluation.label_errors import (
+    Examined,
+    examine_held_out,
+    examine_out_of_fold,
+    label_error_rows,
+)
+from cracks.evaluation.metrics import Curves, Scores, curves
+from cracks.evaluation.occlusion import Maps, occlusion_maps
+from cracks.evaluation.protocol import (
+    PATCHES,
+    SEED,
+    Decided,
+    HeldOut,
+    decide,
+    flagged_surfaces,
+    held_out,
+    predictor_with,
+    reference_features,
+    sliced,
+)
+from cracks.images.decode import Pixels
+from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
+from cracks.inference.runtime.openvino_runtime import Runs, open_network
+from cracks.training.features.arrays import SplitFeatures, split_features
+from cracks.workspace.params import Params
+from cracks.workspace.paths import Paths
+from cracks.workspace.tables import read_table
+
+#: Side of the square that is covered to see what a score hangs on, and the way to the next one.
+WINDOW, STRIDE = 75, 28
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data that a classifier is evaluated on, and the halves that it is made of."""
+
+    params: Params
+    manifest: pa.Table
+    splits: pa.Table
+    images: Path
+    parts: dict[str, SplitFeatures]  # train, validation, test
+    featurizer: Runs
+    trainable: Runs
+    frozen: CachedNetwork  # the featurizer as one that remembers what it was asked
+
+    @property
+    def probed(self) -> bool:
+        """Whether features are vectors: those of a frozen backbone."""
+        return len(self.parts["train"].features.shape) == 1
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the classifier says of the patches that it was not trained on."""
+
+    validation: HeldOut
+    test: HeldOut
+    contents: list[bytes]  # encoded images of test
+    reference: npt.NDArray[np.float32]  # features of training patches
+    decided: Decided
+    scores: dict[str, Scores]  # calibrated, of both splits
+
+    @property
+    def table(self) -> pa.Table:
+        """A row a patch: id, split, cracked, raw_score, score and novel."""
+        tables = [
+            pa.table(
+                {
+                    "id": held.part.ids,
+                    "split": [held.part.split] * len(held.part.ids),
+                    "cracked": held.part.cracked,
+                    "raw_score": held.raw,
+                    "score": self.scores[held.part.split],
+                    "novel": self.decided.novelty.flagged(held.features),
+                }
+            )
+            for held in (self.validation, self.test)
+        ]
+        return pa.concat_tables(tables).combine_chunks()
+
+    @property
+    def features(self) -> npt.NDArray[np.float32]:
+        """The features (n, channels) of the rows of `table`."""
+        return np.concatenate([self.validation.features, self.test.features])
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Some patches of test, fixed by their labels and groups."""
+
+    positions: npt.NDArray[np.intp]  # (n,), in test
+    part: SplitFeatures
+    pixels: list[Pixels]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of the network while figures are drawn."""
+
+    changed: Picked
+    variants: Future[dict[str, Scores]]  # of `changed`, in every variant
+    explained: Picked
+    maps: Future[Maps]  # of `explained`
+    surfaces: Future[dict[str, float]]  # the share flagged of each other material
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The tables that figures were drawn from."""
+
+    curves: Curves
+    slices: list[dict[str, Any]]
+
+
+@contextmanager
+def threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
+    """Yield a thread that learns and one that asks the network: alone, each leaves a core idle."""
+    with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(1) as asking:
+        yield learning, asking
+
+
+def read_inputs(params: Params, paths: Paths) -> Inputs:
+    """Return the data and the network of a workspace.
+
+    Raises:
+        WorkspaceError: something is missing or does not match; BundleError: a network is damaged.
+    """
+    manifest, splits = read_table(paths.manifest), read_table(paths.splits)
+    parts = {
+        split: split_features(paths.features, manifest, splits, split)
+        for split in ("train", "validation", "test")
+    }
+    precision = params.featurize.precision
+
+    def opened() -> Runs:
+        return open_network(paths.featurizer, precision)
+
+    frozen = CachedNetwork(opened, identity_of(paths.featurizer, precision), paths.changed_features)
+    # Features that are pixels are many, and made in no time: those are not remembered.
+    probed = len(parts["train"].features.shape) == 1
+    trainable = open_network(paths.trainable, precision)
+    featurizer = frozen if probed else opened()
+    return Inputs(params, manifest, splits, paths.images, parts, featurizer, trainable, frozen)
+
+
+def score(inputs: Inputs) -> Scored:
+    """Let the network score validation and test, and validation decide what test is measured by."""
+    size, parts = inputs.params.ingest.patch_size, inputs.parts
+    halves = inputs.featurizer, inputs.trainable
+    contents = {
+        split: contents_of(rows_of(parts[split].ids, inputs.manifest), inputs.images)
+        for split in ("validation", "test")
+    }
+    validation, test = (
+        held_out(*halves, parts[split], contents[split], size) for split in contents
+    )
+    reference = reference_features(inputs.trainable, parts["train"])
+    decided = decide(inputs.params.evaluate, validation, reference)
+    scores = {held.part.split: decided.calibration.apply(held.raw) for held in (validation, test)}
+    return Scored(validation, test, contents["test"], reference, decided, scores)
+
+
+def examine_labels(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Examined] | None:
+    """Begin to score every patch out of fold; None where features are no vectors.
+
+    Only features that are vectors are learned from in seconds, once for each fold.
+    """
+    if not inputs.probed:
+        return None
+    return learning.submit(examine_out_of_fold, inputs.parts, inputs.splits)
+
+
+def ask(inputs: Inputs, scored: Scored, asking: ThreadPoolExecutor) -> Questions:
+    """Begin to ask the network about patches that are changed, covered, or of other materials."""
+    section, size = inputs.params.evaluate, inputs.params.ingest.patch_size
+    halves, decided = (inputs.featurizer, inputs.trainable), scored.decided
+    predict = predictor_with(*halves, decided.calibration)
+    changed = _picked(inputs, scored.test, section.behaviour_patches)
+    explained = _picked(inputs, scored.test, section.explained_patches)
+    part = changed.part
+    variants = asking.submit(
+        scores_of_variants, changed.pixels, part.ids, part.cracked, predict, PATCHES
+    )
+    maps = asking.submit(occlusion_maps, np.stack(explained.pixels), predict, WINDOW, STRIDE)
+    drawn = section.novelty.drawn_surfaces
+    surfaces = asking.submit(flagged_surfaces, *halves, decided.novelty, size, drawn)
+    return Questions(changed, variants, explained, maps, surfaces)
+
+
+def draw_test(inputs: Inputs, scored: Scored, figures: Path) -> Drawn:
+    """Draw what the whole split test shows, and return curves and slices."""
+    test, scores, threshold = scored.test, scored.scores["test"], scored.decided.threshold
+    manifest, images, ids = inputs.manifest, inputs.images, scored.test.part.ids
+    section, cracked = inputs.params.evaluate, test.part.cracked
+    rows = rows_of(ids, manifest)
+    slices = sliced(test, scores, threshold, rows, scored.contents, section.resamples)
+    tables = curves(cracked, scores, threshold, test.raw)
+    called = (cracked, scores, threshold)
+    draw_evaluation(tables, cracked, scores >= threshold, figures)
+    draw_mistakes(manifest, images, ids, called, section.mistakes_shown, figures)
+    draw_least_certain(manifest, images, ids, called, section.mistakes_shown, figures)
+    draw_novelty(manifest, images, ids, scored.decided.novelty.share(test.features), figures)
+    draw_slices(slices, figures)
+    return Drawn(tables, slices)
+
+
+def draw_suspects(
+    inputs: Inputs, scored: Scored, examined: Examined | None, figures: Path
+) -> tuple[Examined, list[dict[str, Any]]]:
+    """Draw the patches that are probably labelled wrongly, and return what was examined, and them.
+
+    Args:
+        inputs: the data.
+        scored: held-out scores, which are examined where there are none out of fold.
+        examined: scores out of fold.
+        figures: folder to draw into.
+    """
+    held = {split: inputs.parts[split] for split in scored.scores}
+    examined = examined or examine_held_out(held, scored.scores)
+    suspects = label_error_rows(examined, inputs.manifest)
+    shown = inputs.params.evaluate.label_errors_shown
+    draw_label_errors(suspects, inputs.manifest, inputs.images, shown, figures)
+    return examined, suspects
+
+
+def draw_predictions(
+    inputs: Inputs, scored: Scored, questions: Questions, figures: Path
+) -> list[dict[str, Any]]:
+    """Draw how predictions differ for changed patches, and where the network looks.
+
+    Returns:
+        A row a behaviour test.
+    """
+    changed, scores = questions.changed, questions.variants.result()
+    part, section, threshold = changed.part, inputs.params.evaluate, scored.decided.threshold
+    rows = rows_of_scores(scores, part.cracked, part.groups, threshold, section.resamples, SEED)
+    draw_behaviour(rows, figures)
+    shown = [int(np.flatnonzero(part.cracked == label)[0]) for label in (False, True)]
+    draw_perturbations(
+        [changed.pixels[i] for i in shown],
+        [part.ids[i] for i in shown],
+        {name: values[shown] for name, values in scores.items()},
+        threshold,
+        figures,
+    )
+    explained = questions.explained
+    labels = [LABELS[int(is_crack)] for is_crack in explained.part.cracked]
+    given = scored.scores["test"][explained.positions]
+    pixels, maps = np.stack(explained.pixels), questions.maps.result()
+    draw_occlusion(pixels, maps, WINDOW, given, labels, figures)
+    return rows
+
+
+def _picked(inputs: Inputs, test: HeldOut, count: int) -> Picked:
+    positions = behaviour_sample(test.part.cracked, test.part.groups, count, SEED)
+    part = test.part.part(positions)
+    return Picked(positions, part, pixels_of(rows_of(part.ids, inputs.manifest), inputs.images))
