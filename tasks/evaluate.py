@@ -32,7 +32,7 @@ from cracks.workspace.tables import write_csv, write_table
 
 def evaluate(params: Params, paths: Paths) -> Report:
     """Score the held-out patches; the test split decides nothing, it is only measured."""
-    inputs, resamples = read_inputs(params, paths), params.evaluate.resamples
+    inputs = read_inputs(params, paths, paths.changed_features)
     # While figures are drawn, one thread learns and one asks the network.
     with (
         one_thread(),
@@ -48,7 +48,7 @@ def evaluate(params: Params, paths: Paths) -> Report:
             inputs, scored, out_of_fold.result() if out_of_fold else None, figures
         )
         behaviour = draw_predictions(inputs, scored, questions, figures)
-        report = measured(scored.decided, scored.validation, scored.test, resamples)
+        report = measured(scored.decided, scored.validation, scored.test, params.evaluate.resamples)
         report["drawn_surfaces_flagged"] = questions.surfaces.result()
     inputs.frozen.save()
     _write_tables(drawn, suspects, behaviour, paths)

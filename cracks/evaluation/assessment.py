@@ -151,8 +151,13 @@ def threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
         yield learning, asking
 
 
-def read_inputs(params: Params, paths: Paths) -> Inputs:
+def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
     """Return the data and the network of a workspace.
+
+    Args:
+        params: of the workspace.
+        paths: of the workspace.
+        cache: file of what the frozen half was asked before.
 
     Raises:
         WorkspaceError: something is missing or does not match; BundleError: a network is damaged.
@@ -167,7 +172,7 @@ def read_inputs(params: Params, paths: Paths) -> Inputs:
     def opened() -> Runs:
         return open_network(paths.featurizer, precision)
 
-    frozen = CachedNetwork(opened, identity_of(paths.featurizer, precision), paths.changed_features)
+    frozen = CachedNetwork(opened, identity_of(paths.featurizer, precision), cache)
     # Features that are pixels are many, and made in no time: those are not remembered.
     probed = len(parts["train"].features.shape) == 1
     trainable = open_network(paths.trainable, precision)

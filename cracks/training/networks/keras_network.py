@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -39,17 +40,18 @@ class KerasNetwork:
 
 
 def keras_scores(
-    featurizer: keras.Model, trainable: keras.Model, params: Params, paths: Paths
+    featurizer: keras.Model, trainable: keras.Model, params: Params, paths: Paths, cache: Path
 ) -> pa.Table:
     """Return what Keras scores some patches of test, id and raw_score; they decide nothing.
 
-    What the frozen half gives is cached in the workspace: another head asks the head only.
+    What the frozen half gives is cached: another head asks the head only.
 
     Args:
         featurizer: the half that is computed once.
         trainable: the half that is trained.
         params: `export.compared_patches` says how many patches.
         paths: of the workspace.
+        cache: file of what the frozen half gave before.
     """
     splits, manifest = read_table(paths.splits), read_table(paths.manifest)
     ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()
@@ -58,7 +60,7 @@ def keras_scores(
     patches = decoded_batches(contents, params.ingest.patch_size, BATCH_SIZE, decode=decode_stored)
     network = KerasNetwork(featurizer)
     identity = identity_of(paths.featurizer, params.featurize.precision)
-    cached = CachedNetwork(lambda: network, identity, paths.keras_features)
+    cached = CachedNetwork(lambda: network, identity, cache)
     # Pixels are many, and made in no time.
     asked = cached if params.mode == "probe" else network
     features = joined(asked.stream(patches))["features"]
