@@ -139,7 +139,7 @@ def _require_workers(client: Client, settings: ClusterSettings) -> None:
         return
     raise ClusterUnavailable(
         f"The scheduler at {settings.address} has had no worker for {WORKERS_TIMEOUT:.0f} s. "
-        "Start one: see docs/scale.md."
+        "Start one: see docs/operations.md."
     )
 
 

@@ -2,7 +2,7 @@
 
 After each: nothing is lost and nothing half-registered, the run ends well by itself or says in one
 line what to do, and the service has answered throughout unless it was the one that was killed.
-docs/reliability.md tells what was observed. A stack of its own: later files count versions.
+docs/operations.md tells what was observed. A stack of its own: later files count versions.
 """
 
 from __future__ import annotations

@@ -36,4 +36,4 @@ def data_card(sources: Sequence[str], report: dict[str, Any], files: Sequence[st
     return "\n".join([*parts, *fetched]) + "\n"
 
 
-UNKNOWN = "photographs of your own; write their origin and licence into docs/data-card.md."
+UNKNOWN = "photographs of your own; write their origin and licence into docs/cards.md."

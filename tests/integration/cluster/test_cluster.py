@@ -1,7 +1,7 @@
 """The same work on a real Dask cluster with real S3 storage, whatever happens to its processes.
 
 By default it is small. CRACKS_CLUSTER_DATA (a .zip), CRACKS_CLUSTER_KILLS (of workers) and
-CRACKS_CLUSTER_PATCHES (of the test of memory) make it as large as docs/scale.md tells of.
+CRACKS_CLUSTER_PATCHES (of the test of memory) make it as large as docs/performance.md tells of.
 """
 
 from __future__ import annotations

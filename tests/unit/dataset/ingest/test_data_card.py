@@ -31,7 +31,7 @@ def test_drawn_photographs_are_said_to_be_no_photographs() -> None:
 def test_photographs_of_ones_own_ask_for_their_licence(source: str) -> None:
     card = data_card([source], REPORT, [])
     assert f"- **{source}**: photographs of your own" in card
-    assert "docs/data-card.md" in card
+    assert "docs/cards.md" in card
     assert "CC BY" not in card
 
 
