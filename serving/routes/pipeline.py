@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Path, Query, Response
@@ -12,12 +13,15 @@ from pydantic import BaseModel, Field
 from cracks.errors import CracksError
 from cracks.inference.handover.champion import read_champion
 from cracks.inference.handover.promotion_history import read_history
-from cracks.inference.handover.training_summaries import DataSeen, Estimate, TrainingRun, read_runs
-from cracks.monitoring.history import Interval, LiveAccuracy, Signal, Window
+from cracks.inference.handover.training_summaries import TrainingRun, read_runs
+from cracks.monitoring.history import LiveAccuracy, Window
 from serving.routes.model import Change, Time
 from serving.schemas.prediction import ModelVersion
 from serving.schemas.problems import described
 from serving.service import Service
+
+#: What OpenAPI shows as a response.
+EXAMPLE = pathlib.Path(__file__).with_name("pipeline_example.json")
 
 #: Days of monitoring that are told of at most.
 MOST_DAYS = 366
@@ -72,7 +76,7 @@ def routes(service: Service) -> APIRouter:
     @router.get(
         "/pipeline/overview",
         responses={
-            200: {"content": {"application/json": {"example": example()}}},
+            200: {"content": {"application/json": {"example": _example()}}},
             **described(401, 422, 504),
         },
     )
@@ -157,76 +161,6 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def example() -> dict[str, Any]:
-    """Return what OpenAPI shows as an answer."""
-    run_id, at = "5c0b6f1f2a8c4a7d8f0d6b8e3a1c9d42", "2026-11-21T03:04:31+00:00"
-    accuracy = Estimate(value=0.9991, low=0.9964, high=1.0)
-    shown = PipelineOverview(
-        champion=NamedChampion(
-            model_name="crack-classifier", version="3", run_id=run_id, promoted_at=at
-        ),
-        answering="3",
-        links=Links(
-            mlflow="http://127.0.0.1:5000",
-            prefect="http://127.0.0.1:4200",
-            data_docs="http://127.0.0.1:8080/overview.html",
-        ),
-        history=[
-            Change(version="3", kind="promote", time=at, why="better", who="ann", from_version="2")
-        ],
-        runs=[
-            TrainingRun(
-                flow_run_id="0190c2e6-4b1f-7c31-9b0e-0f3c7f6d2a11",
-                name="dashing-otter",
-                started="2026-11-21T03:00:04+00:00",
-                ended=at,
-                outcome="promoted",
-                verdict="better",
-                reasons=["crack recall is higher by 0.002"],
-                run_id=run_id,
-                version="3",
-                stages={"ingest": "ran"},
-                data=DataSeen(
-                    source="mendeley",
-                    patches=40_000,
-                    distinct_patches=38_402,
-                    quarantined=0,
-                    labels={"no crack": 20_000, "crack": 20_000},
-                    expectations=27,
-                ),
-                test={"accuracy": accuracy},
-            )
-        ],
-        windows=[
-            Window(
-                begin=datetime(2026, 11, 21, 15, tzinfo=UTC),
-                end=datetime(2026, 11, 21, 16, tzinfo=UTC),
-                made=datetime(2026, 11, 21, 16, 0, 20, tzinfo=UTC),
-                judged=True,
-                answers=812,
-                model_version="3",
-                run_id=run_id,
-                signals=(
-                    Signal(
-                        name="novelty",
-                        value=0.012,
-                        expected=0.01,
-                        usual_up_to=0.02,
-                        count=812,
-                        p_value=0.31,
-                        evidence=0.8,
-                        needed=100,
-                        says="1.2 % of answers are novel, 1.0 % were expected",
-                    ),
-                ),
-            )
-        ],
-        live=LiveAccuracy(
-            made=datetime(2026, 11, 21, 16, 0, 20, tzinfo=UTC),
-            labelled=200,
-            model_versions=("3",),
-            accuracy=Interval(rate=0.985, low=0.957, high=0.997, count=200),
-        ),
-        problems=[],
-    )
-    return shown.model_dump(mode="json", exclude_none=True)
+def _example() -> Any:
+    """Return what OpenAPI shows as a response."""
+    return json.loads(EXAMPLE.read_bytes())

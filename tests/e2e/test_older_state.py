@@ -17,11 +17,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from e2e.conftest import Workspace
-from integration.services import Service, serving
 from processes import CHECKOUT, StartProcess, clone_working_tree
 
 from cracks.monitoring.history import place_of_monitoring, read_windows
+from tests.e2e.conftest import Workspace
+from tests.integration.services import Service, serving
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from cracks.inference.bundle.bundle import read_bundle_table
 from cracks.inference.bundle.calibration import Scores
-from cracks.workspace.tables import read_table, write_table
+from cracks.workspace.tables import write_table
 
 PATCHES = 8
 
@@ -40,9 +41,9 @@ def read_golden(file: Path) -> GoldenPatches:
     """Return the patches in `file`.
 
     Raises:
-        WorkspaceError: it is damaged.
+        BundleError: it is damaged.
     """
-    table = read_table(file)
+    table = read_bundle_table(file)
     return GoldenPatches(
         table["image"].to_pylist(),
         table["raw_score"].to_numpy(),

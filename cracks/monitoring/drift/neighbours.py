@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cracks.inference.bundle.bundle import read_bundle_table
 from cracks.monitoring.drift.reference import Floats, as_column, sketches_of
 from cracks.monitoring.prediction_log.feature_projection import sketch
-from cracks.workspace.tables import read_table, write_table
+from cracks.workspace.tables import write_table
 
 #: Patches, at most: 4,000 take 0.7 MB.
 MOST_PATCHES = 4000
@@ -62,7 +63,7 @@ def read_neighbours(file: Path) -> Neighbours:
     """Return the neighbours in a file.
 
     Raises:
-        WorkspaceError: it is missing or damaged.
+        BundleError: it is missing or damaged.
     """
-    table = read_table(file)
+    table = read_bundle_table(file)
     return Neighbours(table["id"].to_pylist(), table["cracked"].to_numpy(), sketches_of(table))

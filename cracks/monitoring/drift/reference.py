@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cracks.inference.bundle.bundle import read_bundle_table
 from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS
-from cracks.workspace.tables import read_table, write_table
+from cracks.workspace.tables import write_table
 
 #: Patches of a reference, about: 4,000 take 0.6 MB.
 MOST_PATCHES = 4000
@@ -113,9 +114,9 @@ def read_reference(file: Path) -> Reference:
     """Return the reference in a file.
 
     Raises:
-        WorkspaceError: it is missing or damaged.
+        BundleError: it is missing or damaged.
     """
-    table = read_table(file)
+    table = read_bundle_table(file)
     return Reference(
         table["id"].to_pylist(),
         table["group"].to_numpy(),

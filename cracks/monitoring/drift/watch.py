@@ -99,13 +99,13 @@ def watch(
     new_data: Signal | None = None,
     draw: Draw | None = None,
 ) -> list[Window]:
-    """Judge what was answered since the last window, write it down, and return it.
+    """Judge what was predicted since the last window, write it down, and return it.
 
     Doing it again with nothing new returns nothing, and judges nothing twice.
 
     Args:
         service: the folder of the service.
-        baseline: what `open_watched` gives.
+        baseline: what `open_baseline` gives.
         section: of params.yaml.
         now: the present, with its time zone.
         new_data: what was measured of newly ingested data.
@@ -131,16 +131,7 @@ def watch(
         closed = full or hour - begin >= timedelta(hours=section.longest_hours)
         if not closed and hour < end:
             continue
-        window = Window(
-            begin=begin,
-            end=hour,
-            made=now,
-            judged=full,
-            answers=sums.answers,
-            model_version=baseline.champion.version,
-            run_id=baseline.champion.run_id,
-            skipped=tuple(f"{name}: {why}" for name, why in sorted(record.damaged.items())),
-        )
+        window = _window(baseline, sums, (begin, hour), now, record, judged=full)
         if full:
             window = _judged(window, service, baseline, sums, history, feedback, section, new_data)
             if draw and window.fired:
@@ -153,6 +144,27 @@ def watch(
             begin, sums = hour, _sums(baseline, section)
     write_live_accuracy(place, measure_live(feedback, now))
     return made
+
+
+def _window(
+    baseline: DriftBaseline,
+    sums: WindowSums,
+    hours: tuple[datetime, datetime],
+    now: datetime,
+    record: PredictionLog,
+    *,
+    judged: bool,
+) -> Window:
+    return Window(
+        begin=hours[0],
+        end=hours[1],
+        made=now,
+        judged=judged,
+        answers=sums.answers,
+        model_version=baseline.champion.version,
+        run_id=baseline.champion.run_id,
+        skipped=tuple(f"{name}: {why}" for name, why in sorted(record.damaged.items())),
+    )
 
 
 def _judged(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cracks.errors import WorkspaceError
+from cracks.errors import BundleError
 from cracks.inference.bundle.golden_patches import PATCHES, choose_golden, read_golden, write_golden
 
 CONTENTS = [bytes([number]) for number in range(50)]
@@ -45,5 +45,5 @@ def test_golden_patches_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "golden.parquet").write_bytes(b"no table")
-    with pytest.raises(WorkspaceError, match="damaged"):
+    with pytest.raises(BundleError, match=r"damaged .*cracks promote"):
         read_golden(tmp_path / "golden.parquet")
