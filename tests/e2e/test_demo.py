@@ -45,7 +45,9 @@ def test_the_small_network_learns_the_drawn_sample(
 ) -> None:
     checkout, _ = demo
     report = json.loads((checkout / ".demo/workspace/reports/evaluate.json").read_text())
-    assert report["test"]["accuracy"] >= 0.95
+    # Its accuracy lay between 0.955 and 0.980 over seeds and splits, a linear model's below 0.58.
+    # The area under the ROC curve is above that and varies less: it depends on no threshold.
+    assert report["test"]["roc_auc"] >= 0.95
 
 
 def test_the_figures_that_people_look_at_are_drawn(

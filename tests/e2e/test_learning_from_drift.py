@@ -43,20 +43,28 @@ SMALL = [
     "ingest.source=sample",
     f"ingest.sample.patches={PATCHES}",
     "featurize.image_size=64",
-    "train.epochs=40",
+    "train.epochs=25",
     *LITTLE_EVALUATION,
     # So small a network finds every crack only if it calls everything a crack.
     "evaluate.min_crack_recall=0.8",
     "register.limits={}",
-    # How the gate decides is tested elsewhere; here it may see any small loss as undecided.
+    # How the gate decides is tested elsewhere. Here its test set is small, and which of two models
+    # finds more cracks hangs on the threshold of each.
     "register.verdicts.undecided=promote",
+    "register.verdicts.worse=promote",
 ]
 
 #: Photographs of the new kind that are labelled, that nobody labels, and that no model ever sees.
-LABELLED, UNLABELLED, HELD_OUT = 200, 334, 400
+LABELLED, UNLABELLED, HELD_OUT = 400, 134, 1000
 
-#: Photographs of the old kind that no model ever sees, and what counts as no worse on them.
-OLD_HELD_OUT, MARGIN = 1600, 0.01
+#: Photographs of the old kind that no model ever sees, and the loss of area under the ROC curve
+#: that is ruled out there. Five pairs of such trainings (four seeds; oneDNN with AVX-512, with AVX2
+#: alone, and off) changed it by -0.001 to +0.019 on the old kind and by +0.134 to +0.185 on the new
+#: one. A training on the new kind alone lost 0.170 on the old one.
+OLD_HELD_OUT, MARGIN = 1000, 0.05
+
+#: Standard errors between what is measured and what is claimed: one claim in 700 is wrong.
+CERTAIN = 3
 
 #: Hours of answers.
 HOURS = 8
@@ -92,12 +100,22 @@ def of_new_kind(count: int, seed: int) -> Photographs:
     return [found[place] for place in np.random.default_rng(seed).permutation(count)]
 
 
-def accuracy(bundle: Bundle, photographs: Photographs) -> float:
-    answers = Classifier(bundle).answers(
-        [content for content, _ in photographs], [str(n) for n in range(len(photographs))]
-    )
-    pairs = zip(answers, photographs, strict=True)
-    return float(np.mean([one.label == label for one, (_, label) in pairs]))
+def least_gain(before: Bundle, after: Bundle, photographs: Photographs) -> float:
+    """Return a lower bound of how much the area under the ROC curve rises from `before` to `after`.
+
+    The area needs no threshold; that of each model depends on few photographs. The standard error
+    is that of two areas on the same photographs (DeLong, DeLong & Clarke-Pearson, Biometrics 44,
+    1988, 837-845).
+    """
+    cracked = np.array([label == "crack" for _, label in photographs])
+    contents = [content for content, _ in photographs]
+    scores = [Classifier(bundle).scores(contents) for bundle in (before, after)]
+    earlier, later = (np.sign(one[cracked][:, None] - one[~cracked]) / 2 for one in scores)
+    gained = later - earlier
+    of_each = gained.mean(axis=1), gained.mean(axis=0)  # cracked, clean
+    error = np.sqrt(sum(one.var(ddof=1) / len(one) for one in of_each))
+    print(f"the area under the ROC curve changes by {gained.mean():+.4f} ± {error:.4f}")
+    return float(gained.mean() - CERTAIN * error)
 
 
 def record_answers(service: Path, photographs: Photographs, hour: datetime) -> list[str]:
@@ -262,7 +280,5 @@ def test_the_next_model_is_better_there_and_no_worse_elsewhere(
 ) -> None:
     champion, bundle = open_champion(site.service)
     assert champion.version == "2"
-    unseen = of_new_kind(HELD_OUT, 77)
-    assert accuracy(bundle, unseen) > accuracy(site.bundle, unseen)
-    old = of_old_kind(OLD_HELD_OUT, 901)
-    assert accuracy(bundle, old) > accuracy(site.bundle, old) - MARGIN
+    assert least_gain(site.bundle, bundle, of_new_kind(HELD_OUT, 77)) > 0
+    assert least_gain(site.bundle, bundle, of_old_kind(OLD_HELD_OUT, 901)) > -MARGIN

@@ -27,6 +27,9 @@ NEEDS_CHROMIUM = pytest.mark.skipif(
 #: A name of CDP.
 ONLINE = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
 
+#: Scripts of the page, modules too, have run when it is complete.
+IS_READY = "return document.readyState === 'complete' && document.hasFocus()"
+
 
 @dataclass(frozen=True)
 class OpenPage:
@@ -40,6 +43,24 @@ class OpenPage:
         self.browser.get(self.url)
         self.browser.execute_script("localStorage.clear(); sessionStorage.clear();")
         self.browser.get(self.url)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the page's scripts have run, it has the focus, and it is drawn.
+
+        Only then does a key reach what a person would reach with it.
+        """
+        self.wait(lambda: self.run(IS_READY), "the page, loaded and with the focus")
+        self.settle()
+
+    def press(self, key: str) -> WebElement:
+        """Press a key where the focus is, and return where it is afterwards.
+
+        What gets the focus looks like it from the next frame on: with reduced motion every property
+        changes in a transition, however short.
+        """
+        webdriver.ActionChains(self.browser).send_keys(key).perform()
+        self.settle()
+        return self.browser.switch_to.active_element
 
     def __getitem__(self, id_: str) -> WebElement:
         return self.browser.find_element(By.ID, id_)
@@ -121,7 +142,10 @@ def opened(
     browser.get_log("browser"), browser.get_log("performance")
     page = kind(browser, f"{url}{path}", browser.downloads)  # type: ignore[attr-defined]
     page.prefer("light")
+    # The focus shall not depend on what else the browser shows, or on who has the screen.
+    page.emulate("Emulation.setFocusEmulationEnabled", enabled=True)
     page.open()
+    page.wait_until_ready()
     yield page
     page.emulate("Network.emulateNetworkConditions", **ONLINE)
     page.shape(0, 0)

@@ -492,8 +492,7 @@ def test_everything_is_reached_by_keyboard_and_seen_there(page: Page, tmp_path: 
     page.run("document.body.tabIndex = -1; document.body.focus();")
     reached = []
     for _ in range(40):
-        webdriver.ActionChains(page.browser).send_keys(Keys.TAB).perform()
-        active = page.browser.switch_to.active_element
+        active = page.press(Keys.TAB)
         name = active.get_attribute("id") or active.text or active.get_attribute("data-tile") or ""
         reached.append(name)
         outline = page.run("return getComputedStyle(arguments[0]).outlineStyle", active)
