@@ -20,6 +20,7 @@ from pydantic import Field
 
 from cracks.errors import CracksError
 from cracks.system.environment import apply_environment_defaults
+from cracks.system.templates import render
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
 from cracks.workspace.reports import Report
@@ -120,11 +121,7 @@ def ask_for_approval(report: Report, hours: float) -> Approval | None:
     Returns:
         The answer; None if nobody gave one.
     """
-    reasons = "\n".join(f"- {reason}" for reason in report["reasons"])
-    question = (
-        f"## Version {report['version']}: {report['verdict']}\n\n{reasons}\n\n"
-        f"The model card is in the MLflow registry; the run is `{report['run_id']}`."
-    )
+    question = render("flows/approval_question.md.jinja", report=report)
     form = Approval.with_initial_data(description=question)
     try:
         return pause_flow_run(wait_for_input=form, timeout=round(3600 * hours), poll_interval=2)

@@ -27,6 +27,7 @@ from cracks.cluster.settings import cluster_settings
 from cracks.dataset.validate.results_page import expectations_table
 from cracks.registry.model_card import metrics_table, reliability
 from cracks.system.console import heard_in
+from cracks.system.templates import render
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
 
@@ -119,14 +120,12 @@ def publish_stage(stage: str, report: Report, paths: Paths) -> None:
             description="The data's expectations",
         )
     elif stage == "evaluate":
-        threshold = f"Threshold {report['threshold']:.4f}"
-        text = f"## evaluate\n\n{threshold}\n\n{metrics_table(report)}\n\n{reliability(report)}"
+        tables = {"metrics_table": metrics_table, "reliability": reliability}
+        text = render("flows/evaluate_artifact.md.jinja", report=report, **tables)
         create_markdown_artifact(key="evaluate", markdown=text, description="Metrics")
         _publish_label_errors(paths)
     else:
-        create_markdown_artifact(
-            key=stage, markdown=f"## {stage}\n\n{as_markdown(report)}", description=f"{stage}"
-        )
+        create_markdown_artifact(key=stage, markdown=as_markdown(stage, report), description=stage)
     for figure in sorted(paths.figures(stage).glob("*.png")):
         publish_figure(stage, figure)
 
@@ -144,13 +143,9 @@ def _publish_label_errors(paths: Paths) -> None:
 
 def publish_verdict(report: Report) -> None:
     """Publish the verdict of `register` with its reasons and its comparison."""
-    reasons = "\n".join(f"- {reason}" for reason in report["reasons"])
     create_markdown_artifact(
         key="register",
-        markdown=(
-            f"## {report['verdict']}: {report['action']}\n\n{reasons}\n\n"
-            f"MLflow run `{report['run_id']}`"
-        ),
+        markdown=render("flows/register_artifact.md.jinja", report=report),
         description=f"Verdict: {report['verdict']}",
     )
     if report["limits"]:
@@ -167,10 +162,9 @@ def publish_verdict(report: Report) -> None:
 
 def publish_promotion(report: Report) -> None:
     """Publish which version answers from now on."""
-    before = f", before it {report['previous']}" if report["previous"] else ""
     create_markdown_artifact(
         key="promote",
-        markdown=f"## promote\n\nVersion {report['version']} answers{before}.",
+        markdown=render("flows/promote_artifact.md.jinja", report=report),
         description="The champion",
     )
 
@@ -205,11 +199,10 @@ def publish_figure(stage: str, figure: Path) -> None:
     )
 
 
-def as_markdown(report: Report) -> str:
-    """Return a report as a Markdown table of its keys."""
-    lines = [f"| {key} | {_cell(value)} |" for key, value in report.items()]
-    return "\n".join(["| | |", "|---|---|", *lines])
-
-
-def _cell(value: object) -> str:
-    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+def as_markdown(stage: str, report: Report) -> str:
+    """Return the report of a stage as a Markdown table of its keys."""
+    values = {
+        key: json.dumps(value) if isinstance(value, (dict, list)) else value
+        for key, value in report.items()
+    }
+    return render("flows/stage_artifact.md.jinja", stage=stage, report=values)

@@ -35,6 +35,7 @@ from cracks.monitoring.history import (
     write_window,
 )
 from cracks.system.environment import apply_environment_defaults
+from cracks.system.templates import render
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths, open_workspace
@@ -172,9 +173,8 @@ def _publish(window: Window, picture: bytes | None, paths: Paths) -> None:
         top_contributor_rows,
     )
 
-    text = f"## Monitoring\n\n{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: "
-    text += f"{window.answers:,} answers, version {window.model_version}.\n\n"
-    text += outcome_of(window, picture)
+    outcome = outcome_of(window, picture)
+    text = render("flows/monitoring_artifact.md.jinja", window=window, outcome=outcome)
     create_markdown_artifact(key="monitoring", markdown=text, description="What was found")
     if window.signals:
         create_table_artifact(

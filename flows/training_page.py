@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from cracks.inference.handover.training_summaries import TrainingRun
 from cracks.registry.gate import Decision
 from cracks.registry.model_card import comparison_table, limits_table, metrics_table, reliability
+from cracks.system.templates import render
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report
 
@@ -56,23 +57,20 @@ def story(
         result: what the flow returns; None where it failed.
         pictures: by chapter, (title, address) of each.
     """
-    chapters = [_head(run)]
-    if "ingest" in reports:
-        chapters.append(_data(reports) + _shown(pictures, "data"))
-    if "validate" in reports:
-        chapters.append(_validation(reports["validate"]))
-    if "train" in reports:
-        chapters.append(_training(reports["train"]) + _shown(pictures, "training"))
-    if "evaluate" in reports:
-        evaluation = reports["evaluate"]
-        chapters.append(
-            f"## Metrics\n\nThreshold {evaluation['threshold']:.4f}, chosen on validation.\n\n"
-            f"{metrics_table(evaluation)}\n\n{reliability(evaluation)}"
-            + _shown(pictures, "answers")
-        )
-    if result is not None:
-        chapters.append(_against_the_champion(result))
-    return "\n\n".join(chapters) + "\n"
+    page = render(
+        "flows/training_page.md.jinja",
+        headline=HEADLINES[run.outcome].format(version=run.version),
+        run=run,
+        ran=[stage for stage, state in run.stages.items() if state == "ran"],
+        reports=reports,
+        decision=_decision(result) if result is not None else None,
+        pictures=pictures,
+        metrics_table=metrics_table,
+        reliability=reliability,
+        comparison_table=comparison_table,
+        limits_table=limits_table,
+    )
+    return page + "\n"
 
 
 def pictures_of(paths: Paths, stages: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
@@ -97,80 +95,5 @@ def as_address(figure: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _head(run: TrainingRun) -> str:
-    reasons = "\n".join(f"- {one}" for one in run.reasons)
-    facts = [
-        ("Verdict", run.verdict),
-        ("Started for", run.why),
-        ("Flow run", run.name),
-        ("Began, ended", f"{run.started}, {run.ended}"),
-        ("MLflow run", run.run_id and f"`{run.run_id}`"),
-        ("Stages that ran", ", ".join(k for k, v in run.stages.items() if v == "ran") or "none"),
-    ]
-    headline = HEADLINES[run.outcome].format(version=run.version)
-    return f"# {headline}\n\n{reasons}\n\n{_table(facts)}"
-
-
-def _data(reports: Mapping[str, Report]) -> str:
-    ingested, split = reports["ingest"], reports.get("split")
-    labels = ", ".join(f"{count:,} {label}" for label, count in ingested["labels"].items())
-    facts = [
-        ("Source", f"`{ingested['source']}`"),
-        ("Patches", f"{ingested['patches']:,} ({labels})"),
-        ("Distinct", f"{ingested['distinct_patches']:,}"),
-        ("In quarantine", f"{ingested['quarantined']:,}"),
-    ]
-    if split:
-        sides = (f"{sum(n.values()):,} {name}" for name, n in split["counts"].items())
-        leakage = split["leakage"]["this_split"]["same_picture_in_train"]
-        facts += [("Split", ", ".join(sides)), ("Test with a copy in train", f"{leakage:.1%}")]
-    return f"## Data\n\n{_table(facts)}"
-
-
-def _validation(report: Report) -> str:
-    rows = report["expectations"]
-    broken = [row for row in rows if not row["success"]]
-    said = f"{len(rows) - len(broken)} of {len(rows)} expectations hold."
-    lines = [
-        f"| {_cell(row['name'])} | {row['severity']} | {_cell(row['observed'])} |" for row in broken
-    ]
-    head = "| broken | severity | observed |\n|---|---|---|\n"
-    table = f"\n\n{head}" + "\n".join(lines) if broken else ""
-    drift = ", ".join(f"{name} {value:.3f}" for name, value in report.get("drift", {}).items())
-    compared = f"\n\nDrift from the data accepted before: {drift}." if drift else ""
-    return f"## Validation\n\n{said}{table}{compared}"
-
-
-def _training(report: Report) -> str:
-    facts = [
-        ("Network", f"{report['architecture']}, {report['mode']}"),
-        ("Trained parameters", f"{report['trained_parameters']:,} of {report['parameters']:,}"),
-        ("Best epoch", f"{report['best_epoch']} of {report['epochs']}"),
-        ("Validation loss", f"{report['best']['val_loss']:.5f}"),
-    ]
-    return f"## Training\n\n{_table(facts)}"
-
-
-def _against_the_champion(result: Mapping[str, Any]) -> str:
-    decision = Decision(
-        result["verdict"],
-        result["action"],
-        result["reasons"],
-        result["comparison"],
-        result["limits"],
-    )
-    limits = f"\n\n### Limits\n\n{limits_table(decision)}" if decision.limits else ""
-    return f"## Against the champion\n\n{comparison_table(decision)}{limits}"
-
-
-def _shown(pictures: Pictures, chapter: str) -> str:
-    return "".join(f"\n\n![{title}]({address})" for title, address in pictures.get(chapter, ()))
-
-
-def _table(facts: Sequence[tuple[str, object]]) -> str:
-    lines = [f"| {name} | {_cell(value)} |" for name, value in facts if value]
-    return "\n".join(["| | |", "|---|---|", *lines])
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+def _decision(result: Report) -> Decision:
+    return Decision(**{field.name: result[field.name] for field in fields(Decision)})

@@ -13,6 +13,7 @@ from tests.unit.builders import ROOT
 HEAVY = (
     "dvc",
     "great_expectations",
+    "jinja2",
     "keras",
     "matplotlib",
     "mlflow",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cracks.dataset.ingest.sources import mendeley
+from cracks.system.templates import render
 
 KNOWN_SOURCES = {
     "mendeley": f"{mendeley.CITATION}. Version {mendeley.VERSION}, DOI {mendeley.DOI}, "
@@ -13,6 +14,7 @@ KNOWN_SOURCES = {
     "sample": "Drawn by cracks/images/synthetic_concrete.py; free of any rights. It says nothing "
     "about real concrete.",
 }
+UNKNOWN = "photographs of your own; write their origin and licence into docs/cards.md."
 
 
 def data_card(sources: Sequence[str], report: dict[str, Any], files: Sequence[str]) -> str:
@@ -23,17 +25,10 @@ def data_card(sources: Sequence[str], report: dict[str, Any], files: Sequence[st
         report: what ingest found.
         files: one line a downloaded file: its name, size and SHA-256.
     """
-    told = [f"- **{source}**: {KNOWN_SOURCES.get(source, UNKNOWN)}" for source in sources]
-    labels = ", ".join(f"{count:,} `{label}`" for label, count in report["labels"].items())
-    numbers = [
-        f"- {report['patches']:,} photographs ({labels}), {report['distinct_patches']:,} of them "
-        "distinct",
-        f"- {report['quarantined']:,} files in quarantine: reports/quarantine.csv",
-        f"- digest of the sources: `{report['source_digest']}`",
-    ]
-    fetched = ["", "## Files", "", *(f"- {file}" for file in files)] if files else []
-    parts = ["# Data card", "", "## Sources", "", *told, "", "## What is in it", "", *numbers]
-    return "\n".join([*parts, *fetched]) + "\n"
-
-
-UNKNOWN = "photographs of your own; write their origin and licence into docs/cards.md."
+    card = render(
+        "cracks/dataset/ingest/data_card.md.jinja",
+        sources=[(source, KNOWN_SOURCES.get(source, UNKNOWN)) for source in sources],
+        report=report,
+        files=files,
+    )
+    return card + "\n"

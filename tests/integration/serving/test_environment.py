@@ -188,10 +188,12 @@ def test_it_is_installed_in_less_than_a_minute(container: Container) -> None:
     assert container.seconds < 60
 
 
-def test_the_page_of_the_service_is_installed_with_it(container: Container) -> None:
+def test_pages_and_templates_are_installed_with_it(container: Container) -> None:
     (packages,) = container.environment.glob("lib/python3.*/site-packages")
     assert (packages / "serving/app.py").is_file()
-    sources = (CHECKOUT / "serving/page").rglob("*")
+    templates = list((CHECKOUT / "cracks").rglob("*.jinja"))
+    assert templates
+    sources = [*(CHECKOUT / "serving/page").rglob("*"), *templates]
     shipped = {file.relative_to(CHECKOUT) for file in sources if file.is_file()}
     missing = [
         name
