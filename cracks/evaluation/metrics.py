@@ -31,8 +31,8 @@ class Metric:
 #: Every metric, in the order in which it is shown. Each has an interval on test.
 METRICS = (
     Metric("accuracy", "accuracy", in_card=True, in_summary=True, compared_on=lambda it: it | ~it),
-    Metric("recall", "crack recall", in_card=True, in_summary=True, compared_on=lambda it: it),
     Metric("precision", "precision", in_card=True, in_summary=True),
+    Metric("recall", "crack recall", in_card=True, in_summary=True, compared_on=lambda it: it),
     Metric("specificity", "specificity", in_summary=True),
     Metric("f1", "F1", in_card=True),
     Metric("roc_auc", "area under the ROC curve", in_card=True),

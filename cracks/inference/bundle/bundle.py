@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from cracks.dataset.labels import LABELS
-from cracks.errors import BundleError, WorkspaceError
+from cracks.errors import BundleError
 from cracks.inference.bundle.calibration import Calibration
 from cracks.system.atomic_files import write_json
 from cracks.system.hashing import digest_of_bytes, digest_of_file
@@ -32,7 +31,6 @@ from cracks.system.validation_errors import reason_of
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import Report, flatten, read_report
-from cracks.workspace.tables import read_table
 
 CONTENT = "bundle.json"
 NETWORK = "model.xml"
@@ -99,21 +97,6 @@ class Bundle:
 
     def _optional(self, name: str) -> Path | None:
         return self.folder / name if name in self.content.files else None
-
-
-def read_bundle_table(file: Path) -> pa.Table:
-    """Return a table of a bundle.
-
-    Raises:
-        BundleError: it is missing or damaged.
-    """
-    try:
-        return read_table(file)
-    except WorkspaceError as error:
-        reason = str(error).split(" Run `dvc repro`")[0]
-        raise BundleError(
-            f"{reason} Promote the version again: `cracks promote` fetches its bundle anew."
-        ) from None
 
 
 def content_of(params: Params, paths: Paths, evaluation: Report) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cracks.inference.bundle.bundle import read_bundle_table
+from cracks.inference.bundle.bundle_tables import read_bundle_table
 from cracks.inference.bundle.calibration import Scores
 from cracks.workspace.tables import write_table
 

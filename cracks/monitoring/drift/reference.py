@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.inference.bundle.bundle import read_bundle_table
+from cracks.inference.bundle.bundle_tables import read_bundle_table
 from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS
 from cracks.workspace.tables import write_table
 
