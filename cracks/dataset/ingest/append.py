@@ -22,23 +22,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cracks.dataset.ingest.sources.base import SourceFile
-from cracks.dataset.manifest import KnownFacts, ManifestWriter
+from cracks.dataset.ingest.sources.source_list import Sources
+from cracks.dataset.manifest import (
+    KnownFacts,
+    ManifestWriter,
+    known_facts,
+    rewrite_manifest,
+)
 from cracks.dataset.patch_facts import PatchFacts, inspect_patch
 from cracks.dataset.shards import (
     Places,
     ShardPosition,
     ShardRow,
     ShardWriter,
+    next_shard,
     shard_files,
     shard_name,
     shard_number,
+    stored_places,
     write_shard,
 )
 from cracks.errors import DataError, UnreadableImage
-from cracks.system.console import Advance
+from cracks.system.atomic_files import atomic_replace
+from cracks.system.console import Advance, progress
 from cracks.system.hashing import digest_of_bytes, digest_of_value
-from cracks.workspace.paths import ACCEPT_RELABELS
-from cracks.workspace.tables import write_csv
+from cracks.workspace.params import Params
+from cracks.workspace.paths import ACCEPT_RELABELS, Paths
+from cracks.workspace.tables import read_table, write_csv
 
 #: Files that one thread looks at in one go, and such batches that wait for a thread.
 BATCH, WAITING = 32, 8
@@ -290,3 +300,28 @@ def _renumbered(shards: list[Path]) -> dict[int, Move]:
             shard.rename(shard.with_name(shard_name(number)))
             moves[old] = Move(number)
     return moves
+
+
+def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
+    """Append what the sources have to the shards and the manifest of a workspace, all or nothing.
+
+    Raises:
+        SourceError: a source is damaged, or a label is in none of them.
+        DataError: the labels of stored photographs changed and nobody accepted that.
+    """
+    before = stored_places(paths.images)
+    memory, total = Memory(before, known_facts(paths.manifest)), sources.count()
+    with atomic_replace(paths.images) as images, atomic_replace(paths.manifest) as manifest:
+        writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
+        with (
+            ManifestWriter(manifest) as rows,
+            progress(total, "reading photographs", "images") as advance,
+        ):
+            taken = take_in(
+                sources.files(), memory, params.ingest.patch_size, writer, rows, advance
+            )
+        require_accepted(taken.relabels, paths.relabels)
+        moves = carry_over(paths.images, images, memory.places, taken)
+        if moves:
+            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
+    return taken
