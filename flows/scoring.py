@@ -14,7 +14,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from cracks.errors import CracksError, SourceError, WorkspaceError
-from cracks.images.files import is_remote
+from cracks.storage.addresses import is_in_bucket
 from cracks.system.environment import apply_environment_defaults
 from cracks.system.progress import Advance
 from cracks.workspace.paths import open_workspace
@@ -55,10 +55,10 @@ def scoring(
     logging.getLogger("cracks").setLevel(logging.INFO)
     try:
         refuse_after_too_many_deaths()
-        if is_remote(out):
+        if is_in_bucket(out):
             raise WorkspaceError(f"{out} is no folder or file. Give `out` one of the worker's.")
         paths = open_workspace(Path(workspace))
-        source = photographs if is_remote(photographs) else str(paths.root / photographs)
+        source = photographs if is_in_bucket(photographs) else str(paths.root / photographs)
         summary = done(answer, paths.service, source, paths.root / out)
         _refuse_unreadable(summary, most_unreadable)
         return summary

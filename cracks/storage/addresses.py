@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from cracks.errors import SourceError
 from cracks.system.hashing import digest_of_value
@@ -43,6 +43,11 @@ class StoredObject:
     size: int
     etag: str
     full_key: str
+
+
+def is_in_bucket(place: str | Path) -> bool:
+    """Return whether a place is an address of objects."""
+    return str(place).startswith(SCHEME)
 
 
 def parse_address(text: str) -> Address:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from cracks.errors import SourceError, SourceUnavailable
@@ -16,6 +17,9 @@ THREADS = 16
 
 #: How often botocore sends a request before it gives up.
 ATTEMPTS = 5
+
+#: How often a body may break off in a row without a single byte having come.
+BREAKS = 3
 
 #: Seconds to wait for a connection, and for the next bytes of an answer.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30
@@ -78,16 +82,30 @@ def list_objects(address: Address) -> list[StoredObject]:
 
 def listed(client: Any, address: Address) -> list[StoredObject]:
     """Return what `list_objects` does, through an open client."""
-    pages = client.get_paginator("list_objects_v2")
     found = [
         _stored(entry, len(address.folder))
-        for page in pages.paginate(Bucket=address.bucket, Prefix=address.folder)
-        for entry in page.get("Contents", [])
-        if not entry["Key"].endswith("/")
+        for entry in object_entries(client, address.bucket, address.folder)
     ]
     if not found and address.prefix and not address.prefix.endswith("/"):
         found = _single(client, address)
     return sorted(found, key=lambda stored: stored.key)
+
+
+def object_entries(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield what a listing says of each object whose key begins so, but what stands for a folder.
+
+    Raises what boto3 does: to be called within `explaining`.
+    """
+    for page in pages(client, bucket, prefix):
+        yield from (one for one in page.get("Contents", []) if not one["Key"].endswith("/"))
+
+
+def pages(client: Any, bucket: str, prefix: str, **options: str) -> Iterable[dict[str, Any]]:
+    """Return the pages of a listing; raises as `object_entries`."""
+    found: Iterable[dict[str, Any]] = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, **options
+    )
+    return found
 
 
 def _single(client: Any, address: Address) -> list[StoredObject]:
@@ -133,12 +151,26 @@ def connect(endpoint_url: str | None = None) -> Any:
         ) from None
 
 
+def require_boto3(address: Address) -> None:
+    """Refuse an address where boto3 is not installed; it is not imported yet.
+
+    Raises:
+        SourceError: it is not.
+    """
+    if find_spec("boto3") is None:
+        raise SourceError(
+            f"{address} is in a bucket, but boto3 is not installed here. Run `uv sync --group "
+            "pipeline`, or for the service alone `uv sync --group serving --group serving-s3`."
+        )
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
 @contextmanager
 def explaining(address: Address) -> Iterator[None]:
     """Say in words of this project what boto3, or the place of a mirror, refuses."""
+    require_boto3(address)
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -206,6 +238,15 @@ def _denied(address: Address, reason: str) -> SourceError:
 def status_of(error: Any) -> int:
     """Return the HTTP status of a refusal; 0 where it has none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_missing_object(error: Any) -> bool:
+    """Return whether a refusal says that there is no such object; not of a bucket that is missing.
+
+    To HEAD, storage says no more than 404.
+    """
+    code = error.response.get("Error", {}).get("Code")
+    return status_of(error) == 404 and code in ("NoSuchKey", "404")
 
 
 def one_line(error: object) -> str:

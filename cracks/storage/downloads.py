@@ -13,12 +13,9 @@ from typing import Any
 from cracks.errors import SourceError, SourceUnavailable
 from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject
 from cracks.storage.checksums import has_etag, is_md5
-from cracks.storage.client import THREADS, etag_of, one_line, status_of
+from cracks.storage.client import BREAKS, THREADS, etag_of, one_line, status_of
 from cracks.system.atomic_files import remove
 from cracks.system.hashing import digest_of_file, digest_of_value
-
-#: How often a body may break off in a row without a single byte having come.
-BREAKS = 3
 
 #: Bytes that are read at a time.
 PIECE = 1 << 20

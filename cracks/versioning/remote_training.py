@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cracks
 from cracks.errors import RemoteError
-from cracks.storage.addresses import parse_address
+from cracks.storage.addresses import is_in_bucket, parse_address
 from cracks.storage.client import require_bucket
 from cracks.system.atomic_files import remove, write_json
 from cracks.versioning.dvc_stages import code_version, default_remote, push_data, use_remote
@@ -172,7 +172,7 @@ def _check_storage(paths: Paths) -> None:
             "DVC would keep the data in this run's own workspace, which is removed. Set "
             "CRACKS_DVC_REMOTE to s3://BUCKET/PREFIX, or name a remote in .dvc/config."
         )
-    if address.startswith("s3://"):
+    if is_in_bucket(address):
         require_bucket(parse_address(address), endpoint)
 
 

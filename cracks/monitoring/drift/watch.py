@@ -37,7 +37,7 @@ from cracks.monitoring.history import (
     write_window,
 )
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import PartSource, place_of_log, sources
+from cracks.monitoring.prediction_log.locations import place_of_log, sources
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.request_counts import Counted, counted_requests
 from cracks.workspace.params import MonitorParams
@@ -210,7 +210,7 @@ def _next_begin(
 
 def _oldest(service: Path) -> datetime:
     """Return the beginning of the day of the oldest answer."""
-    found: list[PartSource] = sources(place_of_log(service), service / ANSWERS)
+    found = sources(place_of_log(service), service / ANSWERS)
     days = [day for source in found for day in source.days()]
     if not days:
         return datetime.max.replace(tzinfo=UTC)

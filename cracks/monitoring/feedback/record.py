@@ -27,9 +27,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cracks.dataset.labels import LABELS
 from cracks.errors import FeedbackError
 from cracks.inference.handover.prediction_id import parse_prediction_id, shown
+from cracks.monitoring.prediction_log.locations import place_beside_predictions
 from cracks.monitoring.prediction_log.part_files import written_time
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
-from cracks.storage.kept import kept_files, place_beside_predictions
+from cracks.storage.object_store import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +109,9 @@ class FeedbackRecord:
             place: a folder, or `s3://bucket/prefix`.
 
         Raises:
-            ServiceError: the place is in a bucket, and boto3 is not installed.
+            SourceError: the address of the bucket is none, or boto3 is not installed.
         """
-        self._files = kept_files(place)
+        self._files = open_store(place)
         self._lock = threading.Lock()
         self._read: dict[str, list[Entry]] = {}
 
@@ -169,7 +170,7 @@ class FeedbackRecord:
 
     def _update(self, day: str) -> None:
         """Read the files that came since the last look; none ever changes."""
-        for name in self._files.names(day):
+        for name in self._files.keys(f"{day}/" if day else ""):
             if name.endswith(".jsonl") and name not in self._read:
                 self._read[name] = self._entries(name)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import json
 import logging
@@ -12,15 +11,14 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import botocore.session
 import numpy as np
 import pytest
 from processes import StartProcess, free_port
-from s3 import ACCESS_KEY, Response, S3Proxy, S3Server, slow_down
+from s3 import ACCESS_KEY, Response, S3Proxy, S3Server, slow_down, use_s3
 
 from cracks.errors import SourceError, SourceUnavailable
 from cracks.storage import checksums, client
@@ -87,29 +85,10 @@ class Bucket:
         return str(refusal.value)
 
 
-def use(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let boto3 find these settings and no others."""
-    for name in filter(lambda name: name.startswith("AWS_"), list(os.environ)):
-        monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Read what boto3 knows of S3 once, and not again for every test."""
-    with pytest.MonkeyPatch.context() as patch:
-        once = functools.cache(botocore.session.create_loader)
-        patch.setattr(botocore.session, "create_loader", once)
-        yield
-
-
 @pytest.fixture
-def empty(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with S3Proxy(s3_server.url) as proxy:
-        variables = s3_server.variables | {"AWS_ENDPOINT_URL": proxy.url}
-        use(variables, monkeypatch)
-        yield Bucket(s3_server.new_bucket(), proxy, tmp_path / "mirror", variables)
+def empty(s3_server: S3Server, s3_proxy: S3Proxy, tmp_path: Path) -> Bucket:
+    variables = s3_server.variables | {"AWS_ENDPOINT_URL": s3_proxy.url}
+    return Bucket(s3_server.new_bucket(), s3_proxy, tmp_path / "mirror", variables)
 
 
 @pytest.fixture
@@ -663,7 +642,7 @@ def test_credentials_that_do_not_open_it_are_refused_with_the_remedy(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], reason: str
 ) -> None:
     set_ = {name: value for name, value in (bucket.variables | change).items() if value}
-    use(set_, monkeypatch)
+    use_s3(set_, monkeypatch)
     said = bucket.refused(rf"access is denied \({reason}.*Set AWS_ACCESS_KEY_ID and")
     assert ACCESS_KEY not in said
     assert not bucket.local.exists()

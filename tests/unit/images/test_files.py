@@ -48,9 +48,8 @@ def test_pictures_that_were_written_beside_the_images_are_not_taken_for_such(
 def test_without_the_client_of_the_storage_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "botocore", None)
-    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
-    with pytest.raises(SourceError, match=r"botocore.*is not installed.*uv sync --group pipeline"):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(SourceError, match=r"boto3 is not installed.*uv sync --group pipeline"):
         find_images(["s3://bucket/prefix"])
 
 
