@@ -13,7 +13,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.states import Failed
 from pydantic import Field
 
-from cracks.errors import CracksError, SourceError, WorkspaceError
+from cracks.errors import CracksError, DataError, WorkspaceError
 from cracks.storage.addresses import is_in_bucket
 from cracks.system.environment import apply_environment_defaults
 from cracks.system.progress import Advance
@@ -90,7 +90,7 @@ def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
     refuse_if_nothing_was_readable(summary)
     share = summary["unreadable"] / (summary["answers"] + summary["unreadable"])
     if share > most:
-        raise SourceError(
+        raise DataError(
             f"{summary['unreadable']:,} photographs ({share:.0%}) cannot be read; most_unreadable "
             f"is {most:.0%}. {summary['unreadable_list']} says why; the other answers are kept."
         )

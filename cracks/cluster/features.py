@@ -77,7 +77,7 @@ def store_features_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot do it, or shards failed again and again; they are named.
-        SourceError: the store cannot be used.
+        StorageError: the store cannot be used.
     """
     store = open_store(settings.store, retry=True)
     network = send_files(store, [featurizer / NETWORK, (featurizer / NETWORK).with_suffix(".bin")])

@@ -74,7 +74,7 @@ def inspect_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot do it, or pieces failed again and again; they are named.
-        SourceError: the store cannot be used.
+        StorageError: the store cannot be used.
     """
     store = open_store(settings.store, retry=True)
     key, champion = send_bundle(store, bundle), folder.champion

@@ -66,7 +66,7 @@ def score_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot do it, or pieces failed again and again; they are named.
-        SourceError: the store cannot be used.
+        StorageError: the store cannot be used.
     """
     store = open_store(settings.store, retry=True)
     key = send_bundle(store, bundle)

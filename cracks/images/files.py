@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
-from cracks.errors import SourceError, UnreadableImage
+from cracks.errors import StorageError, UnreadableImage
 from cracks.storage.addresses import SCHEME, Address, is_in_bucket, parse_address
 from cracks.storage.client import list_objects
 from cracks.storage.object_store import BucketStore
@@ -35,7 +35,7 @@ def image_file(name: str, stamp: str) -> ImageFile:
     """Return the file that `find_images` has named so, in another process.
 
     Raises:
-        SourceError: the address of the storage is none.
+        StorageError: the address of the storage is none.
     """
     if not is_in_bucket(name):
         return ImageFile(name, stamp, partial(_bytes_of, name))
@@ -58,14 +58,14 @@ def find_images(places: Sequence[str], without: Path | None = None) -> list[Imag
         without: a folder that is not searched: where pictures of the images are written.
 
     Raises:
-        SourceError: a place does not exist, cannot be listed, or holds no image.
-        SourceUnavailable: the storage does not answer.
+        StorageError: a place does not exist, cannot be listed, or holds no image.
+        StorageUnavailable: the storage does not answer.
     """
     found: dict[str, ImageFile] = {}
     for place in places:
         images = list(_stored(place) if is_in_bucket(place) else _local(Path(place), without))
         if not images:
-            raise SourceError(
+            raise StorageError(
                 f"{place} holds no image. Files that end in {', '.join(SUFFIXES)} are looked for."
             )
         found |= {image.name: image for image in images}
@@ -111,11 +111,11 @@ def _local(place: Path, without: Path | None) -> Iterator[ImageFile]:
     elif place.exists():
         yield _file(str(place))
     else:
-        raise SourceError(f"There is no file or folder {place}. Check the path.")
+        raise StorageError(f"There is no file or folder {place}. Check the path.")
 
 
 def _refuse(error: OSError) -> None:
-    raise SourceError(f"{error.filename} cannot be listed: {error.strerror}.")
+    raise StorageError(f"{error.filename} cannot be listed: {error.strerror}.")
 
 
 def _file(path: str) -> ImageFile:
@@ -158,7 +158,7 @@ def content_of(file: ImageFile) -> bytes:
 
     Raises:
         UnreadableImage: it cannot be read; the message is the reason.
-        SourceUnavailable: the storage does not answer.
+        StorageUnavailable: the storage does not answer.
     """
     try:
         return file.read()

@@ -151,7 +151,7 @@ def write_window(place: str | Path, window: Window) -> None:
 
     Raises:
         OSError: the folder cannot be written.
-        SourceError: the bucket cannot be written.
+        StorageError: the bucket cannot be written.
     """
     files, name = open_store(place), _file_of(window.begin)
     others = [one for one in _windows_in(files, name) if one.begin != window.begin]
@@ -169,7 +169,7 @@ def read_windows(place: str | Path, limit: int, *, since: datetime | None = None
 
     Raises:
         OSError: the folder cannot be read.
-        SourceError: the bucket cannot be read, or boto3 is not installed.
+        StorageError: the bucket cannot be read, or boto3 is not installed.
     """
     newest: list[Window] = []
     for window in _newest_first(open_store(place)):

@@ -96,7 +96,7 @@ def counted_requests(service: Path, begin: datetime, end: datetime) -> Counted |
 
     Raises:
         OSError: the folder cannot be read.
-        SourceError: the bucket cannot be read.
+        StorageError: the bucket cannot be read.
     """
     files = open_store(place_of_monitoring(service))
     first, last = (time.astimezone(UTC).strftime(HOUR) for time in (begin, end))

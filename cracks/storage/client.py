@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable
 from cracks.storage.addresses import SCHEME, Address, StoredObject, parse_address
 
 # boto3 is imported where it is used: whoever takes photographs from elsewhere does not wait for it.
@@ -35,8 +35,8 @@ def ensure_bucket(name: str, endpoint_url: str | None = None) -> bool:
     """Create the bucket if it is missing; return whether it was.
 
     Raises:
-        SourceError: the storage refuses it.
-        SourceUnavailable: the storage does not answer, or refuses for now.
+        StorageError: the storage refuses it.
+        StorageUnavailable: the storage does not answer, or refuses for now.
     """
     from botocore.exceptions import ClientError
 
@@ -56,7 +56,7 @@ def require_bucket(address: Address, endpoint_url: str | None = None) -> None:
     """Refuse a bucket that is missing, or that the credentials do not open.
 
     Raises:
-        SourceError: it is; SourceUnavailable: the storage does not answer, or refuses for now.
+        StorageError: it is; StorageUnavailable: the storage does not answer, or refuses for now.
     """
     with explaining(address):
         connect(endpoint_url).head_bucket(Bucket=address.bucket)
@@ -73,8 +73,8 @@ def list_objects(address: Address) -> list[StoredObject]:
     """Return the objects in the folder that `address` names, or the one object, sorted by key.
 
     Raises:
-        SourceError: the bucket does not exist, or the credentials do not open it.
-        SourceUnavailable: the storage does not answer, or refuses for now.
+        StorageError: the bucket does not exist, or the credentials do not open it.
+        StorageUnavailable: the storage does not answer, or refuses for now.
     """
     with explaining(address):
         return listed(connect(), address)
@@ -129,7 +129,7 @@ def connect(endpoint_url: str | None = None) -> Any:
     """Return a client that may be used by many threads.
 
     Raises:
-        SourceError: the address of the endpoint is none.
+        StorageError: the address of the endpoint is none.
     """
     import boto3
     from botocore.config import Config
@@ -146,7 +146,7 @@ def connect(endpoint_url: str | None = None) -> Any:
     try:
         return boto3.Session().client("s3", endpoint_url=endpoint_url, config=settings)
     except ValueError as error:
-        raise SourceError(
+        raise StorageError(
             f"{one_line(error)}. Write AWS_ENDPOINT_URL as http://HOST:PORT or https://HOST."
         ) from None
 
@@ -155,10 +155,10 @@ def require_boto3(address: Address) -> None:
     """Refuse an address where boto3 is not installed; it is not imported yet.
 
     Raises:
-        SourceError: it is not.
+        StorageError: it is not.
     """
     if find_spec("boto3") is None:
-        raise SourceError(
+        raise StorageError(
             f"{address} is in a bucket, but boto3 is not installed here. Run `uv sync --group "
             "pipeline`, or for the service alone `uv sync --group serving --group serving-s3`."
         )
@@ -180,35 +180,35 @@ def explaining(address: Address) -> Iterator[None]:
     except BotoCoreError as error:
         raise _failure(address, error) from None
     except OSError as error:
-        raise SourceError(
+        raise StorageError(
             f"{address}: what is downloaded cannot be written ({one_line(error)}). Make room, or "
             "name another folder; what has come is kept."
         ) from None
 
 
-def _refusal(address: Address, error: Any) -> SourceError:
+def _refusal(address: Address, error: Any) -> StorageError:
     """Return what to say of an answer of the storage."""
     status, facts = status_of(error), error.response.get("Error", {})
     code = str(facts.get("Code", status))
     reason = f"{code}: {one_line(facts.get('Message') or 'no reason given')}"
     if status == 404:
-        return SourceError(
+        return StorageError(
             f"{address}: there is no bucket {address.bucket}. Check the address and "
             "AWS_ENDPOINT_URL, or create the bucket."
         )
     if status in (401, 403) or code in DENIALS:
         return _denied(address, reason)
     if status >= 500 or status == 429 or code in NOT_NOW:
-        return SourceUnavailable(
+        return StorageUnavailable(
             f"{address}: the storage refuses for now ({reason}). Run it again in a while."
         )
-    return SourceError(
+    return StorageError(
         f"{address}: the storage refuses it ({reason}). Check the address, AWS_ENDPOINT_URL and "
         "AWS_REGION."
     )
 
 
-def _failure(address: Address, error: Exception) -> SourceError:
+def _failure(address: Address, error: Exception) -> StorageError:
     """Return what to say where the storage has not answered."""
     from botocore import exceptions
 
@@ -216,20 +216,20 @@ def _failure(address: Address, error: Exception) -> SourceError:
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return _denied(address, reason)
     if isinstance(error, exceptions.SSLError):
-        return SourceError(
+        return StorageError(
             f"{address}: the certificate of the storage is not accepted ({reason}). "
             "Give the right AWS_ENDPOINT_URL, or the authority's certificate in AWS_CA_BUNDLE."
         )
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
-        return SourceUnavailable(
+        return StorageUnavailable(
             f"{address}: the storage cannot be reached ({reason}). Check "
             "AWS_ENDPOINT_URL and whether it runs, then run it again."
         )
-    return SourceError(f"{address}: boto3 refuses it ({reason}). Check the AWS_* settings.")
+    return StorageError(f"{address}: boto3 refuses it ({reason}). Check the AWS_* settings.")
 
 
-def _denied(address: Address, reason: str) -> SourceError:
-    return SourceError(
+def _denied(address: Address, reason: str) -> StorageError:
+    return StorageError(
         f"{address}: access is denied ({reason.rstrip('.')}). Set AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, to credentials that may read it."
     )

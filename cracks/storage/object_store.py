@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 
-from cracks.errors import SourceUnavailable
+from cracks.errors import StorageUnavailable
 from cracks.storage.addresses import Address, is_in_bucket, parse_address
 from cracks.storage.client import (
     BREAKS,
@@ -44,8 +44,8 @@ class ObjectStore(ABC):
 
     All methods may raise:
         OSError: the folder cannot be read or written.
-        SourceError: the bucket does not exist, or the credentials do not open it.
-        SourceUnavailable: the storage does not answer, or refuses for now.
+        StorageError: the bucket does not exist, or the credentials do not open it.
+        StorageUnavailable: the storage does not answer, or refuses for now.
     """
 
     @property
@@ -130,7 +130,7 @@ def open_store(
         retry: whether a bucket is asked again, for minutes, where time can heal what it says.
 
     Raises:
-        SourceError: the address of the bucket is none, or boto3 is not installed.
+        StorageError: the address of the bucket is none, or boto3 is not installed.
     """
     if is_in_bucket(place):
         return BucketStore(parse_address(str(place)), endpoint_url, retry=retry)
@@ -246,7 +246,7 @@ class BucketStore(ObjectStore):
         """Connect to nothing yet: this process may still be forked.
 
         Raises:
-            SourceError: boto3 is not installed.
+            StorageError: boto3 is not installed.
         """
         require_boto3(address)
         self.address, self._endpoint_url = address, endpoint_url
@@ -304,7 +304,7 @@ class BucketStore(ObjectStore):
                 return _whole(answer)
             except (BotoCoreError, HTTPError, EOFError) as error:
                 reason = one_line(error)
-        raise SourceUnavailable(
+        raise StorageUnavailable(
             f"{self.address}: {key!r} breaks off again and again ({reason}). Run it again."
         )
 
@@ -354,7 +354,7 @@ class BucketStore(ObjectStore):
         for attempt in range(1, self._attempts):
             try:
                 return self._ask_once(request, key)
-            except SourceUnavailable:
+            except StorageUnavailable:
                 time.sleep(retry_pause(attempt))
         return self._ask_once(request, key)
 

@@ -128,8 +128,8 @@ def prepare(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
     """Make the workspace for an order in `folder`, or go on in what a killed run has left of it.
 
     Raises:
-        RemoteError, SourceError: repository or DVC remote refuse, which is found out here and not
-            after hours; RemoteUnavailable, SourceUnavailable: for now.
+        RemoteError, StorageError: repository or DVC remote refuse, which is found out here and not
+            after hours; RemoteUnavailable, StorageUnavailable: for now.
     """
     root, note = folder / "workspace", folder / "prepared.json"
     prepared = read_report(note) if note.is_file() else {}

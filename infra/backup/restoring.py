@@ -43,7 +43,7 @@ class Restoring:
         Raises:
             BackupRefused: a place is missing or not empty, or a content is damaged; nothing was
                 written.
-            SourceError: a bucket refuses.
+            StorageError: a bucket refuses.
             OSError: a place cannot be written.
         """
         require_apart(self._archive.place, self._state)

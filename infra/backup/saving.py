@@ -39,7 +39,7 @@ class Saving:
 
         Raises:
             BackupRefused: something cannot be read, or the place is within what is backed up.
-            SourceError: a bucket refuses.
+            StorageError: a bucket refuses.
             OSError: the place cannot be written.
         """
         require_apart(self._archive.place, self._state)

@@ -86,7 +86,7 @@ def place_at(text: str, endpoint_url: str | None = None) -> ObjectStore:
     """Return the files at a folder or `s3://bucket/prefix`, hidden ones too: all are backed up.
 
     Raises:
-        SourceError: it is no such address.
+        StorageError: it is no such address.
     """
     return open_store(text, endpoint_url=endpoint_url, wanted=lambda _: True)
 

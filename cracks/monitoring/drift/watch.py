@@ -112,7 +112,7 @@ def watch(
         draw: draws what moved a window that fires.
 
     Raises:
-        SourceError: the bucket of the record cannot be read.
+        StorageError: the bucket of the record cannot be read.
         OSError: a folder cannot be read or written.
     """
     place = place_of_monitoring(service)

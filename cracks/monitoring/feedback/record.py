@@ -109,7 +109,7 @@ class FeedbackRecord:
             place: a folder, or `s3://bucket/prefix`.
 
         Raises:
-            SourceError: the address of the bucket is none, or boto3 is not installed.
+            StorageError: the address of the bucket is none, or boto3 is not installed.
         """
         self._files = open_store(place)
         self._lock = threading.Lock()
@@ -130,7 +130,7 @@ class FeedbackRecord:
         Raises:
             FeedbackError: one of them is for no answer of the record, or has no label.
             TrackingError: one of them has no prediction id.
-            OSError, SourceError: the record cannot be read or written.
+            OSError, StorageError: the record cannot be read or written.
         """
         answers = [_prediction_of(one, find) for one in given]
         with self._lock:
@@ -153,7 +153,7 @@ class FeedbackRecord:
         """Return the entry that counts of every answer, by prediction id.
 
         Raises:
-            OSError, SourceError: the record cannot be read.
+            OSError, StorageError: the record cannot be read.
         """
         with self._lock:
             self._update("")

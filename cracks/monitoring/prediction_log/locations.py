@@ -45,7 +45,7 @@ def sources(place: str | Path, spool: Path | None = None) -> list[PartStore]:
     """Return where the parts of a record can be read; what two of them have is the same.
 
     Raises:
-        SourceError: the address of the bucket is none, or boto3 is not installed.
+        StorageError: the address of the bucket is none, or boto3 is not installed.
     """
     waiting = [PartFolder(spool)] if spool and is_in_bucket(place) else []
     return [*waiting, PartStore(open_store(place))]

@@ -56,7 +56,7 @@ def recent_predictions(
         spool: the folder where answers wait for their upload to a bucket.
 
     Raises:
-        SourceError: the bucket cannot be read, or boto3 is not installed.
+        StorageError: the bucket cannot be read, or boto3 is not installed.
         OSError: the folder cannot be read.
     """
     return PredictionLog(place, spool).recent(limit)

@@ -73,7 +73,7 @@ class Recorder:
             tidy_interval: seconds between two merges, or uploads.
 
         Raises:
-            SourceError: the address of the bucket is none, or boto3 is not installed.
+            StorageError: the address of the bucket is none, or boto3 is not installed.
         """
         self._folder = local_folder(place, spool)
         self._record = PredictionLog(place, spool)
@@ -124,7 +124,7 @@ class Recorder:
         """Return the newest answers of all processes, and those that wait in this one.
 
         Raises:
-            SourceError: the bucket cannot be read.
+            StorageError: the bucket cannot be read.
             OSError: the folder cannot be read.
         """
         # In this order: what is written in between is found twice, not missed.

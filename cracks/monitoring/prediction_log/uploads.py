@@ -28,8 +28,8 @@ def upload_parts(spool: PartFolder, bucket: PartStore, process: str, last_writte
             comes meanwhile and have the next one; merged, that would cover the one before.
 
     Raises:
-        SourceError: the bucket does not exist, or the credentials do not open it.
-        SourceUnavailable: the storage does not answer, or refuses for now.
+        StorageError: the bucket does not exist, or the credentials do not open it.
+        StorageUnavailable: the storage does not answer, or refuses for now.
         OSError: the spool cannot be written.
     """
     for day in spool.days():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping
 from multiprocessing.pool import ThreadPool
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from s3 import Response, S3Proxy, S3Server, slow_down
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable, UnreadableImage
+from cracks.images.files import content_of, image_file
 from cracks.storage import client, object_store
 from cracks.storage.object_store import ObjectStore, open_store
 from tests.unit.builders import tree, write_files
@@ -143,7 +145,7 @@ def test_without_boto3_a_bucket_is_refused_at_once_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(SourceError, match=r"boto3 is not installed.*serving-s3"):
+    with pytest.raises(StorageError, match=r"boto3 is not installed.*serving-s3"):
         open_store("s3://inspections/answers")
 
 
@@ -157,8 +159,21 @@ def test_a_missing_bucket_is_told_from_a_missing_object(s3_proxy: S3Proxy, tmp_p
         lambda: gone.write("a", b""),
         lambda: gone.write_file("a", tmp_path / "file"),
     ):
-        with pytest.raises(SourceError, match="there is no bucket nowhere-at-all"):
+        with pytest.raises(StorageError, match="there is no bucket nowhere-at-all"):
             ask()
+
+
+def test_an_image_that_is_gone_is_unreadable_and_a_bucket_that_is_stops_the_work(
+    in_bucket: ObjectStore, bucket: Path
+) -> None:
+    in_bucket.write("pier.jpg", b"pixels")
+    assert content_of(image_file(f"{in_bucket.origin}/pier.jpg", "")) == b"pixels"
+    in_bucket.remove("pier.jpg")
+    with pytest.raises(UnreadableImage, match="cannot be read: No such file"):
+        content_of(image_file(f"{in_bucket.origin}/pier.jpg", ""))
+    shutil.rmtree(bucket)
+    with pytest.raises(StorageError, match="there is no bucket"):
+        content_of(image_file(f"{in_bucket.origin}/pier.jpg", ""))
 
 
 def test_what_breaks_off_is_read_again_and_never_taken_for_whole(
@@ -178,7 +193,7 @@ def test_what_breaks_off_is_read_again_and_never_taken_for_whole(
     broken(2)
     assert in_bucket.read("a") == b"content"
     broken(3)
-    with pytest.raises(SourceUnavailable, match="'a' breaks off again and again"):
+    with pytest.raises(StorageUnavailable, match="'a' breaks off again and again"):
         in_bucket.read("a")
 
 
@@ -191,7 +206,7 @@ def test_what_is_altered_on_its_way_is_not_stored(s3_server: S3Server, bucket: P
 
     with Altering(s3_server.url) as proxy:
         store = open_store(f"s3://{bucket.name}/kept", endpoint_url=proxy.url)
-        with pytest.raises(SourceError, match="BadDigest"):
+        with pytest.raises(StorageError, match="BadDigest"):
             store.write("a", b"content")
         assert store.keys() == []
 
@@ -204,14 +219,14 @@ def test_only_a_store_that_retries_asks_again_and_only_what_time_can_heal(
     monkeypatch.setattr(object_store.time, "sleep", slept.append)
     left = iter(["busy", "busy", "busy"])
     s3_proxy.spoil = lambda _, answer: slow_down() if next(left, None) else answer
-    with pytest.raises(SourceUnavailable, match="refuses for now"):
+    with pytest.raises(StorageUnavailable, match="refuses for now"):
         in_bucket.keys()
     assert slept == []
     retrying = open_store(in_bucket.origin, retry=True)
     assert retrying.keys() == []
     assert slept == [1.0, 2.0]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(SourceError, match="access is denied"):
+    with pytest.raises(StorageError, match="access is denied"):
         open_store(in_bucket.origin, retry=True).keys()
     assert slept == [1.0, 2.0]
     assert [object_store.retry_pause(number) for number in (5, 6, 7)] == [16.0, 30.0, 30.0]

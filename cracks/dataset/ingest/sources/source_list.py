@@ -59,8 +59,8 @@ def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:
     """Open every place of `params.source`; a relative path is meant from the workspace.
 
     Raises:
-        SourceError: one does not exist, or cannot be opened.
-        SourceUnavailable: one is on a server that does not answer.
+        SourceError, StorageError: one does not exist, or cannot be opened.
+        SourceUnavailable, StorageUnavailable: one is on a server that does not answer.
     """
     with ExitStack() as stack:
         opened = [_open(one, params, paths, stack) for one in params.sources]
