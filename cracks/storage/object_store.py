@@ -82,7 +82,7 @@ class ObjectStore(ABC):
         """Return an object to be read; one in a folder also if it is removed meanwhile.
 
         Raises:
-            FileNotFoundError: there is none; of a bucket, this is found out at the first `seek`.
+            FileNotFoundError: there is none; of a bucket, this is found out when it is first read.
         """
 
     @abstractmethod
@@ -328,7 +328,13 @@ class BucketStore(ObjectStore):
         checked = {"Body": content, "ContentMD5": base64.b64encode(digest).decode()}
         self._ask(lambda client: client.put_object(**self._named(key), **checked))
 
-    def write_file(self, key: str, file: Path, *, private: bool = False) -> None:  # noqa: ARG002 - of a folder
+    def write_file(
+        self,
+        key: str,
+        file: Path,
+        *,
+        private: bool = False,  # noqa: ARG002 - who may read a bucket is said of the whole bucket
+    ) -> None:
         """See `ObjectStore`."""
         from boto3.exceptions import S3UploadFailedError
 
@@ -387,7 +393,15 @@ class _LateObject(io.BytesIO):
         self._fetch: Callable[[], bytes] | None = fetch
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._load()
+        return super().seek(offset, whence)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._load()
+        return super().read(size)
+
+    def _load(self) -> None:
         if self._fetch:
             fetch, self._fetch = self._fetch, None
             self.write(fetch())
-        return super().seek(offset, whence)
+            super().seek(0)

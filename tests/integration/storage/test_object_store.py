@@ -65,8 +65,7 @@ def test_what_is_written_is_read_until_it_is_written_again_or_removed(store: Obj
         assert store.has("a/b")
         assert store.read("a/b") == content
         with store.open("a/b") as file:
-            assert file.seek(0) == 0
-            assert file.read() == content
+            assert (file.read(), file.seek(0), file.read()) == (content, 0, content)
     for _ in ("there", "not any more"):
         store.remove("a/b")
         assert not store.has("a/b")
