@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cracks.errors import SourceError
+from cracks.errors import DataError
 from cracks.workspace.paths import open_workspace
 
 #: What cracks.inference.photos.tiling says, which is not imported for `--help` alone.
@@ -59,7 +59,7 @@ def inspect(
     summary = _summary(out, inspected, unreadable, champion.version, champion.run_id)
     _tell(summary, as_json)
     if not inspected:
-        raise SourceError(f"No photograph could be read. {summary['unreadable_list']} says why.")
+        raise DataError(f"No photograph could be read. {summary['unreadable_list']} says why.")
 
 
 def _summary(

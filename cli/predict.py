@@ -50,9 +50,9 @@ def predict(
 
 
 def _holds_many(image: str) -> bool:
-    from cracks.images.files import is_remote
+    from cracks.storage.addresses import is_in_bucket
 
-    return is_remote(image) or Path(image).is_dir()
+    return is_in_bucket(image) or Path(image).is_dir()
 
 
 def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> None:

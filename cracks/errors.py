@@ -2,10 +2,12 @@
 
 CracksError
 ├── ParamsError              params.yaml has an unknown, missing or impossible key
+├── StorageError             a folder, bucket or server refuses, or lacks what is to be read there
+│   └── StorageUnavailable   it does not answer, or refuses for now     (time can heal it)
 ├── SourceError              the photographs cannot be taken from where ingest.source points
 │   └── SourceUnavailable    the server that has them does not answer  (time can heal it)
 ├── UnreadableImage          one image cannot be decoded or has the wrong size
-├── DataError                the data set as a whole cannot be used
+├── DataError                a data set, or a batch of images, cannot be used as a whole
 │   └── ValidationFailed     an expectation of severity `critical` is broken
 ├── WeightsError             the weights do not exist or do not fit the architecture
 ├── StageError               a stage of dvc.yaml failed
@@ -40,6 +42,16 @@ class ParamsError(CracksError):
     """A key of params.yaml is unknown, missing or out of range."""
 
 
+class StorageError(CracksError):
+    """A bucket or server refuses, or what is named there or in a folder cannot be had."""
+
+
+class StorageUnavailable(StorageError):
+    """A bucket or server cannot be reached, or refuses for now."""
+
+    is_transient = True
+
+
 class SourceError(CracksError):
     """The photographs cannot be taken from `ingest.source`."""
 
@@ -55,7 +67,7 @@ class UnreadableImage(CracksError):
 
 
 class DataError(CracksError):
-    """The data set as a whole cannot be used."""
+    """A data set, or a batch of images, cannot be used as a whole."""
 
 
 class ValidationFailed(DataError):

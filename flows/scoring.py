@@ -13,8 +13,8 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.states import Failed
 from pydantic import Field
 
-from cracks.errors import CracksError, SourceError, WorkspaceError
-from cracks.images.files import is_remote
+from cracks.errors import CracksError, DataError, WorkspaceError
+from cracks.storage.addresses import is_in_bucket
 from cracks.system.console import Advance
 from cracks.system.environment import apply_environment_defaults
 from cracks.workspace.paths import open_workspace
@@ -55,10 +55,10 @@ def scoring(
     logging.getLogger("cracks").setLevel(logging.INFO)
     try:
         refuse_after_too_many_deaths()
-        if is_remote(out):
+        if is_in_bucket(out):
             raise WorkspaceError(f"{out} is no folder or file. Give `out` one of the worker's.")
         paths = open_workspace(Path(workspace))
-        source = photographs if is_remote(photographs) else str(paths.root / photographs)
+        source = photographs if is_in_bucket(photographs) else str(paths.root / photographs)
         summary = done(answer, paths.service, source, paths.root / out)
         _refuse_unreadable(summary, most_unreadable)
         return summary
@@ -90,7 +90,7 @@ def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
     refuse_if_nothing_was_readable(summary)
     share = summary["unreadable"] / (summary["answers"] + summary["unreadable"])
     if share > most:
-        raise SourceError(
+        raise DataError(
             f"{summary['unreadable']:,} photographs ({share:.0%}) cannot be read; most_unreadable "
             f"is {most:.0%}. {summary['unreadable_list']} says why; the other answers are kept."
         )

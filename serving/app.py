@@ -13,9 +13,9 @@ from starlette.middleware import Middleware
 
 from cracks.errors import ServiceError, UnreadableImage
 from cracks.monitoring.history import FOLDER as MONITORING
+from cracks.monitoring.prediction_log.locations import below
 from cracks.monitoring.prediction_log.recorder import Recorder
 from cracks.monitoring.request_counts import RequestCounts
-from cracks.storage.kept import below
 from serving.engine.batching import Overloaded
 from serving.engine.champion_watch import ChampionWatch
 from serving.middleware.api_keys import KeyCheck, KeyRing

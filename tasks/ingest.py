@@ -27,6 +27,7 @@ def ingest(params: Params, paths: Paths) -> Report:
 
     Raises:
         SourceError: a source is missing, damaged, unsafe, or a label is in none of them.
+        StorageError: the bucket of a source refuses, or does not answer.
         DataError: the labels of stored photographs changed and nobody accepted that.
     """
     restore(paths.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from processes import RunningProcess, StartProcess
-from s3 import S3Server, rclone
+from s3 import S3Proxy, S3Server, rclone, use_s3
 from servers import MlflowServers, PrefectServer
 
 from cracks.system.environment import apply_environment_defaults
@@ -107,3 +108,24 @@ def s3_server(
     if not rclone().is_file():
         pytest.skip(f"no S3 endpoint: {rclone()} is absent; `make setup` installs it")
     return S3Server.start(start_for_session, tmp_path_factory.mktemp("s3"))
+
+
+@pytest.fixture(scope="session")
+def quick_boto3() -> Iterator[None]:
+    """Read what boto3 knows of S3 once, and not again for every client of every test."""
+    import botocore.session
+
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(botocore.session.create_loader)
+        patch.setattr(botocore.session, "create_loader", once)
+        yield
+
+
+@pytest.fixture
+def s3_proxy(
+    s3_server: S3Server, quick_boto3: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Proxy]:
+    """Stands before the S3 server; boto3 finds it and nothing else."""
+    with S3Proxy(s3_server.url) as proxy:
+        use_s3(s3_server.variables | {"AWS_ENDPOINT_URL": proxy.url}, monkeypatch)
+        yield proxy

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
+import pytest
 from processes import CHECKOUT, RunningProcess, StartProcess, free_port
 
 ACCESS_KEY, SECRET_KEY = "tester-of-cracks", "secret-of-cracks"
@@ -78,6 +79,14 @@ class Response:
 
 #: Takes the request (such as `GET /bucket/key bytes=5-`) and what the server says to it.
 Spoil = Callable[[str, Response], Response]
+
+
+def use_s3(variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 find these settings and no others."""
+    for name in filter(lambda name: name.startswith("AWS_"), list(os.environ)):
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
 
 def slow_down() -> Response:

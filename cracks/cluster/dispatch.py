@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cracks.cluster.settings import cluster_settings
-from cracks.errors import SourceError
+from cracks.errors import DataError
 from cracks.images.files import ImageFile, find_images
 from cracks.inference.batch.predictions_file import PredictionsFile
 from cracks.inference.batch.scoring import score_files
@@ -44,8 +44,8 @@ def predict_files(
 
     Raises:
         ServiceError: no champion is in service; BundleError: its bundle is damaged.
-        SourceError: a place cannot be listed, or holds no image.
-        SourceUnavailable: the storage stopped answering; what was predicted is kept.
+        StorageError: a place cannot be listed, or holds no image.
+        StorageUnavailable: the storage stopped answering; what was predicted is kept.
         WorkspaceError: `out` cannot be written, or holds the predictions of another model.
         WorkspaceBusy: another process writes there.
         ClusterError: the cluster cannot do it.
@@ -72,10 +72,10 @@ def refuse_if_nothing_was_readable(summary: dict[str, Any]) -> None:
     """Refuse a batch in which no image could be read.
 
     Raises:
-        SourceError: it is such a batch.
+        DataError: it is such a batch.
     """
     if not summary["answers"]:
-        raise SourceError(f"No image could be read. {summary['unreadable_list']} says why.")
+        raise DataError(f"No image could be read. {summary['unreadable_list']} says why.")
 
 
 def compute_features(

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from cracks.cluster.pieces import Outcome, Piece, require_no_failure
-from cracks.cluster.result_store import PatientStore, Store, open_store, read_result, send_files
+from cracks.cluster.result_store import read_result, send_files
 from cracks.cluster.runner import outcomes
 from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import library_versions, own_versions
 from cracks.cluster.worker import fetched_folder, once
 from cracks.dataset.shards import contents_in, count_rows
 from cracks.inference.runtime.openvino_runtime import NETWORK, Network
+from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
 from cracks.training.features.compute import features_of
@@ -35,7 +36,7 @@ class FeaturesOfShard:
     size: int
     batch_size: int
 
-    def run(self, store: Store, threads: int) -> bytes:
+    def run(self, store: ObjectStore, threads: int) -> bytes:
         """Return the array as a .npy file."""
         network = once(
             ("network", self.network, self.precision),
@@ -75,9 +76,9 @@ def store_features_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot do it, or shards failed again and again; they are named.
-        SourceError: the store cannot be used.
+        StorageError: the store cannot be used.
     """
-    store = PatientStore(open_store(settings.store))
+    store = open_store(settings.store, retry=True)
     network = send_files(store, [featurizer / NETWORK, (featurizer / NETWORK).with_suffix(".bin")])
     origin = [network, precision, size, batch_size, dict(library_versions(own_versions()))]
     beginning = f"features/{digest_of_value(origin)[:32]}/"

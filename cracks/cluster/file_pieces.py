@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cracks.cluster.pieces import Outcome, Piece, Work
-from cracks.cluster.result_store import Store, send_files
+from cracks.cluster.result_store import send_files
 from cracks.cluster.worker import fetched_folder, once
 from cracks.images.files import ImageFile
 from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.inference.bundle.classifier import Classifier
+from cracks.storage.object_store import ObjectStore
 from cracks.system.hashing import digest_of_value
 
 #: Names and stamps of files, as they are sent to a worker.
 Named = tuple[tuple[str, str], ...]
 
 
-def loaded_classifier(store: Store, bundle: str, threads: int) -> Classifier:
+def loaded_classifier(store: ObjectStore, bundle: str, threads: int) -> Classifier:
     """Return the classifier of a bundle in the store, loaded once a process."""
     return once(
         ("classifier", bundle),
@@ -24,7 +25,7 @@ def loaded_classifier(store: Store, bundle: str, threads: int) -> Classifier:
     )
 
 
-def send_bundle(store: Store, bundle: Bundle) -> str:
+def send_bundle(store: ObjectStore, bundle: Bundle) -> str:
     """Send a bundle unless it is there; return the key of its folder."""
     return send_files(store, sorted(file for file in bundle.folder.iterdir() if file.is_file()))
 

@@ -19,7 +19,7 @@ from cracks.cluster.file_pieces import (
     send_bundle,
 )
 from cracks.cluster.pieces import Outcome, require_no_failure
-from cracks.cluster.result_store import PatientStore, Store, open_store, read_result
+from cracks.cluster.result_store import read_result
 from cracks.cluster.runner import outcomes
 from cracks.cluster.settings import ClusterSettings
 from cracks.images.files import ImageFile, image_file
@@ -27,6 +27,7 @@ from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion
 from cracks.inference.photos.inspection_folder import PHOTOS, InspectionFolder
 from cracks.inference.photos.many_photos import inspect_photos
+from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
@@ -48,7 +49,7 @@ class InspectionsOfPhotos:
     overlap: float
     mm_per_px: float | None
 
-    def run(self, store: Store, threads: int) -> bytes:
+    def run(self, store: ObjectStore, threads: int) -> bytes:
         """Return the folders of the photographs as a .zip."""
         classifier = loaded_classifier(store, self.bundle, threads)
         files = [image_file(name, stamp) for name, stamp in self.files]
@@ -73,9 +74,9 @@ def inspect_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot do it, or pieces failed again and again; they are named.
-        SourceError: the store cannot be used.
+        StorageError: the store cannot be used.
     """
-    store = PatientStore(open_store(settings.store))
+    store = open_store(settings.store, retry=True)
     key, champion = send_bundle(store, bundle), folder.champion
     origin = [key, champion.model_dump(), folder.overlap, folder.mm_per_px]
     beginning = f"inspections/{digest_of_value(origin)[:32]}/"

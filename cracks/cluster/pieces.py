@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cracks.cluster.result_store import Store
 from cracks.errors import ClusterError
+from cracks.storage.object_store import ObjectStore
 
 #: Pieces that are named in a refusal.
 SHOWN = 5
@@ -16,7 +16,7 @@ SHOWN = 5
 class Work(Protocol):
     """What is to be computed; it is sent to a worker, so it holds names and no pixels."""
 
-    def run(self, store: Store, threads: int) -> bytes:
+    def run(self, store: ObjectStore, threads: int) -> bytes:
         """Return the result, which is the same wherever it is computed.
 
         Args:

@@ -17,7 +17,7 @@ from cracks.cluster.file_pieces import (
     send_bundle,
 )
 from cracks.cluster.pieces import Outcome, require_no_failure
-from cracks.cluster.result_store import PatientStore, Store, open_store, read_result
+from cracks.cluster.result_store import read_result
 from cracks.cluster.runner import outcomes
 from cracks.cluster.settings import ClusterSettings
 from cracks.images.files import ImageFile, image_file
@@ -25,6 +25,7 @@ from cracks.inference.batch.predictions_file import SHARD_ROWS
 from cracks.inference.batch.scoring import CHUNK, ScoredChunk, Unreadable, score_files
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion
+from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
 
@@ -40,7 +41,7 @@ class FilePredictions:
     champion: Champion
     files: Named
 
-    def run(self, store: Store, threads: int) -> bytes:
+    def run(self, store: ObjectStore, threads: int) -> bytes:
         """Return the answers, and what could not be read, as JSON."""
         classifier = loaded_classifier(store, self.bundle, threads)
         files = [image_file(name, stamp) for name, stamp in self.files]
@@ -65,9 +66,9 @@ def score_on_cluster(
 
     Raises:
         ClusterError: the cluster cannot do it, or pieces failed again and again; they are named.
-        SourceError: the store cannot be used.
+        StorageError: the store cannot be used.
     """
-    store = PatientStore(open_store(settings.store))
+    store = open_store(settings.store, retry=True)
     key = send_bundle(store, bundle)
     beginning = f"answers/{digest_of_value([key, champion.model_dump()])[:32]}/"
     pieces = pieces_of(

@@ -16,12 +16,13 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from cracks.cluster.pieces import Outcome, Piece
-from cracks.cluster.result_store import PATIENCE, PatientStore, is_done, open_store, pause
+from cracks.cluster.result_store import is_done
 from cracks.cluster.scheduler import close, connect, tell
 from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import own_versions
 from cracks.cluster.worker import Unfit, run_piece
 from cracks.errors import ClusterError, ClusterUnavailable, CracksError
+from cracks.storage.object_store import RETRY_ATTEMPTS, open_store, retry_pause
 
 #: Pieces in flight for each thread of the cluster: one that is computed, one that waits there.
 IN_FLIGHT = 2
@@ -77,7 +78,7 @@ class _Run:
     ) -> None:
         self._settings, self._sample, self._beginning = settings, sample, beginning
         self._new = map(_Attempt, pieces)
-        self._store = PatientStore(open_store(settings.store))
+        self._store = open_store(settings.store, retry=True)
         self._client: Client = connect(settings, sample)
         tell(self._client, settings)
         self._known = set(self._store.keys(beginning))
@@ -172,7 +173,7 @@ class _Run:
             self._try_again(attempt, 0)
         elif attempt.number < _patience(error):
             again = replace(attempt, number=attempt.number + 1)
-            self._try_again(again, pause(attempt.number))
+            self._try_again(again, retry_pause(attempt.number))
         else:
             yield self._given_up(attempt.piece, error)
 
@@ -234,7 +235,7 @@ class _Run:
 
 def _patience(error: BaseException) -> int:
     heals = isinstance(error, CracksError) and error.is_transient
-    return PATIENCE if heals else ATTEMPTS
+    return RETRY_ATTEMPTS if heals else ATTEMPTS
 
 
 def _reason(error: Any) -> str:

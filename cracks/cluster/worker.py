@@ -11,10 +11,11 @@ from typing import TypeVar
 from distributed import get_worker
 
 from cracks.cluster.pieces import Work
-from cracks.cluster.result_store import Store, fetch_folder, is_done, open_store, write_result
+from cracks.cluster.result_store import fetch_folder, is_done, write_result
 from cracks.cluster.versions import Versions, differences, own_versions
 from cracks.errors import ClusterError, CracksError
 from cracks.images.files import content_of, image_file
+from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.environment import apply_environment_defaults
 from cracks.system.parallel import in_one_thread
 
@@ -51,7 +52,7 @@ def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
         once(("fit", store), lambda: require_fit(store, versions))
     except Unfit as error:
         raise Unfit(str(error), str(worker.address)) from None
-    place = open_store(store)
+    place = _opened(store)
     # A worker that was killed may have written it, and not said so.
     if not is_done(place, key):
         with in_one_thread():
@@ -75,7 +76,7 @@ def require_fit(store: str, versions: Versions, sample: str | None = None) -> No
     if different := differences(own_versions(), versions):
         raise Unfit(f"it has {', '.join(different)}. Deploy the image of this commit there")
     try:
-        _try_store(open_store(store))
+        _try_store(_opened(store))
         if sample:
             content_of(image_file(sample, ""))
     except (CracksError, OSError) as error:
@@ -91,7 +92,7 @@ def once(name: tuple[str, ...], load: Callable[[], Loaded]) -> Loaded:
         return _loaded[name]  # type: ignore[return-value]
 
 
-def fetched_folder(store: Store, key: str) -> Path:
+def fetched_folder(store: ObjectStore, key: str) -> Path:
     """Return a folder of the store on this worker's disk; fetched once a process."""
 
     def fetch() -> Path:
@@ -103,7 +104,11 @@ def fetched_folder(store: Store, key: str) -> Path:
     return once(("folder", key), fetch)
 
 
-def _try_store(store: Store) -> None:
+def _opened(store: str) -> ObjectStore:
+    return once(("store", store), lambda: open_store(store))
+
+
+def _try_store(store: ObjectStore) -> None:
     key = f"checks/{uuid.uuid4().hex}"
     store.write(key, b"")
     if store.read(key) != b"":

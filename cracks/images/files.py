@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-from cracks.errors import SourceError, UnreadableImage
-
-#: How the address of a prefix in S3 begins; the storage itself is imported only for one.
-REMOTE = "s3://"
+from cracks.errors import StorageError, UnreadableImage
+from cracks.storage.addresses import SCHEME, Address, is_in_bucket, parse_address
+from cracks.storage.client import list_objects
+from cracks.storage.object_store import BucketStore
 
 #: Endings of files in a folder that are taken for images; whether they are, decoding tells.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
@@ -36,24 +35,18 @@ def image_file(name: str, stamp: str) -> ImageFile:
     """Return the file that `find_images` has named so, in another process.
 
     Raises:
-        SourceError: the address of the storage is none.
+        StorageError: the address of the storage is none.
     """
-    if not is_remote(name):
+    if not is_in_bucket(name):
         return ImageFile(name, stamp, partial(_bytes_of, name))
-    from cracks.storage.addresses import StoredObject
-
-    bucket, _, key = name.removeprefix(REMOTE).partition("/")
-    # Size and ETag are for whoever compares; reading needs neither.
-    stored = StoredObject(key, 0, "", key)
-    return ImageFile(name, stamp, lambda: _reader(bucket).read(stored), remote=True)
+    bucket, _, key = name.removeprefix(SCHEME).partition("/")
+    return ImageFile(name, stamp, lambda: _bucket(bucket).read(key), remote=True)
 
 
 @cache
-def _reader(bucket: str) -> Any:
-    from cracks.storage.addresses import Address
-    from cracks.storage.object_reader import ObjectReader
-
-    return ObjectReader(Address(bucket, ""))
+def _bucket(name: str) -> BucketStore:
+    """Return the objects of a whole bucket; once a process, with one client for all threads."""
+    return BucketStore(Address(name, ""))
 
 
 def find_images(places: Sequence[str], without: Path | None = None) -> list[ImageFile]:
@@ -65,23 +58,18 @@ def find_images(places: Sequence[str], without: Path | None = None) -> list[Imag
         without: a folder that is not searched: where pictures of the images are written.
 
     Raises:
-        SourceError: a place does not exist, cannot be listed, or holds no image.
-        SourceUnavailable: the storage does not answer.
+        StorageError: a place does not exist, cannot be listed, or holds no image.
+        StorageUnavailable: the storage does not answer.
     """
     found: dict[str, ImageFile] = {}
     for place in places:
-        images = list(_stored(place) if is_remote(place) else _local(Path(place), without))
+        images = list(_stored(place) if is_in_bucket(place) else _local(Path(place), without))
         if not images:
-            raise SourceError(
+            raise StorageError(
                 f"{place} holds no image. Files that end in {', '.join(SUFFIXES)} are looked for."
             )
         found |= {image.name: image for image in images}
     return list(found.values())
-
-
-def is_remote(place: str) -> bool:
-    """Return whether a place is one in S3."""
-    return place.startswith(REMOTE)
 
 
 def prefetched(files: Iterable[ImageFile]) -> Iterator[ImageFile]:
@@ -123,11 +111,11 @@ def _local(place: Path, without: Path | None) -> Iterator[ImageFile]:
     elif place.exists():
         yield _file(str(place))
     else:
-        raise SourceError(f"There is no file or folder {place}. Check the path.")
+        raise StorageError(f"There is no file or folder {place}. Check the path.")
 
 
 def _refuse(error: OSError) -> None:
-    raise SourceError(f"{error.filename} cannot be listed: {error.strerror}.")
+    raise StorageError(f"{error.filename} cannot be listed: {error.strerror}.")
 
 
 def _file(path: str) -> ImageFile:
@@ -149,26 +137,12 @@ def _is_image(name: str) -> bool:
 
 
 def _stored(place: str) -> Iterator[ImageFile]:
-    try:
-        from cracks.storage.addresses import parse_address
-        from cracks.storage.client import list_objects
-        from cracks.storage.object_reader import ObjectReader
-
-        address = parse_address(place)
-        objects, reader = list_objects(address), ObjectReader(address)
-    except ModuleNotFoundError as error:
-        raise SourceError(
-            f"{place} needs {error.name}, which is not installed. Run `uv sync --group pipeline`."
-        ) from None
-    for stored in objects:
+    address = parse_address(place)
+    for stored in list_objects(address):
         *folders, name = stored.key.split("/")
         if _is_image(name) and all(map(_is_visible, folders)):
-            yield ImageFile(
-                f"{REMOTE}{address.bucket}/{stored.full_key}",
-                f"{stored.size}-{stored.etag}",
-                lambda stored=stored: reader.read(stored),  # type: ignore[misc]
-                remote=True,
-            )
+            stamp = f"{stored.size}-{stored.etag}"
+            yield image_file(f"{SCHEME}{address.bucket}/{stored.full_key}", stamp)
 
 
 def _is_same(folder: Path, other: Path | None) -> bool:
@@ -184,7 +158,7 @@ def content_of(file: ImageFile) -> bytes:
 
     Raises:
         UnreadableImage: it cannot be read; the message is the reason.
-        SourceUnavailable: the storage does not answer.
+        StorageUnavailable: the storage does not answer.
     """
     try:
         return file.read()

@@ -17,7 +17,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cracks.storage.kept import KeptFiles, kept_files, place_beside_predictions
+from cracks.monitoring.prediction_log.locations import place_beside_predictions
+from cracks.storage.object_store import ObjectStore, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -150,9 +151,9 @@ def write_window(place: str | Path, window: Window) -> None:
 
     Raises:
         OSError: the folder cannot be written.
-        SourceError: the bucket cannot be written.
+        StorageError: the bucket cannot be written.
     """
-    files, name = kept_files(place), _file_of(window.begin)
+    files, name = open_store(place), _file_of(window.begin)
     others = [one for one in _windows_in(files, name) if one.begin != window.begin]
     ordered = sorted([*others, window], key=lambda one: one.begin)
     files.write(name, "".join(f"{one.model_dump_json()}\n" for one in ordered).encode())
@@ -168,11 +169,10 @@ def read_windows(place: str | Path, limit: int, *, since: datetime | None = None
 
     Raises:
         OSError: the folder cannot be read.
-        SourceError: the bucket cannot be read.
-        ServiceError: the place is in a bucket, and boto3 is not installed.
+        StorageError: the bucket cannot be read, or boto3 is not installed.
     """
     newest: list[Window] = []
-    for window in _newest_first(kept_files(place)):
+    for window in _newest_first(open_store(place)):
         if len(newest) >= limit or (since and window.begin < since):
             break
         newest.append(window)
@@ -181,13 +181,13 @@ def read_windows(place: str | Path, limit: int, *, since: datetime | None = None
 
 def write_live_accuracy(place: str | Path, found: LiveAccuracy) -> None:
     """Write how right the service was; raises as `write_window`."""
-    kept_files(place).write(ACCURACY, found.model_dump_json(indent=2).encode())
+    open_store(place).write(ACCURACY, found.model_dump_json(indent=2).encode())
 
 
 def read_live_accuracy(place: str | Path) -> LiveAccuracy | None:
     """Return how right the service was, or None where nobody has said; raises as `read_windows`."""
     try:
-        return LiveAccuracy.model_validate_json(kept_files(place).read(ACCURACY))
+        return LiveAccuracy.model_validate_json(open_store(place).read(ACCURACY))
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -197,12 +197,12 @@ def read_live_accuracy(place: str | Path) -> LiveAccuracy | None:
 
 def write_picture(place: str | Path, name: str, content: bytes) -> None:
     """Keep a picture of a window; raises as `write_window`."""
-    kept_files(place).write(f"{PICTURES}/{name}", content)
+    open_store(place).write(f"{PICTURES}/{name}", content)
 
 
 def write_report(place: str | Path, page: str) -> None:
     """Keep the report of the last window, one HTML file; raises as `write_window`."""
-    kept_files(place).write(REPORT, page.encode())
+    open_store(place).write(REPORT, page.encode())
 
 
 def read_picture(place: str | Path, name: str) -> bytes | None:
@@ -210,7 +210,7 @@ def read_picture(place: str | Path, name: str) -> bytes | None:
     if not name or "/" in name or name.startswith("."):
         return None
     try:
-        return kept_files(place).read(f"{PICTURES}/{name}")
+        return open_store(place).read(f"{PICTURES}/{name}")
     except FileNotFoundError:
         return None
 
@@ -222,12 +222,12 @@ def _file_of(begin: datetime) -> str:
     return f"{WINDOWS}/{begin.astimezone(UTC).date().isoformat()}.jsonl"
 
 
-def _newest_first(files: KeptFiles) -> Iterator[Window]:
-    for name in reversed(files.names(WINDOWS)):
+def _newest_first(files: ObjectStore) -> Iterator[Window]:
+    for name in reversed(files.keys(f"{WINDOWS}/")):
         yield from reversed(_windows_in(files, name))
 
 
-def _windows_in(files: KeptFiles, name: str) -> list[Window]:
+def _windows_in(files: ObjectStore, name: str) -> list[Window]:
     """Return the windows of a day; a line that is none is passed over, and said."""
     try:
         lines = files.read(name).splitlines()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cracks.monitoring.history import place_of_monitoring
 from cracks.monitoring.prediction_log.part_files import process_name
-from cracks.storage.kept import KeptFiles, kept_files
+from cracks.storage.object_store import ObjectStore, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class RequestCounts:
             changed = {hour: dict(self._counts[hour]) for hour in sorted(self._changed)}
             self._changed.clear()
         try:
-            files = kept_files(self._place) if changed else None
+            files = open_store(self._place) if changed else None
             for hour, counts in changed.items():
                 assert files
                 files.write(f"{FOLDER}/{hour}-{self._process}.json", json.dumps(counts).encode())
@@ -96,14 +96,14 @@ def counted_requests(service: Path, begin: datetime, end: datetime) -> Counted |
 
     Raises:
         OSError: the folder cannot be read.
-        SourceError: the bucket cannot be read.
+        StorageError: the bucket cannot be read.
     """
-    files = kept_files(place_of_monitoring(service))
+    files = open_store(place_of_monitoring(service))
     first, last = (time.astimezone(UTC).strftime(HOUR) for time in (begin, end))
     total = failed = 0
     known = False
     for day in sorted({first[:10], last[:10]} | _days_between(first[:10], last[:10])):
-        for name in files.names(f"{FOLDER}/{day}"):
+        for name in files.keys(f"{FOLDER}/{day}/"):
             hour = name.removeprefix(f"{FOLDER}/")[: len(first)]
             if first <= hour < last and (counts := _read(files, name)):
                 total += counts.get("total", 0)
@@ -117,7 +117,7 @@ def _days_between(first: str, last: str) -> set[str]:
     return {datetime.fromordinal(day).date().isoformat() for day in range(start, stop + 1)}
 
 
-def _read(files: KeptFiles, name: str) -> dict[str, int]:
+def _read(files: ObjectStore, name: str) -> dict[str, int]:
     try:
         counts = json.loads(files.read(name))
     except (FileNotFoundError, ValueError):

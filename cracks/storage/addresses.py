@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from cracks.errors import SourceError
+from cracks.errors import StorageError
 from cracks.system.hashing import digest_of_value
 
 SCHEME = "s3://"
@@ -45,20 +45,25 @@ class StoredObject:
     full_key: str
 
 
+def is_in_bucket(place: str | Path) -> bool:
+    """Return whether a place is an address of objects."""
+    return str(place).startswith(SCHEME)
+
+
 def parse_address(text: str) -> Address:
     """Take `s3://bucket/prefix` apart; the prefix may be empty.
 
     Raises:
-        SourceError: it is no such address.
+        StorageError: it is no such address.
     """
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
     if not text.startswith(SCHEME) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-        raise SourceError(
+        raise StorageError(
             f"{text!r} is no address of objects. Write s3://BUCKET/PREFIX, for example "
             "s3://inspections/photographs; names of buckets are 3 to 63 of a-z, 0-9, `-` and `.`."
         )
     if prefix and {"", ".", ".."} & set(prefix.removesuffix("/").split("/")):
-        raise SourceError(
+        raise StorageError(
             f"{text!r}: the prefix has an empty, `.` or `..` segment. Write it as "
             "s3://BUCKET/FOLDER/FOLDER."
         )
@@ -74,18 +79,18 @@ def require_file_names(objects: Sequence[StoredObject], address: Address) -> Non
     """Refuse keys that cannot be names of files in one folder.
 
     Raises:
-        SourceError: one of them cannot.
+        StorageError: one of them cannot.
     """
     keys = {stored.key for stored in objects}
     for key in sorted(keys):
         if not _is_safe(key):
-            raise SourceError(
+            raise StorageError(
                 f"{address} holds {key!r}, which cannot be the name of a local file. "
                 "Rename that object; nothing was downloaded."
             )
         for folder in map(str, PurePosixPath(key).parents):
             if folder in keys:
-                raise SourceError(
+                raise StorageError(
                     f"{address} holds {folder!r} both as an object and as a folder ({key!r}). "
                     "Rename one of them; nothing was downloaded."
                 )

@@ -10,15 +10,12 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable
 from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject
 from cracks.storage.checksums import has_etag, is_md5
-from cracks.storage.client import THREADS, etag_of, one_line, status_of
+from cracks.storage.client import BREAKS, THREADS, etag_of, one_line, status_of
 from cracks.system.atomic_files import remove
 from cracks.system.hashing import digest_of_file, digest_of_value
-
-#: How often a body may break off in a row without a single byte having come.
-BREAKS = 3
 
 #: Bytes that are read at a time.
 PIECE = 1 << 20
@@ -78,7 +75,7 @@ class Downloads:
                 growing.replace(target)
                 return stored
             growing.unlink()
-        raise SourceError(
+        raise StorageError(
             f"{self._address}: {stored.key!r} does not have its checksum ({stored.etag}, "
             f"{stored.size:,} bytes), fetched twice. Upload that object again."
         )
@@ -98,7 +95,7 @@ class Downloads:
             except (BotoCoreError, HTTPError) as error:
                 breaks = 0 if growing.stat().st_size > size else breaks + 1
                 if breaks == BREAKS:
-                    raise SourceUnavailable(
+                    raise StorageUnavailable(
                         f"{self._address}: {stored.key!r} breaks off again and again "
                         f"({one_line(error)}). Run it again; it goes on where it was."
                     ) from None
@@ -123,8 +120,8 @@ class Downloads:
                 raise self._changed(stored) from None
             raise
 
-    def _changed(self, stored: StoredObject) -> SourceUnavailable:
-        return SourceUnavailable(
+    def _changed(self, stored: StoredObject) -> StorageUnavailable:
+        return StorageUnavailable(
             f"{self._address}: {stored.key!r} was changed or removed while it was fetched. "
             "Run it again."
         )

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable
 
 # requests is imported where it is used: it takes longer than all that is needed without network.
 if TYPE_CHECKING:
@@ -52,20 +52,20 @@ def read_json(url: str) -> Any:
     """Return what the JSON says that a server answers.
 
     Raises:
-        SourceError: the answer is no JSON, or there is none at `url`.
-        SourceUnavailable: the server cannot be reached, or refuses or breaks off persistently.
+        StorageError: the answer is no JSON, or there is none at `url`.
+        StorageUnavailable: the server cannot be reached, or refuses or breaks off persistently.
     """
     try:
         with open_session() as session, get(session, url) as response:
             require_ok(response, url)
             content = b"".join(blocks(response, LONGEST_JSON))
     except Broken as broken:
-        raise SourceUnavailable(f"{url} broke off ({broken}). Try again later.") from None
+        raise StorageUnavailable(f"{url} broke off ({broken}). Try again later.") from None
     try:
         return json.loads(content)
     except ValueError:
         kind = response.headers.get("Content-Type", "something else")
-        raise SourceError(
+        raise StorageError(
             f"{url} answers with {kind} instead of JSON. Open it in a browser to see why."
         ) from None
 
@@ -106,8 +106,8 @@ def get(session: Session, url: str, start: int = 0) -> Response:
     """Return the answer to a request for `url` from byte `start` on, its body still to be read.
 
     Raises:
-        SourceError: the address cannot be used.
-        SourceUnavailable: there is no answer, or one that may be another later.
+        StorageError: the address cannot be used.
+        StorageUnavailable: there is no answer, or one that may be another later.
     """
     from requests import exceptions
 
@@ -122,24 +122,24 @@ def get(session: Session, url: str, start: int = 0) -> Response:
         exceptions.TooManyRedirects,
     ) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise SourceError(f"{url} cannot be fetched: {reason}. Correct the address.") from None
+        raise StorageError(f"{url} cannot be fetched: {reason}. Correct the address.") from None
     except exceptions.RequestException as error:
         raise _unanswered(url, error) from None
     if response.status_code in PASSING_STATUS:
         response.close()
-        raise SourceUnavailable(
+        raise StorageUnavailable(
             f"{url} still answers {_status(response)} after {RETRIES + 1} tries. Try again later."
         )
     return response
 
 
-def _unanswered(url: str, error: Exception) -> SourceError:
+def _unanswered(url: str, error: Exception) -> StorageError:
     if isinstance(_root(error), ssl.SSLCertVerificationError):
-        return SourceError(
+        return StorageError(
             f"{url} shows a certificate that is not trusted ({_root(error)}). If a proxy of your "
             "network signs, set REQUESTS_CA_BUNDLE to the file with its certificate."
         )
-    return SourceUnavailable(
+    return StorageUnavailable(
         f"{url} gives no answer ({_reason(error)}). Check the network, or try again later."
     )
 
@@ -148,10 +148,10 @@ def require_ok(response: Response, url: str) -> None:
     """Refuse every other status.
 
     Raises:
-        SourceError: there is no such file, or it is not for us.
+        StorageError: there is no such file, or it is not for us.
     """
     if response.status_code != 200:
-        raise SourceError(
+        raise StorageError(
             f"{url} answers {_status(response)}. Open it in a browser to see why; the file may "
             "have moved."
         )

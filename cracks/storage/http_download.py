@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable
 from cracks.storage import http_client as web
 from cracks.system.console import Advance, progress
 from cracks.system.hashing import digest_of_file
@@ -29,15 +29,15 @@ def download(url: str, target: Path, *, size: int, sha256: str, description: str
     to a person what is being fetched.
 
     Raises:
-        SourceError: the server has no such file, or another one, or there is no room for it.
-        SourceUnavailable: the server cannot be reached, or refuses or breaks off persistently.
+        StorageError: the server has no such file, or another one, or there is no room for it.
+        StorageUnavailable: the server cannot be reached, or refuses or breaks off persistently.
     """
     try:
         if not is_whole(target, size, sha256):
             target.parent.mkdir(parents=True, exist_ok=True)
             _Transfer(url, target, size, description).fetch(sha256)
     except OSError as error:
-        raise SourceError(
+        raise StorageError(
             f"{target} cannot be written: {error.strerror or error}. "
             "Make room or give permission there, then try again."
         ) from None
@@ -72,7 +72,7 @@ class _Transfer:
             found = digest_of_file(self._partial)
         if found != sha256:
             self._partial.unlink()
-            raise SourceError(
+            raise StorageError(
                 f"{self._url} sent a file with the SHA-256 {found} instead of {sha256}. It was "
                 "thrown away; try again, and take the file from elsewhere if this goes on."
             )
@@ -98,7 +98,7 @@ class _Transfer:
                 # The furthest, not the last: a server that always starts again gains nothing.
                 furthest = max(furthest, self._have())
                 if failures > web.RETRIES:
-                    raise SourceUnavailable(
+                    raise StorageUnavailable(
                         f"{self._url} breaks off again and again ({broken}). {self._have():,} of "
                         f"{self._size:,} bytes are kept; try again later to go on from there."
                     ) from None
@@ -127,7 +127,7 @@ class _Transfer:
         """Return the place in the file where the body of an answer begins.
 
         Raises:
-            SourceError: the answer is not this file.
+            StorageError: the answer is not this file.
             Broken: the answer does not fit what is there, which was removed therefore.
         """
         if response.status_code == 206 and self._continues(response, have):
@@ -145,13 +145,13 @@ class _Transfer:
 
     def _require_file(self, response: Response) -> None:
         if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-            raise SourceError(
+            raise StorageError(
                 f"{self._url} answers with a page instead of a file. Open it in a browser to see "
                 "what it says; a network that asks for a login is a common cause."
             )
         announced = response.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced) != self._size:
-            raise SourceError(
+            raise StorageError(
                 f"{self._url} has {int(announced):,} bytes instead of {self._size:,}: it is "
                 "another file than the one described. Nothing of it was fetched."
             )
@@ -160,7 +160,7 @@ class _Transfer:
         missing = self._size - self._have()
         free = shutil.disk_usage(self._partial.parent).free
         if free < missing:
-            raise SourceError(
+            raise StorageError(
                 f"{self._target} does not fit: {_megabytes(missing):,} MB are still to come, but "
                 f"{free // 1_000_000:,} MB are free there. Make room, then try again."
             )

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from cracks.errors import SourceError
+from cracks.errors import StorageError
 from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject, require_file_names
 from cracks.storage.client import connect, explaining, listed
 from cracks.storage.downloads import Downloads
@@ -39,9 +39,9 @@ def mirror(address: Address, folder: Path, wanted: Callable[[str], bool]) -> Mir
     checksum. What was killed at any moment goes on where it was. One process at a time.
 
     Raises:
-        SourceError: the bucket does not exist, the credentials do not open it, an object cannot
+        StorageError: the bucket does not exist, the credentials do not open it, an object cannot
             be kept as a file or does not have its checksum, or `folder` holds other files.
-        SourceUnavailable: the storage does not answer, or something changed meanwhile.
+        StorageUnavailable: the storage does not answer, or something changed meanwhile.
     """
     with explaining(address):
         client = connect()
@@ -62,7 +62,7 @@ def _require_own(folder: Path) -> None:
     """Make the folder a mirror, unless somebody else's files would be lost in it."""
     own = folder / OWN_FOLDER
     if not own.is_dir() and folder.exists() and any(folder.iterdir()):
-        raise SourceError(
+        raise StorageError(
             f"{folder} is no mirror of objects, but holds other files. Name an empty folder."
         )
     (own / "partial").mkdir(parents=True, exist_ok=True)

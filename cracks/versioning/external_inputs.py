@@ -19,8 +19,8 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
     """Return whether the stage must run although DVC sees no change.
 
     Raises:
-        SourceError: the source has vanished or is damaged.
-        SourceUnavailable: it is on a server that does not answer.
+        SourceError, StorageError: the source has vanished or is damaged.
+        SourceUnavailable, StorageUnavailable: it is on a server that does not answer.
     """
     report = paths.report(stage)
     if not report.is_file():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cracks
 from cracks.errors import RemoteError
-from cracks.storage.addresses import parse_address
+from cracks.storage.addresses import is_in_bucket, parse_address
 from cracks.storage.client import require_bucket
 from cracks.system.atomic_files import remove, write_json
 from cracks.versioning.dvc_data import default_remote, push_data, use_remote
@@ -129,8 +129,8 @@ def prepare(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
     """Make the workspace for an order in `folder`, or go on in what a killed run has left of it.
 
     Raises:
-        RemoteError, SourceError: repository or DVC remote refuse, which is found out here and not
-            after hours; RemoteUnavailable, SourceUnavailable: for now.
+        RemoteError, StorageError: repository or DVC remote refuse, which is found out here and not
+            after hours; RemoteUnavailable, StorageUnavailable: for now.
     """
     root, note = folder / "workspace", folder / "prepared.json"
     prepared = read_report(note) if note.is_file() else {}
@@ -173,7 +173,7 @@ def _check_storage(paths: Paths) -> None:
             "DVC would keep the data in this run's own workspace, which is removed. Set "
             "CRACKS_DVC_REMOTE to s3://BUCKET/PREFIX, or name a remote in .dvc/config."
         )
-    if address.startswith("s3://"):
+    if is_in_bucket(address):
         require_bucket(parse_address(address), endpoint)
 
 

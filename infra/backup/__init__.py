@@ -10,7 +10,6 @@ what it had copied serves the next. Both places may be folders or `s3://` prefix
     __main__    the commands
     state       what there is to back up, from the environment and the workspace
     databases   PostgreSQL (pg_dump, pg_restore) and sqlite
-    places      files in a folder or in a bucket
     archive     the back-ups in one place
     manifest    what a back-up says of itself
     saving      databases first, then the files that they name

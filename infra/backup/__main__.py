@@ -12,10 +12,9 @@ from cracks.system.console import print_table, show_log
 from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
 from infra.backup.manifest import BackupRefused, Manifest
-from infra.backup.places import place_at
 from infra.backup.restoring import Restoring, check
 from infra.backup.saving import Saving
-from infra.backup.state import state_of, variables_of_stack
+from infra.backup.state import place_at, state_of, variables_of_stack
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from cracks.storage.object_store import FolderStore, ObjectStore
 from cracks.system.hashing import digest_of_file
 from infra.backup.manifest import BackupRefused, Manifest
-from infra.backup.places import BackupLocation, Folder
 
 NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z")
 
@@ -24,7 +23,7 @@ class Damaged(Exception):
 class Archive:
     """A folder or prefix that holds back-ups."""
 
-    def __init__(self, place: BackupLocation) -> None:
+    def __init__(self, place: ObjectStore) -> None:
         self.place = place
         #: The bytes of each content that this process has added, or found whole (0).
         self._whole: dict[str, int] = {}
@@ -38,7 +37,7 @@ class Archive:
 
     def prepare(self) -> None:
         """Make the folder, for its owner alone: it will hold what the databases hold."""
-        if isinstance(self.place, Folder):
+        if isinstance(self.place, FolderStore):
             self.place.root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @cached_property
@@ -63,16 +62,12 @@ class Archive:
             wanted = f"back-up {name}" if name else "back-up"
             raise BackupRefused(f"{self.place.origin} has no {wanted}.{shown}")
         file = f"{name or self.names[-1]}.json"
-        with self.place.local(file) as local:
-            text = local.read_text(encoding="utf-8", errors="replace")
+        text = self.place.read(file).decode(errors="replace")
         return Manifest.parse(text, f"{self.place.origin}/{file}")
 
     def write(self, manifest: Manifest) -> None:
         """Give a back-up its name; from now on it is one."""
-        with tempfile.TemporaryDirectory(prefix="cracks-backup-") as folder:
-            file = Path(folder) / "manifest"
-            file.write_text(manifest.text, encoding="utf-8")
-            self.place.write(f"{manifest.name}.json", file)
+        self.place.write(f"{manifest.name}.json", manifest.text.encode())
 
     def add(self, file: Path, digest: str) -> None:
         """Keep a content unless it is there, and read it in any case.
@@ -86,7 +81,7 @@ class Archive:
             if _path(digest) in self._known and self._is_whole(digest):
                 self._whole[digest] = 0
                 return
-            self.place.write(_path(digest), file)
+            self.place.write_file(_path(digest), file)
             with self.content(digest) as written:
                 self._whole[digest] = written.stat().st_size
 

@@ -8,19 +8,17 @@ what lies there for somebody's files.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
 from typing import cast
 
 from cracks.inference.handover.champion import POINTER
+from cracks.storage.object_store import ObjectStore
 from cracks.system.console import progress
 from infra.backup.archive import Archive, Damaged
 from infra.backup.databases import Database
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
-from infra.backup.places import BackupLocation
 from infra.backup.saving import THREADS
 from infra.backup.state import MLFLOW, State, require_apart
 
@@ -45,7 +43,7 @@ class Restoring:
         Raises:
             BackupRefused: a place is missing or not empty, or a content is damaged; nothing was
                 written.
-            SourceError: a bucket refuses.
+            StorageError: a bucket refuses.
             OSError: a place cannot be written.
         """
         require_apart(self._archive.place, self._state)
@@ -107,19 +105,16 @@ class Restoring:
         files = [place.origin for place in self._state.files.values()]
         return "\n".join([self._manifest.name, *databases, *files])
 
-    def _is_marked(self, place: BackupLocation) -> bool:
-        with suppress(FileNotFoundError), place.local(MARK) as mark:
-            return bool(mark.read_text(encoding="utf-8") == self._mark)
+    def _is_marked(self, place: ObjectStore) -> bool:
+        with suppress(FileNotFoundError):
+            return place.read(MARK) == self._mark.encode()
         return False
 
-    def _write_marks(self, places: Iterable[BackupLocation]) -> None:
-        with tempfile.TemporaryDirectory(prefix="cracks-backup-") as folder:
-            mark = Path(folder) / "mark"
-            mark.write_text(self._mark, encoding="utf-8")
-            for place in places:
-                place.write(MARK, mark)
+    def _write_marks(self, places: Iterable[ObjectStore]) -> None:
+        for place in places:
+            place.write(MARK, self._mark.encode())
 
-    def _files(self, part: Part, place: BackupLocation) -> None:
+    def _files(self, part: Part, place: ObjectStore) -> None:
         first = [file for file in part.files if file.path != POINTER]
         # A service that looks already then finds the bundle that champion.json names.
         last = [file for file in part.files if file.path == POINTER]
@@ -131,9 +126,9 @@ class Restoring:
                 for _ in pool.imap_unordered(lambda one: self._file(one, place), files):
                     advance(1)
 
-    def _file(self, file: SavedFile, place: BackupLocation) -> None:
+    def _file(self, file: SavedFile, place: ObjectStore) -> None:
         with self._archive.content(file.sha256) as content:
-            place.write(file.path, content, private=file.private)
+            place.write_file(file.path, content, private=file.private)
 
     def _database(self, part: Part, database: Database) -> None:
         if database.tables():

@@ -12,11 +12,11 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from cracks.inference.handover.champion import POINTER
+from cracks.storage.object_store import ObjectStore
 from cracks.system.console import progress
 from cracks.system.hashing import digest_of_bytes, digest_of_file
 from infra.backup.archive import Archive, Damaged
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
-from infra.backup.places import BackupLocation
 from infra.backup.state import State, require_apart
 
 logger = logging.getLogger("cracks.backup")
@@ -39,7 +39,7 @@ class Saving:
 
         Raises:
             BackupRefused: something cannot be read, or the place is within what is backed up.
-            SourceError: a bucket refuses.
+            StorageError: a bucket refuses.
             OSError: the place cannot be written.
         """
         require_apart(self._archive.place, self._state)
@@ -78,7 +78,7 @@ class Saving:
 
     def _champion(self) -> str | None:
         try:
-            return digest_of_bytes((self._state.service.root / POINTER).read_bytes())
+            return digest_of_bytes(self._state.service.read(POINTER))
         except FileNotFoundError:
             return None
 
@@ -91,7 +91,7 @@ class Saving:
             saved = self._keep(dump, dump.name)
         return Part(name=name, kind=database.kind, origin=database.origin, files=[saved])
 
-    def _files(self, name: str, place: BackupLocation) -> Part:
+    def _files(self, name: str, place: ObjectStore) -> Part:
         saved: dict[str, SavedFile] = {}
         # What was merged or replaced meanwhile is found when it is looked for again.
         for _ in range(ATTEMPTS):
@@ -103,7 +103,7 @@ class Saving:
         files = sorted(saved.values(), key=lambda one: one.path)
         return Part(name=name, kind="files", origin=place.origin, files=files)
 
-    def _copy(self, name: str, place: BackupLocation, paths: Iterable[str]) -> list[SavedFile]:
+    def _copy(self, name: str, place: ObjectStore, paths: Iterable[str]) -> list[SavedFile]:
         wanted = list(paths)
 
         def copied(path: str) -> SavedFile | None:

@@ -20,11 +20,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cracks.inference.handover.service_processes import FOLDER as REPORTS
+from cracks.storage.object_store import FolderStore, ObjectStore, open_store
 from cracks.versioning.dvc_data import default_remote
 from cracks.workspace.paths import Paths
 from infra.backup.databases import Database, database_at
 from infra.backup.manifest import BackupRefused
-from infra.backup.places import BackupLocation, Bucket, Folder, place_at
 
 DATABASE = "CRACKS_BACKUP_DATABASE_"
 ARTIFACTS = "CRACKS_BACKUP_ARTIFACTS"
@@ -43,13 +43,13 @@ class State:
     """The databases and the places of files, by their names."""
 
     databases: Mapping[str, Database]
-    artifacts: BackupLocation
+    artifacts: ObjectStore
     #: What nobody writes together with the database: the remote of DVC, answers kept elsewhere.
-    others: Mapping[str, BackupLocation]
-    service: Folder
+    others: Mapping[str, ObjectStore]
+    service: ObjectStore
 
     @property
-    def files(self) -> dict[str, BackupLocation]:
+    def files(self) -> dict[str, ObjectStore]:
         """All places of files, by their names."""
         return {"artifacts": self.artifacts, **self.others, "service": self.service}
 
@@ -71,7 +71,7 @@ def state_of(workspace: Paths, variables: Mapping[str, str]) -> State:
         local = workspace.local_tracking.resolve() / "mlflow.db"
         databases[MLFLOW] = database_at(f"sqlite:///{local}")
     others = {"dvc": place_at(variables[DVC]) if variables.get(DVC) else _dvc_remote(workspace)}
-    service = Folder(workspace.service, _outlives_a_process)
+    service = FolderStore(workspace.service, _outlives_a_process)
     if variables.get(ANSWERS):
         answers = place_at(variables[ANSWERS])
         others |= {} if _overlap(answers, service) else {"answers": answers}
@@ -81,6 +81,15 @@ def state_of(workspace: Paths, variables: Mapping[str, str]) -> State:
         others=others,
         service=service,
     )
+
+
+def place_at(text: str, endpoint_url: str | None = None) -> ObjectStore:
+    """Return the files at a folder or `s3://bucket/prefix`, hidden ones too: all are backed up.
+
+    Raises:
+        StorageError: it is no such address.
+    """
+    return open_store(text, endpoint_url=endpoint_url, wanted=lambda _: True)
 
 
 def variables_of_stack(workspace: Path, variables: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +140,7 @@ def _outlives_a_process(path: str) -> bool:
     return not any(fnmatchcase(path, pattern) for pattern in OF_PROCESSES)
 
 
-def _dvc_remote(workspace: Paths) -> BackupLocation:
+def _dvc_remote(workspace: Paths) -> ObjectStore:
     """Return the default remote of DVC, with the endpoint that is set for it."""
     url, endpoint_url = default_remote(workspace)
     if not url:
@@ -139,7 +148,7 @@ def _dvc_remote(workspace: Paths) -> BackupLocation:
     return place_at(url, endpoint_url)
 
 
-def require_apart(archive: BackupLocation, state: State) -> None:
+def require_apart(archive: ObjectStore, state: State) -> None:
     """Refuse to keep back-ups within what is backed up, or the other way round.
 
     Raises:
@@ -153,10 +162,6 @@ def require_apart(archive: BackupLocation, state: State) -> None:
             )
 
 
-def _overlap(one: BackupLocation, other: BackupLocation) -> bool:
-    if isinstance(one, Bucket) and isinstance(other, Bucket):
-        first, second = (place.origin + "/" for place in (one, other))
-        return first.startswith(second) or second.startswith(first)
-    if isinstance(one, Folder) and isinstance(other, Folder):
-        return one.root.is_relative_to(other.root) or other.root.is_relative_to(one.root)
-    return False
+def _overlap(one: ObjectStore, other: ObjectStore) -> bool:
+    first, second = (f"{place.origin}/" for place in (one, other))
+    return first.startswith(second) or second.startswith(first)

@@ -71,7 +71,7 @@ def buckets() -> None:
     """Create the buckets that are missing.
 
     Raises:
-        SourceError: the storage refuses; SourceUnavailable: it does not answer.
+        StorageError: the storage refuses; StorageUnavailable: it does not answer.
     """
     from cracks.storage.client import ensure_bucket
 

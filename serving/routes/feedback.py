@@ -18,9 +18,9 @@ from cracks.monitoring.feedback.record import (
     Taken,
 )
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
+from cracks.monitoring.prediction_log.locations import below
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
-from cracks.storage.kept import below
 from serving.middleware.request_context import request_context
 from serving.schemas.prediction import EXAMPLE_ID, GivenId, Label
 from serving.schemas.problems import described

@@ -16,7 +16,7 @@ from cracks.monitoring.history import (
     read_picture,
     read_windows,
 )
-from cracks.storage.kept import below
+from cracks.monitoring.prediction_log.locations import below
 
 #: Seconds that an answer is kept: a bucket is not asked at each look of Prometheus or of a page.
 KEPT_FOR = 15.0

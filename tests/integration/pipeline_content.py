@@ -29,7 +29,7 @@ from cracks.monitoring.history import (
     write_picture,
     write_window,
 )
-from cracks.storage.kept import below
+from cracks.monitoring.prediction_log.locations import below
 from cracks.system.atomic_files import write_json
 
 PICTURE = "alarm.png"

@@ -64,7 +64,7 @@ def score_files(
         advance: told how many files are done.
 
     Raises:
-        SourceUnavailable: the storage stopped answering.
+        StorageUnavailable: the storage stopped answering.
     """
     size = classifier.bundle.content.patch_size
 

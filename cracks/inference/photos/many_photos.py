@@ -40,7 +40,7 @@ def inspect_photos(
     """Inspect photographs into a folder; yield `file` and `reason` of each that cannot be read.
 
     Raises:
-        SourceUnavailable: the storage stopped answering.
+        StorageUnavailable: the storage stopped answering.
     """
 
     def decoded(file: ImageFile) -> _Decoded | dict[str, str]:

@@ -37,7 +37,7 @@ from cracks.monitoring.history import (
     write_window,
 )
 from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import PartSource, place_of_log, sources
+from cracks.monitoring.prediction_log.locations import place_of_log, sources
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.request_counts import Counted, counted_requests
 from cracks.workspace.params import MonitorParams
@@ -112,7 +112,7 @@ def watch(
         draw: draws what moved a window that fires.
 
     Raises:
-        SourceError: the bucket of the record cannot be read.
+        StorageError: the bucket of the record cannot be read.
         OSError: a folder cannot be read or written.
     """
     place = place_of_monitoring(service)
@@ -222,7 +222,7 @@ def _next_begin(
 
 def _oldest(service: Path) -> datetime:
     """Return the beginning of the day of the oldest answer."""
-    found: list[PartSource] = sources(place_of_log(service), service / ANSWERS)
+    found = sources(place_of_log(service), service / ANSWERS)
     days = [day for source in found for day in source.days()]
     if not days:
         return datetime.max.replace(tzinfo=UTC)

@@ -37,7 +37,7 @@ def take_file(service: Path, file: Path, by: str = "") -> TakenFile:
 
     Raises:
         FeedbackError: it is no such file.
-        OSError, SourceError: the record cannot be read or written.
+        OSError, StorageError: the record cannot be read or written.
     """
     rows, done, sound = _rows(file), TakenFile(), []
     record = PredictionLog(place_of_log(service), service / ANSWERS)

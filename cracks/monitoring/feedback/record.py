@@ -27,9 +27,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cracks.dataset.labels import LABELS
 from cracks.errors import FeedbackError
 from cracks.inference.handover.prediction_id import parse_prediction_id, shown
+from cracks.monitoring.prediction_log.locations import place_beside_predictions
 from cracks.monitoring.prediction_log.part_files import written_time
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
-from cracks.storage.kept import kept_files, place_beside_predictions
+from cracks.storage.object_store import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +109,9 @@ class FeedbackRecord:
             place: a folder, or `s3://bucket/prefix`.
 
         Raises:
-            ServiceError: the place is in a bucket, and boto3 is not installed.
+            StorageError: the address of the bucket is none, or boto3 is not installed.
         """
-        self._files = kept_files(place)
+        self._files = open_store(place)
         self._lock = threading.Lock()
         self._read: dict[str, list[Entry]] = {}
 
@@ -129,7 +130,7 @@ class FeedbackRecord:
         Raises:
             FeedbackError: one of them is for no answer of the record, or has no label.
             TrackingError: one of them has no prediction id.
-            OSError, SourceError: the record cannot be read or written.
+            OSError, StorageError: the record cannot be read or written.
         """
         answers = [_prediction_of(one, find) for one in given]
         with self._lock:
@@ -152,7 +153,7 @@ class FeedbackRecord:
         """Return the entry that counts of every answer, by prediction id.
 
         Raises:
-            OSError, SourceError: the record cannot be read.
+            OSError, StorageError: the record cannot be read.
         """
         with self._lock:
             self._update("")
@@ -169,7 +170,7 @@ class FeedbackRecord:
 
     def _update(self, day: str) -> None:
         """Read the files that came since the last look; none ever changes."""
-        for name in self._files.names(day):
+        for name in self._files.keys(f"{day}/" if day else ""):
             if name.endswith(".jsonl") and name not in self._read:
                 self._read[name] = self._entries(name)
 

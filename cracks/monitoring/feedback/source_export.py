@@ -72,7 +72,7 @@ def export_as_source(paths: Paths, folder: Path, originals: Path | None) -> Expo
 
     Raises:
         FeedbackError: the folder holds other things, or nothing is left to export.
-        OSError, SourceError: a record cannot be read.
+        OSError, StorageError: a record cannot be read.
     """
     if folder.exists() and not (folder / LIST).is_file():
         raise FeedbackError(f"{folder} holds other things. Name a folder that does not exist yet.")

@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cracks.monitoring.prediction_log.schema import SCHEMA, conformed, time_at
+from cracks.storage.object_store import FolderStore, ObjectStore
 from cracks.system.atomic_files import atomic_replace
 
 #: Such as 20261121T161422417Z, which says its day in 8 characters and its hour in 11.
@@ -134,40 +135,41 @@ def day_of(hour: str) -> str:
 # --- a folder of parts ----------------------------------------------------------------------------
 
 
-class PartFolder:
-    """The parts in a local folder."""
+class PartStore:
+    """The parts in a folder or a bucket."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
 
     def days(self) -> list[str]:
         """Return the names of the folders of days, the oldest first."""
-        try:
-            names = os.listdir(self.folder)  # noqa: PTH208 - names, not paths
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in names if re.fullmatch(DAY, name))
+        return [name for name in self._store.folders() if re.fullmatch(DAY, name)]
 
     def parts(self, day: str, hour: str = "") -> list[Part]:
         """Return the parts of a day, or of one hour of it; also those that count no more."""
-        try:
-            names = os.listdir(self.folder / day)  # noqa: PTH208
-        except FileNotFoundError:
-            return []
-        found = (parse_part(name) for name in names if name.startswith(hour))
+        keys = self._store.keys(f"{day}/{hour}")
+        found = (parse_part(key.removeprefix(f"{day}/")) for key in keys)
         return [part for part in found if part is not None]
+
+    def open(self, part: Part) -> BinaryIO:
+        """Return a part to be read; see `ObjectStore.open`."""
+        return self._store.open(part.path)
+
+    def upload(self, part: Part, content: bytes) -> None:
+        """Store a part; to store it twice changes nothing."""
+        self._store.write(part.path, content)
+
+
+class PartFolder(PartStore):
+    """The parts in a local folder, where they are written and merged."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(FolderStore(folder))
+        self.folder = folder
 
     def file(self, part: Part) -> Path:
         """Return where a part lies."""
         return self.folder / part.path
-
-    def open(self, part: Part) -> BinaryIO:
-        """Return a part to be read, also if it is removed meanwhile.
-
-        Raises:
-            FileNotFoundError: it has been removed before.
-        """
-        return self.file(part).open("rb")
 
     def write(self, table: pa.Table, process: str, number: int) -> Part:
         """Write answers of one hour, by time, and return the part as soon as it is on the disk.

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
-from cracks.monitoring.prediction_log.locations import PartSource, sources
+from cracks.monitoring.prediction_log.locations import sources
 from cracks.monitoring.prediction_log.part_files import (
     Part,
+    PartStore,
     day_of,
     hour_of,
     parts_that_count,
@@ -55,8 +56,7 @@ def recent_predictions(
         spool: the folder where answers wait for their upload to a bucket.
 
     Raises:
-        SourceError: the bucket cannot be read.
-        ServiceError: the place is in a bucket, and boto3 is not installed.
+        StorageError: the bucket cannot be read, or boto3 is not installed.
         OSError: the folder cannot be read.
     """
     return PredictionLog(place, spool).recent(limit)
@@ -209,7 +209,7 @@ class PredictionLog:
                 return list(zip(wanted, files, strict=True))
         raise OSError(f"the parts of {hour} in {self.place} change again and again")
 
-    def _parts(self, hour: str) -> dict[Part, PartSource]:
+    def _parts(self, hour: str) -> dict[Part, PartStore]:
         """Return the parts that count of an hour, and where each can be read."""
         # The spool comes first: what is uploaded after it was listed is found in the bucket.
         found = {

@@ -22,11 +22,13 @@ from cracks.monitoring.prediction_log.compaction import (
     make_room,
     merge_hour,
 )
-from cracks.monitoring.prediction_log.locations import PartBucket, is_in_bucket, local_folder
-from cracks.monitoring.prediction_log.part_files import hour_of, process_name
+from cracks.monitoring.prediction_log.locations import local_folder
+from cracks.monitoring.prediction_log.part_files import PartStore, hour_of, process_name
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.prediction_log.schema import RecordedPrediction, as_table, sound_only
 from cracks.monitoring.prediction_log.uploads import upload_parts
+from cracks.storage.addresses import is_in_bucket
+from cracks.storage.object_store import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +73,11 @@ class Recorder:
             tidy_interval: seconds between two merges, or uploads.
 
         Raises:
-            ServiceError: the place is in a bucket, and boto3 is not installed.
-            SourceError: the address of the bucket is none.
+            StorageError: the address of the bucket is none, or boto3 is not installed.
         """
         self._folder = local_folder(place, spool)
         self._record = PredictionLog(place, spool)
-        self._bucket = PartBucket(str(place)) if is_in_bucket(place) else None
+        self._bucket = PartStore(open_store(place)) if is_in_bucket(place) else None
         self._buffer = PredictionBuffer(most_bytes_waiting)
         self._most_bytes = most_bytes
         self._largest = min(LARGEST_PART, most_bytes // 16)
@@ -123,7 +124,7 @@ class Recorder:
         """Return the newest answers of all processes, and those that wait in this one.
 
         Raises:
-            SourceError: the bucket cannot be read.
+            StorageError: the bucket cannot be read.
             OSError: the folder cannot be read.
         """
         # In this order: what is written in between is found twice, not missed.

@@ -6,14 +6,18 @@ import time
 from collections import defaultdict
 
 from cracks.monitoring.prediction_log.compaction import LARGEST_PART, planned_merges
-from cracks.monitoring.prediction_log.locations import PartBucket
-from cracks.monitoring.prediction_log.part_files import Part, PartFolder, parts_that_count
+from cracks.monitoring.prediction_log.part_files import (
+    Part,
+    PartFolder,
+    PartStore,
+    parts_that_count,
+)
 
 #: Seconds after which a part was left by a process that has ended, and anybody uploads it.
 LEFT_AFTER = 600.0
 
 
-def upload_parts(spool: PartFolder, bucket: PartBucket, process: str, last_written: int) -> None:
+def upload_parts(spool: PartFolder, bucket: PartStore, process: str, last_written: int) -> None:
     """Empty the spool into the bucket: the parts of one process, and those that others have left.
 
     Args:
@@ -24,8 +28,8 @@ def upload_parts(spool: PartFolder, bucket: PartBucket, process: str, last_writt
             comes meanwhile and have the next one; merged, that would cover the one before.
 
     Raises:
-        SourceError: the bucket does not exist, or the credentials do not open it.
-        SourceUnavailable: the storage does not answer, or refuses for now.
+        StorageError: the bucket does not exist, or the credentials do not open it.
+        StorageUnavailable: the storage does not answer, or refuses for now.
         OSError: the spool cannot be written.
     """
     for day in spool.days():
@@ -47,7 +51,7 @@ def _is_left(spool: PartFolder, part: Part) -> bool:
         return False  # somebody else was quicker
 
 
-def _send_merged(spool: PartFolder, bucket: PartBucket, parts: list[Part]) -> None:
+def _send_merged(spool: PartFolder, bucket: PartStore, parts: list[Part]) -> None:
     """Send the parts of one hour as few objects."""
     sizes = spool.bytes_of(parts)
     packs = planned_merges(sizes, over=True, largest=LARGEST_PART)
@@ -56,7 +60,7 @@ def _send_merged(spool: PartFolder, bucket: PartBucket, parts: list[Part]) -> No
         _send(spool, bucket, part)
 
 
-def _send(spool: PartFolder, bucket: PartBucket, part: Part) -> None:
+def _send(spool: PartFolder, bucket: PartStore, part: Part) -> None:
     try:
         content = spool.file(part).read_bytes()
     except FileNotFoundError:

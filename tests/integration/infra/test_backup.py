@@ -31,10 +31,9 @@ from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
 from infra.backup.databases import Sqlite
 from infra.backup.manifest import BackupRefused, Manifest
-from infra.backup.places import place_at
 from infra.backup.restoring import MARK, Restoring
 from infra.backup.saving import Saving
-from infra.backup.state import State, state_of, variables_of_stack
+from infra.backup.state import State, place_at, state_of, variables_of_stack
 from infra.stack.settings import FOLDER_VARIABLE, Stack, keep_secrets
 from tests.integration.bundles import grey_image, make_bundle
 from tests.unit.builders import tree, write_files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import statistics
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import botocore.session
 import numpy as np
 import pytest
 from disks import mounted_disk
@@ -23,7 +21,6 @@ from s3 import Response, S3Proxy, S3Server, slow_down
 
 from cracks.monitoring.prediction_log import background_jobs as chores
 from cracks.monitoring.prediction_log import uploads
-from cracks.monitoring.prediction_log.locations import PartBucket
 from cracks.monitoring.prediction_log.part_files import PartFolder
 from cracks.monitoring.prediction_log.reader import (
     find_prediction,
@@ -288,25 +285,11 @@ def test_closing_writes_what_is_still_in_memory(tmp_path: Path) -> None:
 # --- a bucket -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Read what boto3 knows of S3 once, and not again for every test."""
-    with pytest.MonkeyPatch.context() as patch:
-        once = functools.cache(botocore.session.create_loader)
-        patch.setattr(botocore.session, "create_loader", once)
-        yield
-
-
 @pytest.fixture
-def proxy(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
-    with S3Proxy(s3_server.url) as proxy:
-        for name in filter(lambda name: name.startswith("AWS_"), list(os.environ)):
-            monkeypatch.delenv(name)
-        for name, value in (s3_server.variables | {"AWS_ENDPOINT_URL": proxy.url}).items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(client, "ATTEMPTS", 1)
-        monkeypatch.setattr(chores, "FIRST_PAUSE", 0.05)
-        yield proxy
+def proxy(s3_proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch) -> S3Proxy:
+    monkeypatch.setattr(client, "ATTEMPTS", 1)
+    monkeypatch.setattr(chores, "FIRST_PAUSE", 0.05)
+    return s3_proxy
 
 
 @pytest.fixture
@@ -392,15 +375,3 @@ def test_what_a_killed_process_left_in_the_spool_is_uploaded_by_another_one(
     with Recorder(place, spool=tmp_path, tidy_interval=0.05):
         wait_until(lambda: parts_in(tmp_path) == 0, "the upload")
     assert len(recent_predictions(place, 5)) == 1
-
-
-def test_an_object_that_is_gone_is_told_from_a_bucket_that_is(bucket: Path, tmp_path: Path) -> None:
-    place = f"s3://{bucket.name}/answers"
-    with Recorder(place, spool=tmp_path) as recorder:
-        recorder.add(answer(1))
-    source = PartBucket(place)
-    (day,) = source.days()
-    (part,) = source.parts(day)
-    next(bucket.rglob("*.parquet")).unlink()
-    with pytest.raises(FileNotFoundError):
-        source.open(part).seek(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import json
 import logging
@@ -12,17 +11,16 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import botocore.session
 import numpy as np
 import pytest
 from processes import StartProcess, free_port
-from s3 import ACCESS_KEY, Response, S3Proxy, S3Server, slow_down
+from s3 import ACCESS_KEY, Response, S3Proxy, S3Server, slow_down, use_s3
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable
 from cracks.storage import checksums, client
 from cracks.storage.addresses import Address, digest_of_listing, parse_address
 from cracks.storage.checksums import etag_in_parts, possible_part_sizes
@@ -79,7 +77,7 @@ class Bucket:
         files = {key: content for key, content in tree(self.local).items() if content is not None}
         return {key: content for key, content in files.items() if not key.startswith(".mirror/")}
 
-    def refused(self, reason: str, kind: type[SourceError] = SourceError) -> str:
+    def refused(self, reason: str, kind: type[StorageError] = StorageError) -> str:
         with pytest.raises(kind, match=reason) as refusal:
             self.mirror()
         assert len(str(refusal.value).splitlines()) == 1
@@ -87,29 +85,10 @@ class Bucket:
         return str(refusal.value)
 
 
-def use(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let boto3 find these settings and no others."""
-    for name in filter(lambda name: name.startswith("AWS_"), list(os.environ)):
-        monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Read what boto3 knows of S3 once, and not again for every test."""
-    with pytest.MonkeyPatch.context() as patch:
-        once = functools.cache(botocore.session.create_loader)
-        patch.setattr(botocore.session, "create_loader", once)
-        yield
-
-
 @pytest.fixture
-def empty(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with S3Proxy(s3_server.url) as proxy:
-        variables = s3_server.variables | {"AWS_ENDPOINT_URL": proxy.url}
-        use(variables, monkeypatch)
-        yield Bucket(s3_server.new_bucket(), proxy, tmp_path / "mirror", variables)
+def empty(s3_server: S3Server, s3_proxy: S3Proxy, tmp_path: Path) -> Bucket:
+    variables = s3_server.variables | {"AWS_ENDPOINT_URL": s3_proxy.url}
+    return Bucket(s3_server.new_bucket(), s3_proxy, tmp_path / "mirror", variables)
 
 
 @pytest.fixture
@@ -149,7 +128,7 @@ def test_an_address_is_a_bucket_and_a_prefix(prefix: str) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(SourceError, match="s3://") as refusal:
+    with pytest.raises(StorageError, match="s3://") as refusal:
         parse_address(text)
     assert len(str(refusal.value).splitlines()) == 1
 
@@ -410,7 +389,7 @@ def test_a_body_that_always_breaks_off_heals_with_time_and_is_continued_later(
 ) -> None:
     empty.put({"large.bin": LARGE})
     empty.proxy.spoil = cutting(1 << 20, 0, 0, 0)
-    empty.refused("'large.bin' breaks off again and again", SourceUnavailable)
+    empty.refused("'large.bin' breaks off again and again", StorageUnavailable)
     assert empty.held == {}
     empty.proxy.spoil = None
     empty.mirror()
@@ -421,7 +400,7 @@ def test_a_body_that_always_breaks_off_heals_with_time_and_is_continued_later(
 def test_another_content_is_not_added_to_what_broke_off(empty: Bucket) -> None:
     empty.put({"large.bin": LARGE})
     empty.proxy.spoil = cutting(1 << 20, 0, 0, 0)
-    empty.refused("breaks off", SourceUnavailable)
+    empty.refused("breaks off", StorageUnavailable)
     empty.put({"large.bin": LARGE[::-1]})
     empty.proxy.spoil = None
     empty.mirror()
@@ -457,7 +436,7 @@ def test_an_object_that_changes_after_the_listing_heals_with_time(
         return answer
 
     bucket.proxy.spoil = change_after_listing
-    bucket.refused(f"'{ONE}' was changed or removed while it was fetched", SourceUnavailable)
+    bucket.refused(f"'{ONE}' was changed or removed while it was fetched", StorageUnavailable)
     assert ONE not in bucket.held
 
 
@@ -663,7 +642,7 @@ def test_credentials_that_do_not_open_it_are_refused_with_the_remedy(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, change: dict[str, str], reason: str
 ) -> None:
     set_ = {name: value for name, value in (bucket.variables | change).items() if value}
-    use(set_, monkeypatch)
+    use_s3(set_, monkeypatch)
     said = bucket.refused(rf"access is denied \({reason}.*Set AWS_ACCESS_KEY_ID and")
     assert ACCESS_KEY not in said
     assert not bucket.local.exists()
@@ -679,7 +658,7 @@ def test_an_endpoint_that_is_down_heals_with_time(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    bucket.refused("cannot be reached .* Check AWS_ENDPOINT_URL", SourceUnavailable)
+    bucket.refused("cannot be reached .* Check AWS_ENDPOINT_URL", StorageUnavailable)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -694,7 +673,7 @@ def test_a_server_that_does_not_answer_heals_with_time(
         return answer
 
     bucket.proxy.spoil = never
-    bucket.refused("cannot be reached .*[Tt]imeout", SourceUnavailable)
+    bucket.refused("cannot be reached .*[Tt]imeout", StorageUnavailable)
     over.set()
 
 
@@ -723,7 +702,7 @@ def test_a_storage_that_is_busy_for_a_moment_is_asked_again(bucket: Bucket) -> N
 @pytest.mark.parametrize("what", ["list-type", ONE])
 def test_a_storage_that_stays_busy_heals_with_time(bucket: Bucket, what: str) -> None:
     bucket.proxy.spoil = lambda request, answer: slow_down() if what in request else answer
-    bucket.refused(r"refuses for now \(SlowDown: Reduce it\)", SourceUnavailable)
+    bucket.refused(r"refuses for now \(SlowDown: Reduce it\)", StorageUnavailable)
     bucket.proxy.spoil = None
     bucket.mirror()
     assert bucket.held == PHOTOGRAPHS
@@ -757,7 +736,7 @@ def test_a_bucket_that_others_own_is_refused(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(SourceError, match="access is denied"):
+    with pytest.raises(StorageError, match="access is denied"):
         ensure_bucket(bucket.place.name)
 
 

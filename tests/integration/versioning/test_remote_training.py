@@ -18,7 +18,7 @@ from processes import TOOLS, RunningProcess, StartProcess, clone_working_tree, e
 from s3 import SECRET_KEY, S3Proxy, S3Server
 from servers import PrefectServer
 
-from cracks.errors import CracksError, RemoteError, SourceError, WorkspaceBusy, WorkspaceError
+from cracks.errors import CracksError, RemoteError, StorageError, WorkspaceBusy, WorkspaceError
 from cracks.versioning.remote_training import RemoteTrainingRequest, prepare, request_of
 from cracks.versioning.run_folder import KEPT, scratch_folder
 from cracks.workspace.params_file import set_params
@@ -314,7 +314,7 @@ def test_a_remote_without_credentials_is_refused(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    message = one_line(lambda: prepare(asked, tmp_path / "run"), SourceError)
+    message = one_line(lambda: prepare(asked, tmp_path / "run"), StorageError)
     assert "Set AWS_ACCESS_KEY_ID" in message
 
 

@@ -11,10 +11,8 @@ from cracks.cluster.file_pieces import in_order
 from cracks.cluster.pieces import Outcome, Piece, require_no_failure
 from cracks.cluster.result_store import (
     CONTENT,
-    FolderStore,
     fetch_folder,
     is_done,
-    patiently,
     read_result,
     send_files,
     write_result,
@@ -22,7 +20,8 @@ from cracks.cluster.result_store import (
 from cracks.cluster.settings import cluster_settings
 from cracks.cluster.versions import differences, library_versions, own_versions
 from cracks.cluster.worker import Unfit
-from cracks.errors import ClusterError, SourceError, SourceUnavailable
+from cracks.errors import ClusterError
+from cracks.storage.object_store import FolderStore
 from cracks.system.parallel import in_one_thread, prefetch_map
 
 
@@ -92,21 +91,6 @@ def test_pieces_that_failed_are_named_in_one_line() -> None:
     assert "\n" not in str(found.value)
 
 
-def test_a_folder_can_be_the_store(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
-    assert store.keys("features/") == []
-    store.write("features/abc/1.npy", b"one")
-    store.write("features/abc/1.npy", b"again")
-    store.write("features/abd/2.npy", b"two")
-    assert store.keys("features/ab") == ["features/abc/1.npy", "features/abd/2.npy"]
-    assert store.keys("features/abc/1.npy") == ["features/abc/1.npy"]
-    assert store.read("features/abc/1.npy") == b"again"
-    store.remove("features/abc/1.npy")
-    store.remove("features/abc/1.npy")
-    with pytest.raises(FileNotFoundError):
-        store.read("features/abc/1.npy")
-
-
 def test_files_that_are_sent_are_sent_once_and_come_back_whole_or_not(tmp_path: Path) -> None:
     store, sent = FolderStore(tmp_path / "store"), tmp_path / "network.xml"
     sent.write_bytes(b"layers")
@@ -121,24 +105,6 @@ def test_files_that_are_sent_are_sent_once_and_come_back_whole_or_not(tmp_path: 
         fetch_folder(store, key, tmp_path / "worker")
     with pytest.raises(ClusterError, match="is missing in the store"):
         fetch_folder(store, "networks/unknown", tmp_path / "worker")
-
-
-def test_only_what_time_can_heal_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("cracks.cluster.result_store.time.sleep", slept.append)
-    answers = iter([SourceUnavailable("503"), SourceUnavailable("503"), None])
-
-    def ask() -> str:
-        if error := next(answers):
-            raise error
-        return "done"
-
-    assert patiently(ask) == "done"
-    assert slept == [1.0, 2.0]
-    answers = iter([SourceError("denied")])
-    with pytest.raises(SourceError, match="denied"):
-        patiently(ask)
-    assert slept == [1.0, 2.0]
 
 
 def test_a_refusal_of_a_worker_survives_the_way_back() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cracks.errors import SourceError, UnreadableImage
+from cracks.errors import StorageError, UnreadableImage
 from cracks.images.files import ImageFile, content_of, find_images, prefetched
 from tests.unit.builders import write_files
 
@@ -48,16 +48,15 @@ def test_pictures_that_were_written_beside_the_images_are_not_taken_for_such(
 def test_without_the_client_of_the_storage_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "botocore", None)
-    monkeypatch.setitem(sys.modules, "botocore.exceptions", None)
-    with pytest.raises(SourceError, match=r"botocore.*is not installed.*uv sync --group pipeline"):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(StorageError, match=r"boto3 is not installed.*uv sync --group pipeline"):
         find_images(["s3://bucket/prefix"])
 
 
 @pytest.mark.parametrize("place", ["nowhere", "nowhere.jpg", "empty"])
 def test_a_place_without_an_image_is_refused(tmp_path: Path, place: str) -> None:
     write_files(tmp_path, {"empty/notes.txt": b"x"})
-    with pytest.raises(SourceError, match=place):
+    with pytest.raises(StorageError, match=place):
         names(tmp_path, place)
 
 

@@ -17,7 +17,7 @@ import webserver
 from processes import RunningProcess, StartProcess, free_port
 from webserver import Fault, FileServer
 
-from cracks.errors import SourceError, SourceUnavailable
+from cracks.errors import StorageError, StorageUnavailable
 from cracks.storage import http_client as module
 from cracks.storage.http_client import read_json
 from cracks.storage.http_download import download
@@ -73,9 +73,9 @@ def _download(server: FileServer, folder: Path, *, content: bytes = CONTENT) -> 
 
 
 def _refused(
-    server: FileServer, folder: Path, reason: str, kind: type[SourceError] = SourceError
+    server: FileServer, folder: Path, reason: str, kind: type[StorageError] = StorageError
 ) -> None:
-    with pytest.raises(SourceError, match=reason) as refusal:
+    with pytest.raises(StorageError, match=reason) as refusal:
         _download(server, folder)
     assert refusal.type is kind
     assert len(str(refusal.value).splitlines()) == 1
@@ -205,7 +205,7 @@ def test_a_line_that_gains_nothing_more_is_given_up_with_growing_pauses(
         server,
         tmp_path,
         r"breaks off again and again .*600,000 of 3,000,000 bytes are kept; try again later",
-        SourceUnavailable,
+        StorageUnavailable,
     )
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 120, 120]
     assert tree(tmp_path) == {PARTIAL: CONTENT[:600_000]}
@@ -215,7 +215,7 @@ def test_a_server_that_starts_again_each_time_and_breaks_off_is_given_up(
     server: FileServer, tmp_path: Path
 ) -> None:
     server.store.will(*[webserver.ignore_range(webserver.cut(0.3))] * 50)
-    _refused(server, tmp_path, "breaks off again and again", SourceUnavailable)
+    _refused(server, tmp_path, "breaks off again and again", StorageUnavailable)
     assert len(server.ranges) == module.RETRIES + 1
 
 
@@ -447,7 +447,7 @@ def test_a_server_that_refuses_to_the_end_can_be_asked_later(
 ) -> None:
     _leave(tmp_path, CONTENT[:1_000_000])
     server.store.will(*[webserver.refuse(503)] * 50)
-    _refused(server, tmp_path, "still answers 503 .* after 4 tries", SourceUnavailable)
+    _refused(server, tmp_path, "still answers 503 .* after 4 tries", StorageUnavailable)
     assert len(server.ranges) == module.RETRIES + 1
     assert tree(tmp_path) == {PARTIAL: CONTENT[:1_000_000]}
 
@@ -457,7 +457,7 @@ def test_a_time_to_come_again_that_makes_no_sense_ends_in_a_refusal_to_ask_later
     server: FileServer, tmp_path: Path, when: str
 ) -> None:
     server.store.will(*[webserver.refuse(503, when)] * 50)
-    _refused(server, tmp_path, "photos", SourceUnavailable)
+    _refused(server, tmp_path, "photos", StorageUnavailable)
 
 
 def test_a_server_that_hangs_up_is_asked_again(server: FileServer, tmp_path: Path) -> None:
@@ -467,8 +467,8 @@ def test_a_server_that_hangs_up_is_asked_again(server: FileServer, tmp_path: Pat
     assert tree(tmp_path) == {"photos.rar": CONTENT}
 
 
-def _fetch_from(address: str, folder: Path) -> SourceError:
-    with pytest.raises(SourceError) as refusal:
+def _fetch_from(address: str, folder: Path) -> StorageError:
+    with pytest.raises(StorageError) as refusal:
         download(address, folder / "photos.rar", size=1, sha256="0" * 64, description="fetching")
     assert len(str(refusal.value).splitlines()) == 1
     return refusal.value
@@ -476,14 +476,14 @@ def _fetch_from(address: str, folder: Path) -> SourceError:
 
 def test_a_server_that_is_not_there_can_be_asked_later(tmp_path: Path) -> None:
     refusal = _fetch_from(f"http://127.0.0.1:{free_port()}/photos.rar", tmp_path)
-    assert type(refusal) is SourceUnavailable
+    assert type(refusal) is StorageUnavailable
     assert "Connection refused" in str(refusal)
 
 
 @pytest.mark.parametrize("address", ["photos.rar", "file:///photos.rar", "http://", "http://[::1"])
 def test_an_address_that_cannot_be_used_is_refused(tmp_path: Path, address: str) -> None:
     refusal = _fetch_from(address, tmp_path)
-    assert type(refusal) is SourceError
+    assert type(refusal) is StorageError
     assert "Correct the address" in str(refusal)
 
 
@@ -507,7 +507,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_asked(
 
 def test_a_folder_that_cannot_be_written_is_refused(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no folder")
-    with pytest.raises(SourceError, match=r"photos\.rar cannot be written: File exists"):
+    with pytest.raises(StorageError, match=r"photos\.rar cannot be written: File exists"):
         _download(server, tmp_path / "file")
 
 
@@ -516,8 +516,8 @@ def test_json_is_read(server: FileServer) -> None:
     assert read_json(server.url("photos")) == {"a": ["Ö"]}
 
 
-def _not_read(server: FileServer, reason: str) -> SourceError:
-    with pytest.raises(SourceError, match=reason) as refusal:
+def _not_read(server: FileServer, reason: str) -> StorageError:
+    with pytest.raises(StorageError, match=reason) as refusal:
         read_json(server.url("photos"))
     assert len(str(refusal.value).splitlines()) == 1
     return refusal.value
@@ -525,12 +525,12 @@ def _not_read(server: FileServer, reason: str) -> SourceError:
 
 def test_a_page_instead_of_json_is_refused(server: FileServer) -> None:
     server.portal.will(webserver.page)
-    assert type(_not_read(server, "answers with text/html.* instead of JSON")) is SourceError
+    assert type(_not_read(server, "answers with text/html.* instead of JSON")) is StorageError
 
 
 def test_json_that_breaks_off_can_be_asked_for_later(server: FileServer) -> None:
     server.portal.will(webserver.send(b"[1,", Content_Length="9", Connection="close"))
-    assert type(_not_read(server, "broke off")) is SourceUnavailable
+    assert type(_not_read(server, "broke off")) is StorageUnavailable
 
 
 def test_json_without_end_is_refused(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:

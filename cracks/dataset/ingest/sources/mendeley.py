@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from cracks.dataset.ingest.sources.archive_safety import is_archive
-from cracks.errors import SourceError
+from cracks.errors import SourceError, SourceUnavailable, StorageError, StorageUnavailable
 from cracks.storage.http_client import read_json
 from cracks.storage.http_download import download, is_whole
 from cracks.system.atomic_files import write_json
@@ -188,8 +188,10 @@ def _fetched(folder: Path) -> _Record:
 def _naming_the_remedy() -> Iterator[None]:
     try:
         yield
-    except SourceError as error:
-        raise type(error)(f"{error} {REMEDY}") from None
+    except StorageUnavailable as error:
+        raise SourceUnavailable(f"{error} {REMEDY}") from None
+    except (SourceError, StorageError) as error:
+        raise SourceError(f"{error} {REMEDY}") from None
 
 
 def _listing() -> list[_ListedFile]:

@@ -56,8 +56,9 @@ def open_s3(text: str, mirrors: Path) -> Iterator[Source]:
     """Open an address `s3://bucket/prefix`, or that of one archive.
 
     Raises:
-        SourceError: the bucket does not exist or refuses, or the address is none.
-        SourceUnavailable: the storage does not answer.
+        StorageError: the bucket does not exist or refuses, or the address is none.
+        StorageUnavailable: the storage does not answer.
+        SourceError: the archive is damaged or unsafe.
     """
     address = parse_address(text)
     folder = mirrors / address.bucket / (address.prefix.rstrip("/") or "_")

@@ -13,6 +13,7 @@ from cracks.dataset.ingest.sources.remote import open_mendeley, open_s3
 from cracks.dataset.ingest.sources.synthetic import DrawnSource
 from cracks.dataset.labels import LABELS
 from cracks.errors import SourceError
+from cracks.storage.addresses import is_in_bucket
 from cracks.system.hashing import digest_of_value
 from cracks.workspace.params import IngestParams
 from cracks.workspace.paths import Paths
@@ -58,8 +59,8 @@ def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:
     """Open every place of `params.source`; a relative path is meant from the workspace.
 
     Raises:
-        SourceError: one does not exist, or cannot be opened.
-        SourceUnavailable: one is on a server that does not answer.
+        SourceError, StorageError: one does not exist, or cannot be opened.
+        SourceUnavailable, StorageUnavailable: one is on a server that does not answer.
     """
     with ExitStack() as stack:
         opened = [_open(one, params, paths, stack) for one in params.sources]
@@ -71,7 +72,7 @@ def _open(source: str, params: IngestParams, paths: Paths, stack: ExitStack) -> 
         return DrawnSource(params.sample.patches, params.sample.seed)
     if source == "mendeley":
         return stack.enter_context(open_mendeley(paths.raw))
-    if source.startswith("s3://"):
+    if is_in_bucket(source):
         return stack.enter_context(open_s3(source, paths.mirror))
     path = paths.root / os.path.expanduser(source)  # noqa: PTH111 (Path raises for ~nobody)
     # Where a source lies differs from machine to machine; its name does not.

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cracks.errors import ServiceError, TrackingError
+from cracks.errors import TrackingError
 from cracks.inference.handover.prediction_id import PredictionId
 from cracks.monitoring.prediction_log.buffer import BYTES_OF_PREDICTION, PredictionBuffer
 from cracks.monitoring.prediction_log.compaction import (
@@ -29,7 +29,7 @@ from cracks.monitoring.prediction_log.compaction import (
     planned_merges,
 )
 from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS, sketch
-from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE, PartBucket, place_of_log
+from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE, place_of_log
 from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartFolder,
@@ -567,11 +567,3 @@ def test_the_record_is_beside_the_bundles_unless_it_is_named(
     assert place_of_log(tmp_path) == str(tmp_path / "answers")
     monkeypatch.setenv(PLACE_VARIABLE, "s3://inspections/answers")
     assert place_of_log(tmp_path) == "s3://inspections/answers"
-
-
-def test_without_boto3_a_bucket_is_refused_with_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cracks.monitoring.prediction_log.locations.find_spec", lambda _: None)
-    with pytest.raises(ServiceError, match="serving-s3"):
-        PartBucket("s3://inspections/answers")
