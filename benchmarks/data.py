@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,7 +73,7 @@ class DataBench:
         yield compared(
             "data.ingest_images_per_s",
             [images / taken for taken in seconds["ingest"]],
-            [json.loads(run.output)["images"] / run.seconds for run in plain],
+            [run.found["images"] / run.seconds for run in plain],
             "images/s",
             self._note("reference: one thread reads, hashes and decodes each file once"),
         )
@@ -87,7 +85,7 @@ class DataBench:
         yield compared(
             "data.exact_copies",
             [self._workspace.report("split")["copies_left_out"]],
-            [json.loads(plain[0].output)["copies"]],
+            [plain[0].found["copies"]],
             "files",
             self._note("files whose bytes came before; reference: counted by their SHA-256"),
         )
@@ -165,11 +163,8 @@ class DataBench:
         return runs
 
     def _read_plainly(self) -> Run:
-        script = Path(__file__).with_name("plain_reading.py")
         self.scratch.tell("plain reading")
-        # -P: the modules beside the script must not take the place of those that it imports.
-        command = (sys.executable, "-P", script, self.photographs.path)
-        return self.scratch.run(command, self.scratch.place)
+        return self.scratch.run_script("plain_reading.py", self.photographs.path)
 
     def _note(self, said: str = "") -> str:
         of = f"{self.photographs.name}, n = {self.photographs.count:,}"

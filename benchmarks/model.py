@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import Measure, Row, compared, in_turn, measured
+from benchmarks.measurements import Measure, Row, compared, in_turn, measured, speeds
 from benchmarks.photographs import Photographs
 from benchmarks.pipeline import Pipeline, Reproduced
-from benchmarks.scratch import MeasurementFailed, Run, Scratch
-from benchmarks.weights import NETWORK_PARAMS, trained_weights
+from benchmarks.scratch import MeasurementFailed, Scratch
+from benchmarks.weights import network_params, trained_weights
 from benchmarks.workspaces import Workspace
 from cracks.inference.runtime.networks import NETWORK
 from cracks.workspace.params import load_params, set_params
@@ -93,8 +91,8 @@ class ModelBench:
         whole = self._pipeline.stages()["featurize"]
         yield compared(
             "model.featurize_vs_bare_loop",
-            _speeds(ours),
-            _speeds(bare),
+            speeds(ours),
+            speeds(bare),
             "images/s",
             self._note(
                 f"{said}; reference: OpenCV in threads and OpenVINO on the same network; the whole "
@@ -104,8 +102,8 @@ class ModelBench:
         said = f"ours: as above; reference: predict for {keras[0]['images']} decoded patches by 32"
         yield compared(
             "model.featurize_vs_tensorflow",
-            _speeds(ours),
-            _speeds(keras),
+            speeds(ours),
+            speeds(keras),
             "images/s",
             self._note(said),
         )
@@ -131,8 +129,8 @@ class ModelBench:
         found = parity_note(self._pipeline.workspace)
         yield compared(
             "model.throughput_vs_keras",
-            _speeds(ours),
-            _speeds(keras),
+            speeds(ours),
+            speeds(keras),
             "images/s",
             self._note(f"{ours[0]['images']} images at once; {said}; {found}"),
         )
@@ -164,8 +162,8 @@ class ModelBench:
                 scored.run(stage)
         yield compared(
             f"model.{name}_images_per_s",
-            _speeds(ours),
-            _speeds(exact),
+            speeds(ours),
+            speeds(exact),
             "images/s",
             self._note(f"{said}; {parity_note(scored)}"),
         )
@@ -198,7 +196,7 @@ class ModelBench:
 
     @property
     def _params(self) -> list[str]:
-        return [*NETWORK_PARAMS, f"featurize.weights={json.dumps(str(self._weights))}"]
+        return network_params(self._weights)
 
     def _require_bundle(self) -> None:
         if not self._pipeline.workspace.paths.bundle.is_dir():
@@ -227,7 +225,7 @@ class ModelBench:
     def _notebook_recipe(self) -> dict[str, Any]:
         folder = labelled_folder(self.photographs.loose())
         self.scratch.tell("the notebooks' recipe")
-        run = self._script("notebook_recipe.py", folder, self._weights, STEPS)
+        run = self.scratch.run_script("notebook_recipe.py", folder, self._weights, STEPS)
         return {**run.found, "seconds": run.seconds}
 
     def _bare_loop(self) -> dict[str, Any]:
@@ -236,19 +234,12 @@ class ModelBench:
         self.scratch.tell("the bare loop")
         network = paths.featurizer / NETWORK
         given = (paths.images, network, section.precision, SHARDS, section.batch_size)
-        return self._script("bare_loop.py", *given).found
+        return self.scratch.run_script("bare_loop.py", *given).found
 
     def _timed(self, name: str, number: int, workspace: Workspace | None = None) -> dict[str, Any]:
         root = (workspace or self._pipeline.workspace).paths.root
         self.scratch.tell(f"{root.name}: {name}")
-        command = (sys.executable, "-m", "benchmarks.model_timings", name, str(number))
-        return self.scratch.run(command, root).found
-
-    def _script(self, name: str, *arguments: object) -> Run:
-        script = Path(__file__).with_name(name)
-        # -P: the modules beside the script must not take the place of those that it imports.
-        command: list[str | Path] = [sys.executable, "-P", script, *map(str, arguments)]
-        return self.scratch.run(command, self.scratch.place)
+        return self.scratch.run_module("benchmarks.model_timings", name, number, cwd=root).found
 
     def _note(self, said: str) -> str:
         weights = "" if self._trained_weights else ", random weights"
@@ -303,7 +294,3 @@ def parity_note(workspace: Workspace) -> str:
 def _stages(runs: Sequence[Reproduced]) -> str:
     """Return the seconds of each stage in the middle one of some runs."""
     return str(sorted(runs, key=lambda run: run.seconds)[len(runs) // 2])
-
-
-def _speeds(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [run["images_per_s"] for run in runs]
