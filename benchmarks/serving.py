@@ -38,7 +38,7 @@ IMAGES, CLIENTS, SECONDS, REPETITIONS = 128, 32, 10, 3
 SHARDS = 1
 
 #: The module that asks, and seconds that MLflow's server has to start.
-LOAD, MLFLOW_STARTED_WITHIN = "benchmarks.load", 180
+LOAD, MLFLOW_STARTED_WITHIN = "benchmarks.load_clients", 180
 
 #: Of the plain JSON that MLflow's server takes, an image is half a megabyte.
 MLFLOW_IMAGES = 8
