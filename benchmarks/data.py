@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
 from benchmarks.photographs import Photographs, count_files
 from benchmarks.scratch import MeasurementFailed, Run, Scratch, own_peak_mb
@@ -52,12 +53,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class DataBench:
+class DataBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     @cached_property
     def _workspace(self) -> Workspace:

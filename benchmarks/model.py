@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import SHARDS, Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured, speeds
 from benchmarks.photographs import Photographs
 from benchmarks.pipeline import Pipeline, Reproduced
@@ -27,8 +27,8 @@ EPOCHS, STEPS = 10, 40
 #: Repetitions; the whole pipeline has as many with few photographs only.
 REPETITIONS, FEW_PHOTOGRAPHS = 3, 5000
 
-#: Shards that loops run over; images that Keras, which is slow, and the bundle answer for.
-SHARDS, IMAGES = 1, 512
+#: Images that Keras, which is slow, and the bundle answer for.
+IMAGES = 512
 
 #: Photographs, at most, with which precisions are compared, and what else is made cheap there.
 COMPARED = 2500
@@ -52,12 +52,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class ModelBench:
+class ModelBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def pipeline(self) -> Iterator[Row]:
         """Time everything beside the notebooks' recipe, then what a small change or none takes."""
@@ -230,11 +226,8 @@ class ModelBench:
 
     def _bare_loop(self) -> dict[str, Any]:
         paths = self._pipeline.workspace.paths
-        section = load_params(paths.params).featurize
-        self.scratch.tell("the bare loop")
-        network = paths.featurizer / NETWORK
-        given = (paths.images, network, section.precision, SHARDS, section.batch_size)
-        return self.scratch.run_script("bare_loop.py", *given).found
+        precision = load_params(paths.params).featurize.precision
+        return self.bare_loop(paths, paths.featurizer / NETWORK, precision)
 
     def _timed(self, name: str, number: int, workspace: Workspace | None = None) -> dict[str, Any]:
         root = (workspace or self._pipeline.workspace).paths.root

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, measured
 from benchmarks.photographs import Photographs
 from benchmarks.scratch import MeasurementFailed, Run, Scratch
@@ -44,12 +44,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class MonitoringBench:
+class MonitoringBench(Bench):
     """Measures with a model of some photographs."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def false_alarms(self) -> Iterator[Row]:
         """Count the alarms in windows of photographs like the training data."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from typing import Any
 
+from benchmarks.bench import Bench
 from benchmarks.clusters import dask_cluster
 from benchmarks.measurements import Measure, Row, compared, measured, speeds
 from benchmarks.photographs import Photographs
@@ -38,12 +38,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     return {"scale.speed": ScaleBench(photographs, scratch).speed}
 
 
-@dataclass(frozen=True)
-class ScaleBench:
+class ScaleBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def speed(self) -> Iterator[Row]:
         """Compare two workers with one on half the shards, and with this machine alone."""

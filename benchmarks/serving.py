@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import requests
 from PIL import Image
 
+from benchmarks.bench import Bench
 from benchmarks.load import Plan
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured, speeds
 from benchmarks.photographs import Photographs
@@ -33,9 +33,6 @@ LEARNED_FROM = 2500
 
 #: Images that are asked for in turn; clients; seconds of one measurement; repetitions.
 IMAGES, CLIENTS, SECONDS, REPETITIONS = 128, 32, 10, 3
-
-#: Images of one shard for the bare loop, which is as long as a measurement of the service.
-SHARDS = 1
 
 #: The module that asks, and seconds that MLflow's server has to start.
 LOAD, MLFLOW_STARTED_WITHIN = "benchmarks.load_clients", 180
@@ -71,12 +68,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class ServingBench:
+class ServingBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def loop(self) -> Iterator[Row]:
         """Compare the throughput of `/predict` with that of the bare loop."""
@@ -338,11 +331,8 @@ class ServingBench:
         return file
 
     def _bare_loop(self) -> dict[str, Any]:
-        self.scratch.tell("the bare loop")
         paths = self._versions.paths
-        section = load_params(paths.params).featurize
-        given = (paths.images, paths.bundle / NETWORK, "f32", SHARDS, section.batch_size)
-        return self.scratch.run_script("bare_loop.py", *given).found
+        return self.bare_loop(paths, paths.bundle / NETWORK, "f32")
 
     def _note(self, said: str) -> str:
         content = open_bundle(self._versions.paths.bundle).content
