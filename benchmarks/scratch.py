@@ -26,6 +26,9 @@ from infra.clean_environment import clean_environment
 
 Found = TypeVar("Found")
 
+#: The signals that end the benchmark, and with it all that it started.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 #: Seconds that a process gets to end by itself.
 GRACE = 10
 
@@ -235,8 +238,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let a second Ctrl-C not leave behind what the first one was about to clear away."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     try:
         yield
     finally:
