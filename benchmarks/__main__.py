@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import data, flows, model, monitoring, registry, scale, serving
 from benchmarks.measurements import Measure, Row, merged, run_measures, table_rows
 from benchmarks.photographs import CHECKOUT, Photographs, open_photographs
-from benchmarks.scratch import MeasurementFailed, Scratch, scratch
+from benchmarks.scratch import ENDING, MeasurementFailed, Scratch, scratch
 from cracks.errors import CracksError
 from cracks.system.atomic_files import write_json
 from cracks.system.console import print_table
@@ -41,9 +41,6 @@ PARTS: dict[str, Part] = {
 REPORT = CHECKOUT / "reports" / "bench.json"
 
 INTERRUPTED = 130
-
-#: The signals that end this program, and with it all that it started.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UsageError(Exception):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from subprocess import Popen
 
-from benchmarks.scratch import TOOLS, MeasurementFailed, Scratch, free_port
+from benchmarks.scratch import Scratch, free_port, tool
 
 #: Seconds in which scheduler and workers must be there.
 STARTED_WITHIN = 120
@@ -31,30 +28,17 @@ def dask_cluster(scratch: Scratch, workers: int, variables: Mapping[str, str]) -
     """
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
+    options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "2GiB", "--local-directory")
+    folder = scratch.place / "dask"
     with ExitStack() as stack:
 
-        def start(name: str, said: str, *arguments: str | Path) -> None:
-            log = scratch.temporary / name
-            command = [TOOLS / "dask", *arguments, "--host", "127.0.0.1"]
-            settings = {**SETTINGS, **variables}
-            process = stack.enter_context(scratch.started(command, log, scratch.place, **settings))
-            _wait_until(process, log, said)
+        def start(name: str, said: str, *arguments: object) -> None:
+            command = tool("dask", *arguments, "--host", "127.0.0.1", "--no-dashboard")
+            process = scratch.started(name, command, scratch.place, **SETTINGS, **variables)
+            started = stack.enter_context(process)
+            started.wait_until(lambda text: said in text, said, STARTED_WITHIN)
 
-        start("scheduler", "Scheduler at:", "scheduler", "--port", str(port), "--no-dashboard")
+        start("scheduler", "Scheduler at:", "scheduler", "--port", port)
         for number in range(workers):
-            options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "2GiB"]
-            folder = scratch.place / "dask"
-            start(
-                f"worker-{number}",
-                "Registered to:",
-                *("worker", address, *options, "--local-directory", folder),
-            )
+            start(f"worker-{number}", "Registered to:", "worker", address, *options, folder)
         yield address
-
-
-def _wait_until(process: Popen[bytes], log: Path, said: str) -> None:
-    deadline = time.monotonic() + STARTED_WITHIN
-    while said not in (text := log.read_text(errors="replace")):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise MeasurementFailed(f"{log.name} does not start: {text.strip()[-200:]}")
-        time.sleep(0.05)

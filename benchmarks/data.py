@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
 from benchmarks.photographs import Photographs, count_files
 from benchmarks.scratch import MeasurementFailed, Run, Scratch, own_peak_mb
@@ -54,12 +53,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class DataBench:
+class DataBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     @cached_property
     def _workspace(self) -> Workspace:
@@ -75,7 +70,7 @@ class DataBench:
         yield compared(
             "data.ingest_images_per_s",
             [images / taken for taken in seconds["ingest"]],
-            [json.loads(run.output)["images"] / run.seconds for run in plain],
+            [run.found["images"] / run.seconds for run in plain],
             "images/s",
             self._note("reference: one thread reads, hashes and decodes each file once"),
         )
@@ -87,7 +82,7 @@ class DataBench:
         yield compared(
             "data.exact_copies",
             [self._workspace.report("split")["copies_left_out"]],
-            [json.loads(plain[0].output)["copies"]],
+            [plain[0].found["copies"]],
             "files",
             self._note("files whose bytes came before; reference: counted by their SHA-256"),
         )
@@ -165,11 +160,8 @@ class DataBench:
         return runs
 
     def _read_plainly(self) -> Run:
-        script = Path(__file__).with_name("plain_reading.py")
         self.scratch.tell("plain reading")
-        # -P: the modules beside the script must not take the place of those that it imports.
-        command = (sys.executable, "-P", script, self.photographs.path)
-        return self.scratch.run(command, self.scratch.place)
+        return self.scratch.run_script("plain_reading.py", self.photographs.path)
 
     def _note(self, said: str = "") -> str:
         of = f"{self.photographs.name}, n = {self.photographs.count:,}"

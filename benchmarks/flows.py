@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import httpx
+from typing import TYPE_CHECKING
 
 from benchmarks.measurements import Measure, Row, measured
 from benchmarks.photographs import Photographs
-from benchmarks.scratch import TOOLS, MeasurementFailed, Scratch, free_port
+from benchmarks.scratch import MeasurementFailed, Scratch, Started, free_port, tool
 from benchmarks.workspaces import Workspace
 
 if TYPE_CHECKING:
@@ -38,20 +35,20 @@ def nothing_new(scratch: Scratch) -> Iterator[Row]:
     from prefect.client.orchestration import SyncPrefectClient
 
     assignments = [f"ingest.sample.patches={PATCHES}", "train.epochs=1", "register.limits={}"]
-    root = Workspace(scratch, "flows", Path("sample"), assignments).paths.root
-    _commit(scratch, root)
+    workspace = Workspace(scratch, "flows", Path("sample"), assignments)
+    workspace.commit()
+    root = workspace.paths.root
     with ExitStack() as stack:
         variables = _servers(scratch, stack, root)
-        worker = [TOOLS / "prefect", "worker", "start", "--pool", "cracks"]
-        scratch.run([TOOLS / "python", "-m", "infra.deployment"], root, **variables)
-        output = scratch.temporary / "worker"
-        stack.enter_context(scratch.started(worker, output, root, **variables))
+        scratch.run_module("infra.deployment", cwd=root, **variables)
+        command = tool("prefect", "worker", "start", "--pool", "cracks")
+        worker = stack.enter_context(scratch.started("worker", command, root, **variables))
         # It asks again where the server's database was locked.
         client = stack.enter_context(SyncPrefectClient(variables["PREFECT_API_URL"]))
         scratch.tell("flows: the first training")
-        _train(client, root)
+        _train(client, worker, root)
         scratch.tell("flows: trainings with nothing new")
-        runs = [_train(client, root) for _ in range(REPETITIONS)]
+        runs = [_train(client, worker, root) for _ in range(REPETITIONS)]
     note = (
         f"a run of the deployment in a process of a worker, every stage up to date, MLflow and "
         f"Prefect on sqlite as servers on this machine; limit {LIMIT} s"
@@ -63,23 +60,17 @@ def nothing_new(scratch: Scratch) -> Iterator[Row]:
     yield measured("flows.nothing_new_ordered_s", whole, "s", note)
 
 
-def _commit(scratch: Scratch, root: Path) -> None:
-    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    scratch.run(["git", "init", "--quiet"], root)
-    scratch.run(["git", "add", "."], root)
-    scratch.run(["git", *identity, "commit", "--quiet", "-m", "as it stands"], root)
-
-
 def _servers(scratch: Scratch, stack: ExitStack, root: Path) -> dict[str, str]:
     """Start MLflow's and Prefect's server; return what a client of both needs."""
     ports = {name: free_port() for name in ("mlflow", "prefect")}
-    commands: dict[str, list[str | Path]] = {
-        "mlflow": [
-            *(TOOLS / "mlflow", "server", "--workers", "1", "--port", str(ports["mlflow"])),
+    commands = {
+        "mlflow": tool(
+            "mlflow",
+            *("server", "--workers", 1, "--port", ports["mlflow"]),
             *("--backend-store-uri", f"sqlite:///{scratch.place / 'mlflow.db'}"),
             *("--artifacts-destination", scratch.place / "artifacts"),
-        ],
-        "prefect": [TOOLS / "prefect", "server", "start", "--port", str(ports["prefect"])],
+        ),
+        "prefect": tool("prefect", "server", "start", "--port", ports["prefect"]),
     }
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     settings = {
@@ -88,11 +79,13 @@ def _servers(scratch: Scratch, stack: ExitStack, root: Path) -> dict[str, str]:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    for name, command in commands.items():
-        output = scratch.temporary / name
-        stack.enter_context(scratch.started(command, output, root, **settings))
-    for path in (f"{urls['mlflow']}/health", f"{urls['prefect']}/api/health"):
-        _wait(lambda path=path: _answers(path), path, STARTED_WITHIN)  # type: ignore[misc]
+    paths = {"mlflow": "/health", "prefect": "/api/health"}
+    servers = {
+        name: stack.enter_context(scratch.started(name, command, root, **settings))
+        for name, command in commands.items()
+    }
+    for name, server in servers.items():
+        server.wait_until_up(urls[name] + paths[name], STARTED_WITHIN)
     settings["PREFECT_HOME"] += "-client"
     return settings | {
         "MLFLOW_TRACKING_URI": urls["mlflow"],
@@ -100,37 +93,21 @@ def _servers(scratch: Scratch, stack: ExitStack, root: Path) -> dict[str, str]:
     }
 
 
-def _train(client: SyncPrefectClient, root: Path) -> FlowRun:
-    """Order a training, and return its run when it is completed."""
+def _train(client: SyncPrefectClient, worker: Started, root: Path) -> FlowRun:
+    """Order a training, and return its run when the worker has completed it."""
     deployment = client.read_deployment_by_name("training/training")
     order = client.create_flow_run_from_deployment(
         deployment.id, parameters={"workspace": str(root)}
     )
 
-    def ended() -> FlowRun | None:
+    def ended(_: str) -> FlowRun | None:
         run = client.read_flow_run(order.id)
         return run if run.state and run.state.is_final() else None
 
-    run: FlowRun = _wait(ended, "the end of a training", TRAINED_WITHIN)
+    run = worker.wait_until(ended, "the end of a training", TRAINED_WITHIN)
     if not run.state or not run.state.is_completed():
         raise MeasurementFailed(f"a training ended {run.state_name}: {run.state}")
     return run
-
-
-def _wait(condition: Callable[[], Any], what: str, within: float) -> Any:
-    deadline = time.monotonic() + within
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise MeasurementFailed(f"waited {within:.0f} s in vain for {what}")
-        time.sleep(0.2)
-    return found
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float:

@@ -77,6 +77,11 @@ def spread(values: Sequence[float]) -> float | None:
     return _rounded((max(values) - min(values)) / median)
 
 
+def speeds(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the images a second of some runs."""
+    return [run["images_per_s"] for run in runs]
+
+
 def in_turn(
     repetitions: int, ours: Callable[[], Ours], reference: Callable[[], Reference]
 ) -> tuple[list[Ours], list[Reference]]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measurements import Measure, Row, compared, in_turn, measured
+from benchmarks.bench import SHARDS, Bench
+from benchmarks.measurements import Measure, Row, compared, in_turn, measured, speeds
 from benchmarks.photographs import Photographs
 from benchmarks.pipeline import Pipeline, Reproduced
-from benchmarks.scratch import MeasurementFailed, Run, Scratch
-from benchmarks.weights import NETWORK_PARAMS, trained_weights
+from benchmarks.scratch import MeasurementFailed, Scratch
+from benchmarks.weights import network_params, trained_weights
 from benchmarks.workspaces import Workspace
 from cracks.inference.runtime.openvino_runtime import NETWORK
 from cracks.workspace.params_file import load_params, set_params
@@ -29,8 +27,8 @@ EPOCHS, STEPS = 10, 40
 #: Repetitions; the whole pipeline has as many with few photographs only.
 REPETITIONS, FEW_PHOTOGRAPHS = 3, 5000
 
-#: Shards that loops run over; images that Keras, which is slow, and the bundle answer for.
-SHARDS, IMAGES = 1, 512
+#: Images that Keras, which is slow, and the bundle answer for.
+IMAGES = 512
 
 #: Photographs, at most, with which precisions are compared, and what else is made cheap there.
 COMPARED = 2500
@@ -54,12 +52,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class ModelBench:
+class ModelBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def pipeline(self) -> Iterator[Row]:
         """Time everything beside the notebooks' recipe, then what a small change or none takes."""
@@ -93,8 +87,8 @@ class ModelBench:
         whole = self._pipeline.stages()["featurize"]
         yield compared(
             "model.featurize_vs_bare_loop",
-            _speeds(ours),
-            _speeds(bare),
+            speeds(ours),
+            speeds(bare),
             "images/s",
             self._note(
                 f"{said}; reference: OpenCV in threads and OpenVINO on the same network; the whole "
@@ -104,8 +98,8 @@ class ModelBench:
         said = f"ours: as above; reference: predict for {keras[0]['images']} decoded patches by 32"
         yield compared(
             "model.featurize_vs_tensorflow",
-            _speeds(ours),
-            _speeds(keras),
+            speeds(ours),
+            speeds(keras),
             "images/s",
             self._note(said),
         )
@@ -131,8 +125,8 @@ class ModelBench:
         found = parity_note(self._pipeline.workspace)
         yield compared(
             "model.throughput_vs_keras",
-            _speeds(ours),
-            _speeds(keras),
+            speeds(ours),
+            speeds(keras),
             "images/s",
             self._note(f"{ours[0]['images']} images at once; {said}; {found}"),
         )
@@ -164,8 +158,8 @@ class ModelBench:
                 scored.run(stage)
         yield compared(
             f"model.{name}_images_per_s",
-            _speeds(ours),
-            _speeds(exact),
+            speeds(ours),
+            speeds(exact),
             "images/s",
             self._note(f"{said}; {parity_note(scored)}"),
         )
@@ -198,7 +192,7 @@ class ModelBench:
 
     @property
     def _params(self) -> list[str]:
-        return [*NETWORK_PARAMS, f"featurize.weights={json.dumps(str(self._weights))}"]
+        return network_params(self._weights)
 
     def _require_bundle(self) -> None:
         if not self._pipeline.workspace.paths.bundle.is_dir():
@@ -227,28 +221,18 @@ class ModelBench:
     def _notebook_recipe(self) -> dict[str, Any]:
         folder = labelled_folder(self.photographs.loose())
         self.scratch.tell("the notebooks' recipe")
-        run = self._script("notebook_recipe.py", folder, self._weights, STEPS)
+        run = self.scratch.run_script("notebook_recipe.py", folder, self._weights, STEPS)
         return {**run.found, "seconds": run.seconds}
 
     def _bare_loop(self) -> dict[str, Any]:
         paths = self._pipeline.workspace.paths
-        section = load_params(paths.params).featurize
-        self.scratch.tell("the bare loop")
-        network = paths.featurizer / NETWORK
-        given = (paths.images, network, section.precision, SHARDS, section.batch_size)
-        return self._script("bare_loop.py", *given).found
+        precision = load_params(paths.params).featurize.precision
+        return self.bare_loop(paths, paths.featurizer / NETWORK, precision)
 
     def _timed(self, name: str, number: int, workspace: Workspace | None = None) -> dict[str, Any]:
         root = (workspace or self._pipeline.workspace).paths.root
         self.scratch.tell(f"{root.name}: {name}")
-        command = (sys.executable, "-m", "benchmarks.model_timings", name, str(number))
-        return self.scratch.run(command, root).found
-
-    def _script(self, name: str, *arguments: object) -> Run:
-        script = Path(__file__).with_name(name)
-        # -P: the modules beside the script must not take the place of those that it imports.
-        command: list[str | Path] = [sys.executable, "-P", script, *map(str, arguments)]
-        return self.scratch.run(command, self.scratch.place)
+        return self.scratch.run_module("benchmarks.model_timings", name, number, cwd=root).found
 
     def _note(self, said: str) -> str:
         weights = "" if self._trained_weights else ", random weights"
@@ -303,7 +287,3 @@ def parity_note(workspace: Workspace) -> str:
 def _stages(runs: Sequence[Reproduced]) -> str:
     """Return the seconds of each stage in the middle one of some runs."""
     return str(sorted(runs, key=lambda run: run.seconds)[len(runs) // 2])
-
-
-def _speeds(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [run["images_per_s"] for run in runs]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, measured
 from benchmarks.photographs import Photographs
 from benchmarks.scratch import MeasurementFailed, Run, Scratch
-from benchmarks.weights import NETWORK_PARAMS, trained_weights
+from benchmarks.weights import network_params, trained_weights
 from benchmarks.workspaces import Workspace
 from cracks.workspace.paths import STAGES
 
@@ -45,12 +44,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class MonitoringBench:
+class MonitoringBench(Bench):
     """Measures with a model of some photographs."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def false_alarms(self) -> Iterator[Row]:
         """Count the alarms in windows of photographs like the training data."""
@@ -99,20 +94,17 @@ class MonitoringBench:
         yield measured("monitoring.answers_per_s", [speed], "answers/s", self._note(note))
 
     def _ask(self, what: str) -> tuple[dict[str, Any], Run]:
-        command = [sys.executable, "-m", "benchmarks.monitored", what]
-        workspace = self._workspace
-        run = self.scratch.run([*command, workspace.paths.root], workspace.paths.root)
+        root = self._workspace.paths.root
+        run = self.scratch.run_module("benchmarks.monitored", what, root, cwd=root)
         return run.found, run
 
     @cached_property
     def _workspace(self) -> Workspace:
         """Return a workspace with a trained model; most of the photographs are held out."""
         weights = trained_weights()
-        network = (*NETWORK_PARAMS, f"featurize.weights={weights}") if weights else ()
-        params = (*SPLIT, *CHEAP, *network)
+        params = [*SPLIT, *CHEAP, *(network_params(weights) if weights else ())]
         workspace = Workspace(self.scratch, "monitoring", self.photographs.path, params)
-        for stage in STAGES:
-            workspace.run(stage)
+        workspace.run_all(STAGES)
         return workspace
 
     def _note(self, text: str) -> str:

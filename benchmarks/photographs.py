@@ -99,8 +99,7 @@ def open_photographs(named: Path | None, scratch: Scratch) -> Photographs:
         SourceError: `named` is damaged.
         MeasurementFailed: `named` is no folder and no .zip, or holds no photograph.
     """
-    shared = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
-    path = named or shared / "data" / "metu-20k.zip"
+    path = named or shared("data/metu-20k.zip")
     if named and not named.exists():
         raise MeasurementFailed(f"there is no {named}; give a folder or a .zip")
     if named and named.is_file() and named.suffix.lower() != ".zip":
@@ -108,6 +107,11 @@ def open_photographs(named: Path | None, scratch: Scratch) -> Photographs:
     if named or path.is_file():
         return Photographs(path.resolve(), path.name, scratch)
     return Photographs(_drawn(scratch), "the drawn sample", scratch)
+
+
+def shared(name: str) -> Path:
+    """Return where a file of real data lies beside the checkout on some machines."""
+    return Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared")) / name
 
 
 def count_files(folder: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class Pipeline:
         """
         self._scratch.tell(f"{self._name}: dvc repro")
         start = time.time()
-        run = self._scratch.run([sys.executable, "-m", "dvc", "repro"], self.workspace.paths.root)
+        run = self._scratch.run_module("dvc", "repro", cwd=self.workspace.paths.root)
         return Reproduced(run.seconds, self.stages(start))
 
     def stages(self, start: float = 0) -> dict[str, float]:

@@ -28,7 +28,7 @@ RESAMPLES = 1000
 #: Drawn photographs of the two versions between which is rolled back, how often, and how soon.
 PATCHES, ROLLBACKS, ROLLBACK_LIMIT = 300, 5, 10
 
-Answers = npt.NDArray[np.bool_]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Simulated:
     margin: float = 0.03  # of both metrics
     at_the_margin: bool = False  # the challenger's recall is lower by just that
 
-    def draw(self, random: np.random.Generator) -> tuple[Answers, Answers, Answers, Answers]:
+    def draw(self, random: np.random.Generator) -> tuple[Bools, Bools, Bools, list[str]]:
         """Return of n patches whether they are cracked, both models' answers, and the groups."""
         sizes = np.concatenate(
             [
@@ -67,11 +67,14 @@ class Simulated:
             share = self.margin / (challenger & cracked).sum() * cracked.sum()
             spread = random.beta(share * self.clustering, (1 - share) * self.clustering, len(sizes))
             challenger &= ~(cracked & (random.random(len(group)) < spread[group]))
-        return cracked, challenger, champion, group
+        return cracked, challenger, champion, [f"{number:06}" for number in group]
 
     def _errors(
-        self, random: np.random.Generator, hard: npt.NDArray[np.float64], group: Answers
-    ) -> Answers:
+        self,
+        random: np.random.Generator,
+        hard: npt.NDArray[np.float64],
+        group: npt.NDArray[np.intp],
+    ) -> Bools:
         own = np.minimum(hard * random.gamma(2, 1 / 2, len(hard)), 1)
         return np.asarray(random.random(len(group)) < own[group])
 
@@ -127,7 +130,7 @@ def false_verdicts(pairs: Simulated, simulations: int, seed: int) -> dict[str, f
     margins = MarginsParams(accuracy=pairs.margin, recall=pairs.margin)
     section = section.model_copy(update={"margins": margins})
     random = np.random.default_rng(seed)
-    counted = Counter(
+    counted: Counter[str] = Counter(
         judge(
             compare(*pairs.draw(random), confidence=section.confidence, resamples=RESAMPLES),
             section,

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import Bench
 from benchmarks.clusters import dask_cluster
-from benchmarks.measurements import Measure, Row, compared, measured
+from benchmarks.measurements import Measure, Row, compared, measured, speeds
 from benchmarks.photographs import Photographs
 from benchmarks.scratch import MeasurementFailed, Scratch
 from benchmarks.storage import BUCKET, s3_endpoint
-from benchmarks.weights import NETWORK_PARAMS, trained_weights
+from benchmarks.weights import NETWORK_PARAMS, network_params, trained_weights
 from benchmarks.workspaces import Workspace
 
 #: Shards that two workers compute; one worker gets half of them.
@@ -40,12 +38,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     return {"scale.speed": ScaleBench(photographs, scratch).speed}
 
 
-@dataclass(frozen=True)
-class ScaleBench:
+class ScaleBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def speed(self) -> Iterator[Row]:
         """Compare two workers with one on half the shards, and with this machine alone."""
@@ -75,8 +69,8 @@ class ScaleBench:
         _require_same([*two, *again, *local])
         yield compared(
             "scale.efficiency_2_workers",
-            [speed / 2 for speed in _speeds(two)],
-            _speeds(one),
+            [speed / 2 for speed in speeds(two)],
+            speeds(one),
             "images/s a worker",
             self._note(
                 f"two workers of one thread, {shards} shards, {two[0]['images']:,} patches; "
@@ -85,8 +79,8 @@ class ScaleBench:
         )
         yield compared(
             "scale.cluster_vs_local",
-            _speeds(two),
-            _speeds(local),
+            speeds(two),
+            speeds(local),
             "images/s",
             self._note(
                 "the same two workers with scheduler, client and storage on the same two cores; "
@@ -103,11 +97,9 @@ class ScaleBench:
     def _timed(self, shards: int, variables: Mapping[str, str]) -> dict[str, Any]:
         self.scratch.tell(f"{'cluster' if variables else 'local'}: {shards} shards")
         folder = self.scratch.place / f"features-{next(_numbers)}"
-        command: list[str | Path] = [sys.executable, "-m", "benchmarks.scale_timings"]
-        command += ["featurize", str(shards), folder]
-        found = self.scratch.run(command, self._workspace.paths.root, **variables).found
+        found = self._timings(self._workspace, "featurize", shards, folder, **variables)
         shutil.rmtree(folder)
-        self.scratch.tell(f"{found['images'] / found['seconds']:.0f} images/s")
+        self.scratch.tell(f"{found['images_per_s']:.0f} images/s")
         return found
 
     def _let_workers_load(self, workers: int, cluster: Mapping[str, str]) -> None:
@@ -121,12 +113,16 @@ class ScaleBench:
     @cached_property
     def _prepared(self) -> tuple[Workspace, int]:
         weights = trained_weights()
-        chosen = [*NETWORK_PARAMS, f"featurize.weights={weights}"] if weights else NETWORK_PARAMS
+        chosen = network_params(weights) if weights else NETWORK_PARAMS
         workspace = Workspace(self.scratch, "scale", self.photographs.loose().parent, chosen)
         workspace.run("ingest")
-        command = [sys.executable, "-m", "benchmarks.scale_timings", "prepare"]
-        found = self.scratch.run(command, workspace.paths.root).found
-        return workspace, int(found["shards"])
+        return workspace, int(self._timings(workspace, "prepare")["shards"])
+
+    def _timings(
+        self, workspace: Workspace, what: str, *arguments: object, **variables: str
+    ) -> dict[str, Any]:
+        module, root = "benchmarks.scale_timings", workspace.paths.root
+        return self.scratch.run_module(module, what, *arguments, cwd=root, **variables).found
 
     @property
     def _workspace(self) -> Workspace:
@@ -144,10 +140,6 @@ class ScaleBench:
 
 def _settings(address: str) -> dict[str, str]:
     return {"DASK_SCHEDULER_ADDRESS": address, "CRACKS_CLUSTER_STORE": f"s3://{BUCKET}/{STORE}"}
-
-
-def _speeds(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [run["images"] / run["seconds"] for run in runs]
 
 
 def _require_same(runs: Sequence[Mapping[str, Any]]) -> None:

@@ -12,18 +12,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import requests
 
 from cracks.system.console import TERMINAL
 from cracks.system.environment import DEFAULTS
 from infra.clean_environment import clean_environment
 
-#: Where the tools of this environment lie.
-TOOLS = Path(sys.executable).parent
+Found = TypeVar("Found")
+
+#: The signals that end the benchmark, and with it all that it started.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: Seconds that a process gets to end by itself.
 GRACE = 10
@@ -47,6 +51,44 @@ class Run:
         return last_json(self.output)
 
 
+@dataclass(frozen=True)
+class Started:
+    """A process that runs, and what it has printed so far."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far, on both streams."""
+        return self.output.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def last_line(self) -> str:
+        """The last line of that."""
+        return (self.said.strip().splitlines() or ["it said nothing"])[-1]
+
+    def wait_until(
+        self, condition: Callable[[str], Found | None], what: str, within: float
+    ) -> Found:
+        """Return what `condition` makes of the output as soon as that is true.
+
+        Raises:
+            MeasurementFailed: it is not in so many seconds, or the process has ended.
+        """
+        deadline = time.monotonic() + within
+        while not (found := condition(self.said)):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                name = self.output.name
+                raise MeasurementFailed(f"{name}: waited in vain for {what}: {self.last_line}")
+            time.sleep(0.05)
+        return found
+
+    def wait_until_up(self, url: str, within: float) -> None:
+        """Wait until a server answers with success at `url`; see `wait_until`."""
+        self.wait_until(lambda _: _is_up(url), url, within)
+
+
 class Scratch:
     """A folder, and the way to run a command that leaves nothing outside of it."""
 
@@ -66,18 +108,25 @@ class Scratch:
         Raises:
             MeasurementFailed: it ends with another exit code than 0.
         """
-        output = self.temporary / "output"
         start = time.perf_counter()
-        with self.started(command, output, cwd, **variables) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+        with self.started("output", command, cwd, **variables) as started:
+            _, status, usage = os.wait4(started.process.pid, 0)
+            code = started.process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
-        said = output.read_text(encoding="utf-8", errors="replace")
-        if process.returncode:
-            last = (said.strip().splitlines() or ["it said nothing"])[-1]
+        if code:
             name = " ".join(str(part) for part in command[1:4])
-            raise MeasurementFailed(f"`{name}` ended with {process.returncode}: {last}")
-        return Run(seconds, usage.ru_maxrss / 1024, said)
+            raise MeasurementFailed(f"`{name}` ended with {code}: {started.last_line}")
+        return Run(seconds, usage.ru_maxrss / 1024, started.said)
+
+    def run_module(self, module: str, *arguments: object, cwd: Path, **variables: str) -> Run:
+        """Run `python -m module`; see `run`."""
+        return self.run(tool("python", "-m", module, *arguments), cwd, **variables)
+
+    def run_script(self, name: str, *arguments: object) -> Run:
+        """Run a file of this folder that uses nothing of this project; see `run`."""
+        script = Path(__file__).with_name(name)
+        # -P: the modules beside the script must not take the place of those that it imports.
+        return self.run(tool("python", "-P", script, *arguments), self.place)
 
     def tell(self, text: str) -> None:
         """Say on standard error what is done now, and how long it has been since the start."""
@@ -86,9 +135,10 @@ class Scratch:
 
     @contextmanager
     def started(
-        self, command: Sequence[str | Path], output: Path, cwd: Path, **variables: str
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """Yield the running command, which prints to `output`; end it and all its children."""
+        self, name: str, command: Sequence[str | Path], cwd: Path, **variables: str
+    ) -> Iterator[Started]:
+        """Yield the running command, called `name`; end it and all its children."""
+        output = self.temporary / name
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [str(part) for part in command],
@@ -100,7 +150,7 @@ class Scratch:
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends all
             )
         try:
-            yield process
+            yield Started(process, output)
         finally:
             if process.returncode is None:
                 _end(process)
@@ -149,6 +199,11 @@ def last_json(output: str) -> dict[str, Any]:
     return found
 
 
+def tool(name: str, *arguments: object) -> list[str]:
+    """Return the command of a tool of this environment."""
+    return [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
@@ -159,6 +214,13 @@ def free_port() -> int:
 def own_peak_mb() -> float:
     """Return the most memory that this process has needed so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -176,8 +238,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Let a second Ctrl-C not leave behind what the first one was about to clear away."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     try:
         yield
     finally:

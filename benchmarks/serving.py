@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,14 @@ import numpy as np
 import requests
 from PIL import Image
 
+from benchmarks.bench import Bench
 from benchmarks.load import Plan
-from benchmarks.measurements import Measure, Row, compared, in_turn, measured
+from benchmarks.measurements import Measure, Row, compared, in_turn, measured, speeds
 from benchmarks.photographs import Photographs
-from benchmarks.scratch import TOOLS, MeasurementFailed, Scratch, free_port, last_json
+from benchmarks.scratch import MeasurementFailed, Scratch, free_port, last_json, tool
 from benchmarks.swapping import memory_of
 from benchmarks.versions import Versions, train_two_versions
-from benchmarks.weights import NETWORK_PARAMS, trained_weights
+from benchmarks.weights import network_params, trained_weights
 from cracks.dataset.shards import count_rows, read_contents, shard_files
 from cracks.images.decode import decode
 from cracks.inference.bundle.bundle import NETWORK, open_bundle
@@ -35,8 +34,8 @@ LEARNED_FROM = 2500
 #: Images that are asked for in turn; clients; seconds of one measurement; repetitions.
 IMAGES, CLIENTS, SECONDS, REPETITIONS = 128, 32, 10, 3
 
-#: Images of one shard for the bare loop, which is as long as a measurement of the service.
-SHARDS = 1
+#: The module that asks, and seconds that MLflow's server has to start.
+LOAD, MLFLOW_STARTED_WITHIN = "benchmarks.load_clients", 180
 
 #: Of the plain JSON that MLflow's server takes, an image is half a megabyte.
 MLFLOW_IMAGES = 8
@@ -69,12 +68,8 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     }
 
 
-@dataclass(frozen=True)
-class ServingBench:
+class ServingBench(Bench):
     """Measures with some photographs in a scratch folder."""
-
-    photographs: Photographs
-    scratch: Scratch
 
     def loop(self) -> Iterator[Row]:
         """Compare the throughput of `/predict` with that of the bare loop."""
@@ -83,8 +78,8 @@ class ServingBench:
             ours, bare = in_turn(REPETITIONS, lambda: self._load(ask), self._bare_loop)
         yield compared(
             "serving.throughput_vs_bare_loop",
-            _speeds(ours),
-            _speeds(bare),
+            speeds(ours),
+            speeds(bare),
             "images/s",
             self._note(
                 f"{CLIENTS} clients, one image a request, on the same cores; p99 "
@@ -110,8 +105,8 @@ class ServingBench:
             )
         yield compared(
             "serving.throughput_vs_mlflow",
-            _speeds(many[0]),
-            _speeds(many[1]),
+            speeds(many[0]),
+            speeds(many[1]),
             "images/s",
             self._note(
                 f"{CLIENTS} clients, one image a request; p99 {_worst(many[0]):.0f} ms, MLflow's "
@@ -143,7 +138,7 @@ class ServingBench:
         yield compared(
             "serving.offline_vs_bare_loop",
             runs,
-            _speeds(bare),
+            speeds(bare),
             "images/s",
             self._note(
                 "ours: the whole command with its start, files to Parquet; reference: the bare "
@@ -175,14 +170,14 @@ class ServingBench:
             ask = self._plan(service.url + "/predict", self._images)
             sustained = self._load(ask)["images_per_s"]
             before = self._load(ask, clients=4, per_second=QUIET)
-            memory = memory_of(service.process.pid)
+            memory = memory_of(service.pid)
             during = self._load(
                 ask,
                 clients=OVERLOAD_CONNECTIONS,
                 seconds=OVERLOAD_SECONDS,
                 per_second=2 * sustained,
             )
-            peak = memory_of(service.process.pid)
+            peak = memory_of(service.pid)
             after = self._load(ask, clients=4, per_second=QUIET)
         statuses = during["statuses"]
         others = {name: n for name, n in statuses.items() if name not in ("200", "429")}
@@ -214,13 +209,12 @@ class ServingBench:
                     "check": self._scores(images),
                 }
             )
-            output = self.scratch.temporary / "load"
-            with self.scratch.started(self._load_command(plan), output, self._root) as load:
-                numbers = (str(SWAPS), str(service.process.pid))
-                command = [sys.executable, "-m", "benchmarks.swapping", *numbers, finished]
-                swapped = self.scratch.run(command, self._root).found
-                load.wait(60)
-            asked = last_json(output.read_text(encoding="utf-8"))
+            command = tool("python", "-m", LOAD, self._written(plan))
+            with self.scratch.started("load", command, self._root) as load:
+                given = (SWAPS, service.pid, finished)
+                run = self.scratch.run_module("benchmarks.swapping", *given, cwd=self._root)
+                load.process.wait(60)
+            asked, swapped = last_json(load.said), run.found
         failed = sum(n for status, n in asked["statuses"].items() if status != "200")
         if asked["mixed"] or len(asked["versions"]) < 2:
             raise MeasurementFailed(
@@ -248,10 +242,8 @@ class ServingBench:
     def _versions(self) -> Versions:
         folder = self.photographs.thinned(-(-self.photographs.count // LEARNED_FROM))
         weights = trained_weights()
-        network = [*NETWORK_PARAMS, f"featurize.weights={json.dumps(str(weights))}"]
-        return train_two_versions(
-            self.scratch, "serving", folder, network if weights else ["train.epochs=2"]
-        )
+        params = network_params(weights) if weights else ["train.epochs=2"]
+        return train_two_versions(self.scratch, "serving", folder, params)
 
     @property
     def _root(self) -> Path:
@@ -309,20 +301,13 @@ class ServingBench:
         """Yield the address of MLflow's own server of the champion."""
         port = free_port()
         model = f"models:/{load_params(self._versions.paths.params).register_.model_name}@champion"
-        command = [
-            *(TOOLS / "mlflow", "models", "serve", "-m", model, "--env-manager", "local"),
-            *("--port", str(port)),
-        ]
-        output = self.scratch.temporary / "mlflow"
+        options = ("-m", model, "--env-manager", "local", "--port", port)
+        command = tool("mlflow", "models", "serve", *options)
         tracking = f"sqlite:///{self._versions.paths.local_tracking / 'mlflow.db'}"
-        started = self.scratch.started(command, output, self._root, MLFLOW_TRACKING_URI=tracking)
-        with started as process:
-            url = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 180
-            while not _answers(url + "/ping"):
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise MeasurementFailed("`mlflow models serve` did not start")
-                time.sleep(0.5)
+        variables = {"MLFLOW_TRACKING_URI": tracking}
+        url = f"http://127.0.0.1:{port}"
+        with self.scratch.started("mlflow", command, self._root, **variables) as server:
+            server.wait_until_up(url + "/ping", MLFLOW_STARTED_WITHIN)
             yield url
 
     # --- single runs --------------------------------------------------------------------------
@@ -335,34 +320,24 @@ class ServingBench:
     def _load(self, plan: Plan, **changes: Any) -> dict[str, Any]:
         changed = plan.model_copy(update=changes)
         self.scratch.tell(f"asking {changed.url}, {changed.clients} clients")
-        run = self.scratch.run(self._load_command(changed), self._root)
-        found = run.found
+        found = self.scratch.run_module(LOAD, self._written(changed), cwd=self._root).found
         if not found["statuses"].get("200"):
             raise MeasurementFailed(f"{plan.url} answered nothing: {found['statuses']}")
         return found
 
-    def _load_command(self, plan: Plan) -> list[str | Path]:
+    def _written(self, plan: Plan) -> Path:
         file = self.scratch.temporary / f"plan-{time.monotonic_ns()}.json"
         file.write_text(plan.model_dump_json(), encoding="utf-8")
-        return [sys.executable, "-m", "benchmarks.load", file]
+        return file
 
     def _bare_loop(self) -> dict[str, Any]:
-        self.scratch.tell("the bare loop")
         paths = self._versions.paths
-        section = load_params(paths.params).featurize
-        given = (paths.images, paths.bundle / NETWORK, "f32", SHARDS, section.batch_size)
-        script = Path(__file__).with_name("bare_loop.py")
-        command: list[str | Path] = [sys.executable, "-P", script, *map(str, given)]
-        return self.scratch.run(command, self.scratch.place).found
+        return self.bare_loop(paths, paths.bundle / NETWORK, "f32")
 
     def _note(self, said: str) -> str:
         content = open_bundle(self._versions.paths.bundle).content
         trained = f"{content.architecture}, trained on {self.photographs.name}"
         return f"{trained}; {said}"
-
-
-def _speeds(runs: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [run["images_per_s"] for run in runs]
 
 
 def _medians(runs: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -386,10 +361,3 @@ def _timed(url: str, photo: bytes, accept: str = JSON) -> float:
     start = time.perf_counter()
     _post(url, photo, accept)
     return time.perf_counter() - start
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=5).ok
-    except requests.RequestException:
-        return False

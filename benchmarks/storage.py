@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +91,7 @@ class Endpoint:
 
     def _dvc(self, root: Path, *arguments: str) -> Run:
         self._scratch.tell(f"{root.name}: dvc {arguments[0]}")
-        return self._scratch.run([sys.executable, "-m", "dvc", *arguments], root, **self.variables)
+        return self._scratch.run_module("dvc", *arguments, cwd=root, **self.variables)
 
 
 @contextmanager
@@ -103,20 +101,16 @@ def s3_endpoint(scratch: Scratch, *options: str) -> Iterator[Endpoint]:
     Raises:
         MeasurementFailed: rclone is absent, or does not start.
     """
-    rclone = Path(os.environ.get("CRACKS_RCLONE", CHECKOUT / ".tools" / "rclone"))
-    if not rclone.is_file():
-        raise MeasurementFailed(f"there is no {rclone}; `make setup` installs it")
-    place, port, log = scratch.place / "s3", free_port(), scratch.temporary / "rclone"
+    program = Path(os.environ.get("CRACKS_RCLONE", CHECKOUT / ".tools" / "rclone"))
+    if not program.is_file():
+        raise MeasurementFailed(f"there is no {program}; `make setup` installs it")
+    place, port = scratch.place / "s3", free_port()
     (place / BUCKET).mkdir(parents=True)
-    command: list[str | Path] = [rclone, "serve", "s3", "--config", ""]
+    command: list[str | Path] = [program, "serve", "s3", "--config", ""]
     command += ["--cache-dir", scratch.place / "rclone-cache", "--addr", f"127.0.0.1:{port}"]
     command += [*options, "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", place]
-    with scratch.started(command, log, scratch.place) as process:
-        deadline = time.monotonic() + START_TIMEOUT
-        while "Starting s3 server" not in (said := log.read_text(errors="replace")):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise MeasurementFailed(f"rclone does not start: {said.strip()[-200:]}")
-            time.sleep(0.05)
+    with scratch.started("rclone", command, scratch.place) as rclone:
+        rclone.wait_until(lambda said: "Starting s3 server" in said, "its start", START_TIMEOUT)
         yield Endpoint(scratch, f"http://127.0.0.1:{port}")
     shutil.rmtree(place)
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 
-from benchmarks.scratch import TOOLS, MeasurementFailed, Run, Scratch
+from benchmarks.scratch import Run, Scratch, tool
 from benchmarks.workspaces import Workspace
 from cracks.workspace.paths import Paths
 
@@ -27,7 +25,7 @@ class Served:
     """A running service."""
 
     url: str
-    process: Popen[bytes]
+    pid: int
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,13 @@ class Versions:
     @contextmanager
     def served(self, *options: str) -> Iterator[Served]:
         """Yield the service of the workspace, open to everybody, on a free port."""
-        output = self.scratch.temporary / "service"
         command = self._command("serve", "--open", "--port", "0", "--json", *options)
-        with self.scratch.started(command, output, self.paths.root) as process:
-            deadline = time.monotonic() + STARTED_WITHIN
-            while not (said := _json_line(output)):
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise MeasurementFailed(f"`cracks serve` did not start: {_last_line(output)}")
-                time.sleep(0.05)
-            yield Served(said["url"], process)
+        with self.scratch.started("cracks-serve", command, self.paths.root) as started:
+            told = started.wait_until(_json_line, "its address", STARTED_WITHIN)
+            yield Served(told["url"], started.process.pid)
 
-    def _command(self, *arguments: str | Path) -> list[str | Path]:
-        return [TOOLS / "cracks", "-C", self.paths.root, *arguments]
+    def _command(self, *arguments: str | Path) -> list[str]:
+        return tool("cracks", "-C", self.paths.root, *arguments)
 
 
 def train_two_versions(
@@ -67,25 +60,17 @@ def train_two_versions(
     Raises:
         MeasurementFailed: a training failed.
     """
-    versions = Versions(scratch, Workspace(scratch, name, source, [*EASY, *assignments]).paths)
-    root = versions.paths.root
-    scratch.run(["git", "init", "--quiet"], root)
-    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    scratch.run(["git", "add", "."], root)
-    scratch.run(["git", *identity, "commit", "--quiet", "-m", "as it stands"], root)
+    workspace = Workspace(scratch, name, source, [*EASY, *assignments])
+    workspace.commit()
+    versions = Versions(scratch, workspace.paths)
     versions.cracks("train")
     versions.cracks("train", *SECOND)
     return versions
 
 
-def _json_line(output: Path) -> dict[str, str]:
-    for line in output.read_text(encoding="utf-8", errors="replace").splitlines():
+def _json_line(said: str) -> dict[str, str]:
+    for line in said.splitlines():
         if line.startswith('{"url"'):
-            said: dict[str, str] = json.loads(line)
-            return said
+            told: dict[str, str] = json.loads(line)
+            return told
     return {}
-
-
-def _last_line(output: Path) -> str:
-    lines = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
 from pathlib import Path
 
-from benchmarks.photographs import CHECKOUT
-
-#: Weights of MobileNetV2 that lie beside the checkout on some machines.
-WEIGHTS = Path("weights") / "mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"
+from benchmarks.photographs import shared
 
 #: The notebooks' network and what it sees.
 NETWORK_PARAMS = ("featurize.architecture=mobilenetv2", "featurize.image_size=160")
@@ -16,6 +13,10 @@ NETWORK_PARAMS = ("featurize.architecture=mobilenetv2", "featurize.image_size=16
 
 def trained_weights() -> Path | None:
     """Return the file of trained weights, or None where there is none."""
-    shared = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
-    file = (shared / WEIGHTS).resolve()
+    file = shared("weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5").resolve()
     return file if file.is_file() else None
+
+
+def network_params(weights: Path) -> list[str]:
+    """Return the parameters of the notebooks' network with some weights."""
+    return [*NETWORK_PARAMS, f"featurize.weights={json.dumps(str(weights))}"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ class Workspace:
             MeasurementFailed: it refuses.
         """
         self._scratch.tell(f"{self._name}: {stage}")
-        return self._scratch.run([sys.executable, "-m", "tasks", stage], self.paths.root)
+        return self._scratch.run_module("tasks", stage, cwd=self.paths.root)
 
     def run_all(self, stages: Sequence[str]) -> dict[str, Run]:
         """Run stages one after the other, from nothing."""
@@ -57,6 +56,13 @@ class Workspace:
     def report(self, stage: str) -> dict[str, Any]:
         """Return what a stage reported."""
         return read_report(self.paths.report(stage))
+
+    def commit(self) -> None:
+        """Make it a git repository of its files as they stand."""
+        identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+        commit = [*identity, "commit", "--quiet", "-m", "as it stands"]
+        for arguments in (["init", "--quiet"], ["add", "."], commit):
+            self._scratch.run(["git", *arguments], self.paths.root)
 
     def clear(self) -> None:
         """Remove what stages wrote; the compiled code stays, as it does for a user."""

@@ -324,14 +324,13 @@ def test_a_command_that_refuses_is_quoted(place: Scratch) -> None:
 
 def test_nothing_that_was_started_outlives_an_interruption(place: Scratch) -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
-    output = place.temporary / "output"
     with (
         pytest.raises(KeyboardInterrupt),
-        place.started([sys.executable, "-c", script], output, place.place) as process,
+        place.started("child", [sys.executable, "-c", script], place.place) as started,
     ):
         raise KeyboardInterrupt
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+        os.killpg(started.process.pid, 0)
 
 
 def test_the_scratch_folder_goes_with_the_benchmark() -> None:
