@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.photographs import Photographs
 from benchmarks.scratch import Scratch
-from cracks.workspace.params import load_params
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
 
 #: Shards that loops run over.
