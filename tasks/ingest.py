@@ -12,7 +12,6 @@ from cracks.dataset.ingest.append import (
     take_in,
 )
 from cracks.dataset.ingest.data_card import data_card
-from cracks.dataset.ingest.sources.mendeley import described_files
 from cracks.dataset.ingest.sources.source_list import Sources, open_sources
 from cracks.dataset.labels import LABELS
 from cracks.dataset.manifest import (
@@ -43,7 +42,7 @@ def ingest(params: Params, paths: Paths) -> Report:
     restore(paths.images)
     with open_sources(params.ingest, paths) as sources:
         taken = _taken(params, paths, sources)
-        digest = sources.digest()
+        digest, files = sources.digest(), sources.described_files()
     write_text(paths.raw / "README.md", RAW)
     write_csv(taken.quarantine, paths.quarantine, QUARANTINE_COLUMNS)
     drawn = read_table(paths.manifest, ("label", "shard", "row", "width"))
@@ -57,7 +56,6 @@ def ingest(params: Params, paths: Paths) -> Report:
         "quarantined": len(taken.quarantine),
         "labels": {label: taken.labels[label] for label in LABELS},
     }
-    files = described_files(paths.raw) if "mendeley" in params.ingest.sources else []
     write_text(paths.data_card, data_card(params.ingest.sources, report, files))
     return report
 
