@@ -5,7 +5,6 @@ from __future__ import annotations
 from cracks.dataset.figures import draw_examples
 from cracks.dataset.ingest.append import take_all
 from cracks.dataset.ingest.data_card import data_card
-from cracks.dataset.ingest.sources.mendeley import described_files
 from cracks.dataset.ingest.sources.source_list import open_sources
 from cracks.dataset.labels import LABELS
 from cracks.dataset.manifest import (
@@ -33,7 +32,7 @@ def ingest(params: Params, paths: Paths) -> Report:
     restore(paths.images)
     with open_sources(params.ingest, paths) as sources:
         taken = take_all(sources, params, paths)
-        digest = sources.digest()
+        digest, files = sources.digest(), sources.described_files()
     write_text(paths.raw / "README.md", RAW)
     write_csv(taken.quarantine, paths.quarantine, QUARANTINE_COLUMNS)
     drawn = read_table(paths.manifest, ("label", "shard", "row", "width"))
@@ -47,6 +46,5 @@ def ingest(params: Params, paths: Paths) -> Report:
         "quarantined": len(taken.quarantine),
         "labels": {label: taken.labels[label] for label in LABELS},
     }
-    files = described_files(paths.raw) if "mendeley" in params.ingest.sources else []
     write_text(paths.data_card, data_card(params.ingest.sources, report, files))
     return report

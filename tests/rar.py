@@ -21,7 +21,10 @@ SYMLINK, HARDLINK, COPY = 1, 4, 5
 
 @dataclass(frozen=True)
 class Member:
-    """One member of an archive; with `redirected` it is a link of that kind to `target`."""
+    """One member of an archive; with `redirected` it is a link of that kind to `target`.
+
+    A lone surrogate in the name, such as \\udcff, stands for a byte that is no UTF-8.
+    """
 
     name: str
     content: bytes = b""
@@ -58,7 +61,7 @@ def _volume_fields(volume: int | None) -> bytes:
 
 
 def _blocks_of(member: Member) -> Iterator[bytes]:
-    name = member.name.encode()
+    name = member.name.encode(errors="surrogateescape")
     fields = b"".join(
         (
             _number(1 if member.is_folder else 4),  # 4: a CRC32 follows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import subprocess
@@ -11,9 +12,6 @@ from pathlib import Path
 import pytest
 from processes import CHECKOUT, wait_until
 
-from infra.secret_scan.accepted import NAME, read_accepted
-from infra.secret_scan.history import write_removed
-from infra.secret_scan.scanning import files_below, scan
 from infra.stack.leftovers import processes
 from infra.stack.services import DATABASES
 from infra.stack.settings import SECRETS, postgresql_program
@@ -25,6 +23,12 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 #: A figure within a text, of megabytes.
 PICTURE = re.compile(r"base64,[A-Za-z0-9+/=]+")
+
+#: What git ever added to the workspace, as one file.
+HISTORY = "history.patch"
+
+#: Detectors that find digests, weights and addresses, of which logs and artifacts are full.
+NOISY = ("Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector")
 
 #: Bytes of a file that are looked at in one go.
 BLOCK = 1 << 20
@@ -48,9 +52,15 @@ def told(
     # A file that holds addresses and credentials of its own making would be in here too.
     secret = {place.secrets, place.client}
     places = [*set(place.folder.iterdir()) - secret - {place.databases}, written]
-    below = [file for file in files_below(places) if not file.is_socket()]
-    removed = write_removed(trained.workspace, written / "history")
-    return [*below, *_made_in(trained.workspace), *removed]
+    (written / HISTORY).write_bytes(_history(trained.workspace))
+    below = [file for place in places for file in (place, *place.rglob("*")) if file.is_file()]
+    return [*below, *_made_in(trained.workspace)]
+
+
+def _history(workspace: Path) -> bytes:
+    """Return every line that any commit added or took out."""
+    command = ["git", "log", "--patch", "--unified=0", "-m", "--text", "--no-ext-diff"]
+    return subprocess.run(command, cwd=workspace, capture_output=True, check=True).stdout
 
 
 def _made_in(workspace: Path) -> list[Path]:
@@ -119,15 +129,38 @@ def test_the_scanner_finds_nothing_but_what_was_planted(
     log.write_text(f"Authorization: Bearer {new_key()}\n")
     artifact.write_text('{"AWS_ACCESS_KEY_ID": "AKIA' + 'J5Q2WX7RTE4PLK3N"}\n')
     try:
-        found = scan([*filter(_is_worth_a_look, told), log, artifact], made=True)
+        found = _scan([*filter(_is_worth_a_look, told), log, artifact])
     finally:
         log.unlink()
         artifact.unlink()
-    accepted = read_accepted(CHECKOUT / NAME)  # of the sources, which the workspace is a clone of
-    told_now = {(one.file, one.kind) for one in found if (one.kind, one.digest) not in accepted}
+    accepted = json.loads((CHECKOUT / ".secrets.baseline").read_text())["results"]
+    known = {finding[1:] for finding in _findings(accepted)}  # the workspace is a clone
+    told_now = {finding[:2] for finding in found if finding[1:] not in known}
     assert told_now == {(str(log), "Key of the service"), (str(artifact), "AWS Access Key")}
 
 
+def _scan(files: list[Path]) -> list[tuple[str, str, str]]:
+    """Return file, kind and digest of each finding, with the settings of `make secret-scan`."""
+    off = [option for name in NOISY for option in ("--disable-plugin", name)]
+    scan = [CHECKOUT / ".venv/bin/detect-secrets-hook", "--json", "-n", *off]
+    done = subprocess.run(
+        [*scan, "--plugin", "infra/detect_secrets_plugin.py", *files],
+        cwd=CHECKOUT,
+        capture_output=True,
+        check=False,
+    )
+    return _findings(json.loads(done.stdout)["results"])
+
+
+def _findings(results: Mapping[str, list[dict[str, str]]]) -> list[tuple[str, str, str]]:
+    every = [finding for findings in results.values() for finding in findings]
+    return [(one["filename"], one["type"], one["hashed_secret"]) for one in every]
+
+
 def _is_worth_a_look(file: Path) -> bool:
-    """Leave out pixels written as numbers, which take minutes, and DVC's copies of the outputs."""
-    return not file.name.endswith("input_example.json") and ".dvc" not in file.parts
+    """Leave out the history, pixels written as numbers, which take minutes, and DVC's copies."""
+    return (
+        file.name != HISTORY
+        and not file.name.endswith("input_example.json")
+        and ".dvc" not in file.parts
+    )

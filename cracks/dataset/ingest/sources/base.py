@@ -26,6 +26,8 @@ class Source(ABC):
     def __init__(self, name: str) -> None:
         """Remember the name under which the manifest lists the files."""
         self.name = name
+        #: One line a file that was downloaded from a publisher: its name, size and SHA-256.
+        self.described_files: list[str] = []
 
     @abstractmethod
     def paths(self) -> list[str]:

@@ -19,7 +19,6 @@ from cracks.dataset.ingest.sources.archive_safety import (
     refuse_unsafe,
 )
 from cracks.dataset.ingest.sources.base import Source, labelled
-from cracks.dataset.ingest.sources.rar.extract import extract_rar
 from cracks.errors import SourceError
 from cracks.system.hashing import digest_of_file, digest_of_values
 
@@ -182,4 +181,7 @@ def _require_whole(archive: tarfile.TarFile) -> None:
 
 
 def _extract_rar(path: Path, folder: Path) -> None:
+    # rarfile, which this imports, takes half a second to import.
+    from cracks.dataset.ingest.sources.rar import extract_rar
+
     extract_rar(path, folder, labelled)

@@ -125,6 +125,12 @@ class FetchedDataset:
     citation: str
     paper: str
 
+    def described_files(self) -> list[str]:
+        """Return one line a file: its name, size and SHA-256."""
+        return [
+            f"{file.filename}: {file.size:,} bytes, SHA-256 `{file.sha256}`" for file in self.files
+        ]
+
 
 def fetch_dataset(folder: Path) -> FetchedDataset:
     """Return the data set in `folder`; fetch what is missing or damaged there.
@@ -145,15 +151,6 @@ def fetch_dataset(folder: Path) -> FetchedDataset:
         citation=record.citation,
         paper=record.paper,
     )
-
-
-def described_files(folder: Path) -> list[str]:
-    """Return one line a file of the fetched data set: its name, size and SHA-256."""
-    record = _stored(folder)
-    return [
-        f"{file.filename}: {file.size:,} bytes, SHA-256 `{file.sha256}`"
-        for file in (record.files if record else ())
-    ]
 
 
 def _stored(folder: Path) -> _Record | None:

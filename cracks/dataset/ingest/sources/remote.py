@@ -23,7 +23,9 @@ def open_mendeley(raw: Path) -> Iterator[Source]:
         SourceError: it cannot be had.
         SourceUnavailable: the server does not answer.
     """
-    with open_path(fetch_dataset(raw).archive, "mendeley") as source:
+    dataset = fetch_dataset(raw)
+    with open_path(dataset.archive, "mendeley") as source:
+        source.described_files = dataset.described_files()
         yield source
 
 

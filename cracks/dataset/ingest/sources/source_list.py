@@ -44,6 +44,10 @@ class Sources:
         digests = [source.digest() for source in self._sources]
         return digests[0] if len(digests) == 1 else digest_of_value(digests)
 
+    def described_files(self) -> list[str]:
+        """Return one line a file that was downloaded from a publisher, in every source."""
+        return [line for source in self._sources for line in source.described_files]
+
     def files(self) -> Iterator[SourceFile]:
         """Yield every labelled file.
 

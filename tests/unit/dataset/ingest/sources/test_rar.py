@@ -14,11 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cracks.dataset.ingest.sources.rar import extract as rar
-from cracks.dataset.ingest.sources.rar import libarchive_way, unar_way
-from cracks.dataset.ingest.sources.rar.extract import extract_rar
-from cracks.dataset.ingest.sources.rar.headers import Unreadable, survey_of
-from cracks.dataset.ingest.sources.rar.jobs import Job
+from cracks.dataset.ingest.sources import rar
+from cracks.dataset.ingest.sources.rar import Unreadable, extract_rar
 from cracks.errors import SourceError
 from tests.rar import COPY, HARDLINK, SYMLINK, Member, write_rar, write_rar_with_encrypted_headers
 from tests.unit.builders import ROOT, tree, write_files
@@ -48,11 +45,11 @@ TWO_TEXTS = {"stest1.txt": (2048, 0xC5B7E6A2), "stest2.txt": (2048, 0xC5B7E6A2)}
 
 
 def _without_libarchive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libarchive_way, "is_installed", lambda: False)
+    monkeypatch.setattr(rar, "has_libarchive", lambda: False)
 
 
 def _without_unar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unar_way, "is_installed", lambda: False)
+    monkeypatch.setattr(rar, "has_unar", lambda: False)
 
 
 @pytest.fixture(params=["libarchive", pytest.param("unar", marks=needs_unar)])
@@ -130,6 +127,7 @@ def test_the_files_are_counted_while_they_come_out(
     ("sample", "facts"),
     [
         ("rar5-crc.rar", TWO_TEXTS),
+        ("rar5-blake.rar", TWO_TEXTS),
         ("rar5-solid.rar", TWO_TEXTS),
         ("rar5-subdirs.rar", SUBDIRS),
         ("seektest.rar", TWO_TEXTS),
@@ -151,11 +149,11 @@ def test_unar_reads_what_libarchive_cannot(tmp_path: Path) -> None:
 def test_unar_takes_over_where_libarchive_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(job: Job) -> None:
-        write_files(job.folder, {"Positive/half.jpg": b"half"})
+    def fail(_archive: object, _chosen: rar.Members, folder: Path) -> None:
+        write_files(folder, {"Positive/half.jpg": b"half"})
         raise Unreadable("for a reason")
 
-    monkeypatch.setattr(libarchive_way, "unpack", fail)
+    monkeypatch.setattr(rar, "unpack_with_libarchive", fail)
     archive = write_rar(tmp_path / "photos.rar", _members())
     assert _unpacked(archive, tmp_path / "target") == FILES
 
@@ -187,12 +185,13 @@ def test_links_are_neither_made_nor_followed(tmp_path: Path, way: None, kind: in
     outside = write_files(tmp_path / "outside", {"secret": b"secret"})
     mode = 0o120777 if kind == SYMLINK else 0o100644
     links = {"Positive/a.jpg": f"{outside}/secret", "Positive/link": str(outside), "up": ".."}
+    files = dict.fromkeys(["Positive/a.jpg", "Positive/link/secret", "up/evil"], b"evil")
     members = [
         *(Member(name, redirected=kind, target=to, mode=mode) for name, to in links.items()),
-        *_members({"Positive/link/secret": b"evil", "up/evil": b"evil"}),
+        *_members(files),
     ]
-    files = _unpacked(write_rar(tmp_path / "photos.rar", members), tmp_path / "target")
-    assert files == {"Positive/link/secret": b"evil", "up/evil": b"evil"}
+    archive = write_rar(tmp_path / "photos.rar", members)
+    assert _unpacked(archive, tmp_path / "target") == files
     assert tree(outside) == {"secret": b"secret"}
 
 
@@ -259,6 +258,7 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path: Path, sample: str) -> None
         ("rar5-crc.rar", 15),  # in the main header
         ("rar5-crc.rar", 120),  # in what is compressed
         ("rar5-crc.rar", 1000),  # in what is stored
+        ("rar5-blake.rar", 1000),  # in what is stored, with a BLAKE2 checksum
         ("rar5-solid.rar", 100),
         ("seektest.rar", 100),
         ("seektest.rar", 1000),
@@ -272,14 +272,12 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path, way: None, sample: str, place
     _refused(tmp_path / "photos.rar", tmp_path, "damaged or cut short .* Fetch it again")
 
 
-def test_a_member_that_does_not_come_out_is_noticed(
-    tmp_path: Path, way: None, monkeypatch: pytest.MonkeyPatch
+def test_a_member_that_does_not_come_out_under_its_name_is_noticed(
+    tmp_path: Path, way: None
 ) -> None:
-    archive = write_rar(tmp_path / "photos.rar", _members())
-    survey = survey_of(archive)
-    survey.checksums.append(None)
-    monkeypatch.setattr(rar, "survey_of", lambda _path: survey)
-    _refused(archive, tmp_path, "damaged or cut short .3 of 4 members")
+    misnamed = Member("Positive/\udcff.jpg", b"content")  # a byte that is no UTF-8
+    archive = write_rar(tmp_path / "photos.rar", [*_members(), misnamed])
+    _refused(archive, tmp_path, "damaged or cut short .Positive/.*.jpg: not unpacked")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +317,8 @@ def test_an_archive_of_several_parts_is_read_as_one(tmp_path: Path, named: int) 
 def test_a_missing_part_is_noticed(tmp_path: Path, missing: int) -> None:
     parts = _parts(tmp_path)
     parts.pop(missing).unlink()
-    _refused(parts[0], tmp_path, f"part {missing + 1} is missing")
+    named = f"Cannot open next volume: .*photos.part{missing + 1}.rar"
+    _refused(parts[0], tmp_path, named if missing else "part 1 is missing")
 
 
 @pytest.mark.parametrize(
@@ -332,6 +331,14 @@ def test_what_only_unar_reads_names_it_where_it_is_missing(
     _without_unar(monkeypatch)
     archive = _parts(tmp_path)[0] if kind == "part" else SAMPLES / kind
     _refused(archive, tmp_path, f"{reason}, which only unar reads: `apt-get install unar`")
+
+
+def test_a_comment_is_not_unpacked_which_would_take_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("rarfile.CURRENT_SETUP", None)
+    _refused(SAMPLES / "rar3-comment-plain.rar", tmp_path, "libarchive cannot.$")
 
 
 def test_without_the_library_the_refusal_names_the_package(

@@ -439,3 +439,16 @@ def test_the_reference_data_set_can_be_one_of_several(
     more = _packed(tmp_path / "more.zip", {"Positive/9.jpg": b"9"})
     files = _taken(["mendeley", more], root=tmp_path / "workspace")
     assert [file.source for file in files] == ["mendeley"] * len(PHOTOGRAPHS) + ["more.zip"]
+
+
+@needs_libarchive
+def test_only_what_a_publisher_gave_is_described(publisher: FileServer, tmp_path: Path) -> None:
+    more = _packed(tmp_path / "more.zip", {"Positive/9.jpg": b"9"})
+    paths = Paths(tmp_path / "workspace")
+    with open_sources(ingest_params(["mendeley", more]), paths) as opened:
+        described = opened.described_files()
+    content, name = publisher.files["photos"], publisher.names["photos"]
+    digest = digest_of_file(paths.raw / name)
+    assert described == [f"{name}: {len(content):,} bytes, SHA-256 `{digest}`"]
+    with open_sources(ingest_params(more), paths) as opened:
+        assert opened.described_files() == []

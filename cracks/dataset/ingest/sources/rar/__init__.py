@@ -1,1 +1,0 @@
-"""Unpack .rar archives: through libarchive, and where that cannot, through unar."""
