@@ -62,7 +62,7 @@ COUNT_INTERVAL, REQUESTS_INTERVAL = 1.0, 30.0
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
-    """Return the service that answers with the champion handed over in the service folder."""
+    """Return the service of the champion that was handed over in the service folder."""
     service = _service(settings)
     app = FastAPI(
         lifespan=_lifespan(service),

@@ -222,14 +222,14 @@ def is_open(path: str) -> bool:
 
 
 class KeyCheck:
-    """Answers 401 to whoever has no key."""
+    """Responds with 401 to a request without a key."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         """Wrap `app`."""
         self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the wrapped application does, or refuse."""
+        """Respond as the wrapped application does, or refuse."""
         if scope["type"] != "http" or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return

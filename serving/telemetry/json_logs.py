@@ -12,7 +12,7 @@ LEVELS = {
     "serving": logging.INFO,
     "cracks": logging.INFO,
     "uvicorn": logging.WARNING,
-    # What a client sends may be broken in a thousand ways; the answer tells it so.
+    # What a client sends may be broken in a thousand ways; the response says how.
     "python_multipart": logging.ERROR,
 }
 

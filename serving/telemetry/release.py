@@ -1,4 +1,4 @@
-"""Which release of this project answers."""
+"""Which release of this project is running."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ def test_a_format_that_browsers_cannot_draw_is_drawn_by_the_service(
 def test_a_photo_unlike_the_training_data_is_not_to_be_trusted(page: Page, tmp_path: Path) -> None:
     page.inspect(tmp_path, "brick.png", photograph(ground=(190, 40, 20)))
     (warning,) = page.all("#warnings .warning")
-    assert warning.text.startswith("Do not trust this answer.")
+    assert warning.text.startswith("Do not trust this prediction.")
     assert page["verdict-word"].text == "Crack, but do not trust it"
     assert "unlike the photographs that the model was trained on" in warning.text
     page.inspect(tmp_path, "pier.png")
@@ -362,11 +362,11 @@ def test_tiles_picture_and_answer_can_be_downloaded(page: Page, tmp_path: Path) 
 
 
 def test_the_card_of_the_model_is_in_plain_words(page: Page) -> None:
-    card = page.wait_for_text("model-card", "Right answers")
+    card = page.wait_for_text("model-card", "Correct predictions")
     assert "75 %" in card
     assert "drawn pictures of concrete" in card
     assert "0.50: a tile with this score or more counts as crack" in card
-    assert page.wait_for_text("in-service", "Model version 1 answers.")
+    assert page.wait_for_text("in-service", "Model version 1 is in service.")
 
 
 def test_the_history_says_why_a_version_was_put_into_service(page: Page) -> None:
@@ -476,7 +476,7 @@ def test_a_service_with_keys_asks_for_one(
         page["key"].send_keys("crk_wrong", Keys.ENTER)
         page.wait_for_text("key-wrong", "does not accept this key")
         page["key"].send_keys(key, Keys.ENTER)
-        page.wait_for_text("model-card", "Right answers")
+        page.wait_for_text("model-card", "Correct predictions")
         assert not page["key-dialog"].is_displayed()
         page.inspect(tmp_path)
         assert page.run("return JSON.stringify(localStorage)").count(key) == 0

@@ -227,7 +227,7 @@ def test_the_page_shows_champion_trainings_data_and_monitoring(page: Overview) -
     assert "crack recall is higher by 0.0021" in page.text("champion-card")
     runs = page.text("runs-card")
     assert "Started for: embedding: evidence 131 (needed 100) over 3 windows" in runs
-    assert "validate: broken: labels are known. Mend the sources." in runs
+    assert "validate: broken: labels are known. Fix the sources." in runs
     assert "38,402 are distinct" in page.text("data-card")
     assert "asked for" in page.text("watching-card")
     assert "no crack 4f1c22" in page.text("alarm-card")

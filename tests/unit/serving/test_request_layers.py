@@ -54,4 +54,4 @@ def test_an_answer_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     settings = ServiceSettings(service=tmp_path, answer_timeout=0.05)
     answer = asked(RequestLimits(sleeps, settings))
     assert answer.status_code == 504
-    assert "No answer within 0.05 s" in json.loads(answer.content)["detail"]
+    assert "No response within 0.05 s" in json.loads(answer.content)["detail"]
