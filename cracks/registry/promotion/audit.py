@@ -42,7 +42,7 @@ def audit(tracking: Tracking, service: Path) -> Audit:
     """Look for every alteration of the ledger, the aliases, the versions and champion.json.
 
     Raises:
-        TrackingError: MLflow cannot be asked.
+        TrackingError: MLflow cannot be reached.
     """
     stored = tracking.ledger.stored()
     entries = readable(stored)

@@ -191,7 +191,7 @@ def test_what_the_run_keeps_must_be_what_was_registered(
 def test_an_answer_of_another_bundle_is_named() -> None:
     (broken,) = _chain(asked=replace(ANSWER, bundle="7" * 12)).broken
     assert broken == (
-        "bundle: the answer was given by bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
+        "bundle: the prediction is of bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
     )
 
 

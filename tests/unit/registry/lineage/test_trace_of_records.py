@@ -57,7 +57,7 @@ def test_a_chain_begins_with_what_was_answered() -> None:
     (answer, *_) = chain(recorded()).links
     assert answer.broken == ()
     assert answer.says == (
-        "given at 2026-11-21 16:14:22.000+00:00 by version 3; "
+        "made at 2026-11-21 16:14:22.000+00:00 by version 3; "
         "crack (predict), score 0.9871 with a threshold of 0.5000, novelty 0.40"
     )
     assert chain(recorded(novel=True)).links[0].says.endswith("novelty 1.25, novel")
