@@ -67,7 +67,7 @@ check: $(READY) ## Format, lint, types, import rules
 secret-scan: $(READY) ## Look for secrets in the sources and their history, or in PATHS="logs artifacts"; ACCEPT=1 keeps what is none
 	@$(BIN)/python -m infra.secret_scan $(if $(ACCEPT),--accept) $(PATHS)
 
-format: $(READY) ## Format the code and mend what the linter can
+format: $(READY) ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -56,7 +56,7 @@ def _leaves(section: dict[str, Any], prefix: str = "") -> list[str]:
 
 @pytest.mark.parametrize("key", [*Params.model_json_schema()["properties"], *KEYS])
 def test_a_missing_key_is_refused_by_name(file: Path, key: str) -> None:
-    with pytest.raises(ParamsError, match=rf"missing key {key}\b.*Mend it in"):
+    with pytest.raises(ParamsError, match=rf"missing key {key}\b.*Fix it in"):
         load_params(_edit(file, key))
 
 
