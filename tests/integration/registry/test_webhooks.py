@@ -134,7 +134,7 @@ def test_a_receiver_with_another_secret_believes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["unsigned", "forged", "altered", "old", "replayed"])
-def test_what_is_not_from_the_server_is_answered_401(events: Events, kind: str) -> None:
+def test_what_is_not_from_the_server_is_refused_with_401(events: Events, kind: str) -> None:
     from mlflow.webhooks.delivery import _generate_hmac_signature
 
     body, id_, now = (

@@ -1,4 +1,4 @@
-"""The engine: answers as the command line gives them, fair, bounded, and nothing left behind."""
+"""The engine: equal to the command line, fair, bounded, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("waited in vain")
 
 
-# --- answers --------------------------------------------------------------------------------------
+# --- predictions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("together", [1, 2, 3, 7, len(IMAGES)])
-def test_whatever_comes_together_gets_the_answers_of_the_command_line_to_the_last_bit(
+def test_whatever_comes_together_gets_the_predictions_of_the_command_line_to_the_last_bit(
     engine: Engine, classifier: Classifier, together: int
 ) -> None:
     async def ask(first: int) -> list[object]:
@@ -82,24 +82,24 @@ def test_whatever_comes_together_gets_the_answers_of_the_command_line_to_the_las
 
     async def ask_all() -> list[object]:
         parts = await asyncio.gather(*map(ask, range(0, len(IMAGES), together)))
-        return [answer for part in parts for answer in part]
+        return [prediction for part in parts for prediction in part]
 
     expected = classifier.answers(IMAGES, NAMES)
-    answers = asyncio.run(ask_all())
-    assert answers == expected  # raw scores, too
-    for answer, other in zip(answers, expected, strict=True):
-        np.testing.assert_array_equal(answer.features, other.features)  # type: ignore[attr-defined]
+    predictions = asyncio.run(ask_all())
+    assert predictions == expected  # raw scores, too
+    for prediction, other in zip(predictions, expected, strict=True):
+        np.testing.assert_array_equal(prediction.features, other.features)  # type: ignore[attr-defined]
 
 
-def test_patches_that_are_decoded_already_get_the_same_answers(
+def test_patches_that_are_decoded_already_get_the_same_predictions(
     engine: Engine, classifier: Classifier
 ) -> None:
     pixels = np.stack([decode_to_size(image, SIZE) for image in IMAGES])
-    answers = asyncio.run(engine.predict_pixels(pixels))
-    assert answers == classifier.answers(IMAGES, NAMES)
+    predictions = asyncio.run(engine.predict_pixels(pixels))
+    assert predictions == classifier.answers(IMAGES, NAMES)
 
 
-def test_no_image_gets_no_answer(engine: Engine) -> None:
+def test_no_image_gets_no_prediction(engine: Engine) -> None:
     assert asyncio.run(engine.predict([], [])) == []
 
 
@@ -157,7 +157,7 @@ def test_a_single_image_does_not_wait_for_all_of_a_large_request(gated: GatedCla
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def test_an_image_that_does_not_decode_is_named_and_costs_nobody_else_an_answer(
+def test_an_image_that_does_not_decode_is_named_and_costs_nobody_else_a_prediction(
     engine: Engine,
 ) -> None:
     async def ask() -> tuple[object, object]:
@@ -168,11 +168,11 @@ def test_an_image_that_does_not_decode_is_named_and_costs_nobody_else_an_answer(
             return_exceptions=True,
         )
 
-    refused, answered = asyncio.run(ask())
+    refused, predicted = asyncio.run(ask())
     assert isinstance(refused, UnreadableImage)
     assert str(refused).startswith("file 1: not a JPEG")
-    assert isinstance(answered, list)
-    assert len(answered) == 9
+    assert isinstance(predicted, list)
+    assert len(predicted) == 9
     assert engine.waiting == 0
 
 
@@ -230,7 +230,7 @@ def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) ->
         engine.close()
 
 
-def test_an_error_of_the_network_reaches_whoever_asked_and_the_next_one_is_answered(
+def test_an_error_of_the_network_fails_its_request_and_the_next_one_is_served(
     engine: Engine,
 ) -> None:
     wrong = np.zeros((1, SIZE + 1, SIZE, 3), np.uint8)
@@ -245,7 +245,7 @@ def test_a_network_that_gives_no_numbers_never_comes_into_service(tmp_path: Path
         Engine(broken)
 
 
-def test_a_closed_engine_has_answered_what_waited_and_has_no_threads_left(
+def test_a_closed_engine_has_predicted_what_waited_and_has_no_threads_left(
     gated: GatedClassifier,
 ) -> None:
     engine = Engine(gated)

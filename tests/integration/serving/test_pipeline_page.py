@@ -130,8 +130,8 @@ def test_data_and_pictures_want_a_key_and_the_page_asks_for_it(full: Service) ->
 
 def test_the_interface_is_described_with_an_example_that_is_one(full: Service) -> None:
     described = full.client.get("/openapi.json").json()["paths"]
-    answer = described["/pipeline/overview"]["get"]["responses"]["200"]["content"]
-    example = answer["application/json"]["example"]
+    response = described["/pipeline/overview"]["get"]["responses"]["200"]["content"]
+    example = response["application/json"]["example"]
     told = PipelineOverview.model_validate(example)
     assert told.model_dump(mode="json", exclude_none=True) == example
     assert example["runs"]

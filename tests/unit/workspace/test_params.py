@@ -68,7 +68,7 @@ def test_an_unknown_key_is_refused_by_name(file: Path, key: str) -> None:
         load_params(_edit(file, key, 1))
 
 
-def test_a_mistyped_key_is_answered_with_the_right_one(file: Path) -> None:
+def test_a_mistyped_key_is_refused_with_the_right_one(file: Path) -> None:
     with pytest.raises(ParamsError, match=r"Did you mean train\.epochs\?"):
         load_params(_edit(file, "train.epoch", 1))
 
