@@ -3,22 +3,22 @@
 CracksError
 ├── ParamsError              params.yaml has an unknown, missing or impossible key
 ├── SourceError              the photographs cannot be taken from where ingest.source points
-│   └── SourceUnavailable    the server that has them does not respond (transient)
+│   └── SourceUnavailable    the server that has them does not respond  (transient)
 ├── UnreadableImage          one image cannot be decoded or has the wrong size
 ├── DataError                the data set as a whole cannot be used
 │   └── ValidationFailed     an expectation of severity `critical` is broken
 ├── WeightsError             the weights do not exist or do not fit the architecture
 ├── StageError               a stage of dvc.yaml failed
 ├── WorkspaceError           the folder is no workspace, or something in it is missing
-│   └── WorkspaceBusy        another process holds the workspace       (transient)
+│   └── WorkspaceBusy        another process holds the workspace        (transient)
 ├── RemoteError              the git repository or DVC's remote elsewhere refuses
 │   └── RemoteUnavailable    it cannot be reached                       (transient)
 ├── BundleError              a bundle is damaged, incomplete or altered
 ├── TrackingError            the MLflow server refused a request
 │   ├── PromotionUnderway    another process promotes or rolls back now
-│   └── TrackingUnavailable  the MLflow server cannot be reached       (transient)
+│   └── TrackingUnavailable  the MLflow server cannot be reached        (transient)
 ├── ClusterError             the cluster cannot do the work, or some of it failed again and again
-│   └── ClusterUnavailable   no scheduler or no worker responds        (transient)
+│   └── ClusterUnavailable   no scheduler or no worker responds         (transient)
 ├── FeedbackError            a label is for no recorded prediction, or is none
 ├── PromotionFailed          a promotion or rollback stopped half-way, and what became of it
 └── ServiceError             the service cannot start, or no champion is in service
