@@ -23,8 +23,8 @@ from cracks.workspace.paths import Paths, open_workspace
 if TYPE_CHECKING:
     from cracks.training.sweep.study import History, Sweep, Trial
 
-#: Seconds between two looks at what other processes still train.
-LOOK_INTERVAL = 0.5
+#: Seconds between two polls of what other processes still train.
+POLL_INTERVAL = 0.5
 
 
 def _file_name(name: str) -> str:
@@ -139,7 +139,7 @@ def _waiting() -> Callable[[], None]:
         if not said:
             said.append(True)
             _say("waiting for trials that other processes train")
-        time.sleep(LOOK_INTERVAL)
+        time.sleep(POLL_INTERVAL)
 
     return wait
 

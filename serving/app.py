@@ -56,7 +56,7 @@ ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
     page.routes,
 )
 
-#: Seconds between two looks at how much was recorded, and between two writes of how many requests
+#: Seconds between two polls of how much was recorded, and between two writes of how many requests
 #: there were.
 COUNT_INTERVAL, REQUESTS_INTERVAL = 1.0, 30.0
 

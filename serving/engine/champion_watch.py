@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at champion.json, and between two signs of life; and between two looks
-#: at the other processes while a champion waits for them.
-LOOK_INTERVAL, SWITCH_INTERVAL = 0.25, 0.02
+#: Seconds between two polls of champion.json, and between two signs of life; and between two polls
+#: of the other processes while a champion waits for them.
+POLL_INTERVAL, SWITCH_INTERVAL = 0.25, 0.02
 
 #: Seconds that the other processes have to load a champion before this one goes ahead.
 SWITCH_PATIENCE = 10.0
@@ -153,7 +153,7 @@ class ChampionWatch:
                 while True:
                     await loop.run_in_executor(threads, self.poll)
                     soon = self._next and not self.problem  # waits for the other processes
-                    await asyncio.sleep(SWITCH_INTERVAL if soon else LOOK_INTERVAL)
+                    await asyncio.sleep(SWITCH_INTERVAL if soon else POLL_INTERVAL)
             finally:
                 reporting.cancel()
                 threads.shutdown()
@@ -162,7 +162,7 @@ class ChampionWatch:
     async def _report_on(self, threads: ThreadPoolExecutor) -> None:
         while True:
             await asyncio.get_running_loop().run_in_executor(threads, self.report)
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(POLL_INTERVAL)
 
     # --- one step ---------------------------------------------------------------------------------
 

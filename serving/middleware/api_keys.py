@@ -1,4 +1,4 @@
-"""Keys of those who may ask: kept as digests in one file, which is read again when it changes.
+"""API keys of the clients: kept as digests in one file, which is read again when it changes.
 
 A key has 256 random bits, so nobody can try all of them, and a plain SHA-256 of it tells nothing;
 the slow hashes of passwords are for what people make up.

@@ -23,7 +23,7 @@ from serving.service import Service
 #: What OpenAPI shows as a response.
 EXAMPLE = pathlib.Path(__file__).with_name("pipeline_example.json")
 
-#: Days of monitoring that are told of at most.
+#: Days of monitoring that are shown at most.
 MOST_DAYS = 366
 
 Found = TypeVar("Found")

@@ -7,7 +7,7 @@ import sys
 
 from pythonjsonlogger.json import JsonFormatter
 
-#: From which level on lines are told; of all others, and of warnings, what goes wrong.
+#: The least level that each logger writes; all other loggers, and warnings, only what goes wrong.
 LEVELS = {
     "serving": logging.INFO,
     "cracks": logging.INFO,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-#: The distribution whose version is told.
+#: The distribution whose version is reported.
 PROJECT = "concrete-crack-mlops"
 
 

@@ -86,7 +86,7 @@ def promote(
     settled = recover_interrupted(tracking, service, limits)
     chosen = tracking.registry.version(request.version)
     last = _last(tracking.ledger.entries())
-    if last and _answers(chosen, last, service):
+    if last and _is_promoted(chosen, last, service):
         previous = last.from_version
         tracking.registry.move_aliases(champion=chosen.version, previous=previous)
         done = {"version": chosen.version, "previous": previous}
@@ -144,7 +144,7 @@ def _intent(
     )
 
 
-def _answers(chosen: ModelVersion, last: Entry, service: Path) -> bool:
+def _is_promoted(chosen: ModelVersion, last: Entry, service: Path) -> bool:
     """Return whether a version is in service, whole, and the ledger knows."""
     if last.to_version != chosen.version:
         return False
@@ -197,7 +197,7 @@ class _Transaction:
             self._move_aliases()
             self._step = "handing over"
             name_champion(self._service, champion)
-            processes = self._answered(champion)
+            processes = self._wait_for_service(champion)
             self._write_entry(chosen)
         except BaseException as error:
             self._undo_after(error)
@@ -218,7 +218,7 @@ class _Transaction:
             if champion and not self.is_in_ledger():
                 self._step = "moving the aliases"
                 self._move_aliases()
-                self._answered(champion)
+                self._wait_for_service(champion)
                 self._write_entry(chosen)
         except BaseException as error:
             self._undo_after(error)
@@ -239,7 +239,7 @@ class _Transaction:
         self._tracking.promotion_lock.release(self._intent)
 
     def is_handed_over(self) -> bool:
-        """Return whether the service was told to load the version."""
+        """Return whether the service was given the version to load."""
         named = _in_service(self._service)
         return named is not None and named.transaction == self._intent.transaction
 
@@ -289,7 +289,7 @@ class _Transaction:
             transaction=self._intent.transaction,
         )
 
-    def _answered(self, champion: Champion) -> list[str]:
+    def _wait_for_service(self, champion: Champion) -> list[str]:
         self._step = "waiting for the service"
         return wait_for_service(self._service, champion, self._limits.service_timeout)
 
