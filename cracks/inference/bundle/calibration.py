@@ -35,7 +35,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Method = "none"
-    #: Of `temperature`: what the logit of a score is divided by. Above 1 the answer is less sure.
+    #: Of `temperature`: what the logit of a score is divided by. Above 1 scores are less extreme.
     temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] | None = None
     #: Of `isotonic`: pairs of a score and its probability, both rising, joined by straight lines.
     knots: tuple[tuple[Share, Inside], ...] = ()
@@ -43,9 +43,9 @@ class Calibration(BaseModel):
     @model_validator(mode="after")
     def _fits_its_method(self) -> Self:
         if (self.temperature is not None) != (self.method == "temperature"):
-            raise ValueError(f"method {self.method} with temperature {self.temperature}")
+            raise ValueError(f"method {self.method} cannot have temperature {self.temperature}")
         if bool(self.knots) != (self.method == "isotonic"):
-            raise ValueError(f"method {self.method} with {len(self.knots)} knots")
+            raise ValueError(f"method {self.method} cannot have {len(self.knots)} knots")
         scores, probabilities = np.array(self.knots).reshape(-1, 2).T
         if (np.diff(scores) <= 0).any() or (np.diff(probabilities) < 0).any():
             raise ValueError("the knots do not rise")

@@ -74,7 +74,7 @@ def _listed(archive: Path, job: Job) -> list[Member]:
     except (ValueError, KeyError):
         raise Unreadable("it cannot be listed") from None
     if "lsarError" in content:
-        raise Unreadable("it cannot be listed to its end")
+        raise Unreadable("the list of its files is incomplete")
     members: list[Member] = content["lsarContents"]
     require_all(len(members), announced)
     return members
