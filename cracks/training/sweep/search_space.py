@@ -170,7 +170,9 @@ def _range(key: str, text: str, params: Params) -> Range:
     if isinstance(now, bool) or not isinstance(now, int | float):
         raise ParamsError(f"{key} is no number: name its values, as `--vary {key}=this,that`.")
     if not _is_number(low) or not _is_number(high) or low >= high:
-        raise ParamsError(f"`--vary {key}={text}` is not a range. Write two numbers as LOW..HIGH.")
+        raise ParamsError(
+            f"`--vary {key}={text}` is not a range. Write LOW..HIGH, with LOW below HIGH."
+        )
     if isinstance(now, float):
         return Range(float(low), float(high))
     if not isinstance(low, int) or not isinstance(high, int):
