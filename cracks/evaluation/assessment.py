@@ -181,7 +181,7 @@ def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
 
 
 def score(inputs: Inputs) -> Scored:
-    """Score validation and test; threshold and calibration for test are chosen on validation."""
+    """Let the network score validation and test, and validation decide what test is measured by."""
     size, parts = inputs.params.ingest.patch_size, inputs.parts
     halves = inputs.featurizer, inputs.trainable
     contents = {

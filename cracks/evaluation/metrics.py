@@ -43,7 +43,7 @@ METRICS = (
 
 
 def spoken(name: str) -> str:
-    """Return the name of a metric as it stands in text for people."""
+    """Return what people call a metric."""
     return next(metric.spoken for metric in METRICS if metric.name == name)
 
 

@@ -35,7 +35,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Method = "none"
-    #: Of `temperature`: what the logit of a score is divided by. Above 1 scores are less extreme.
+    #: Of `temperature`: what the logit of a score is divided by. Above 1 the answer is less sure.
     temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] | None = None
     #: Of `isotonic`: pairs of a score and its probability, both rising, joined by straight lines.
     knots: tuple[tuple[Share, Inside], ...] = ()
