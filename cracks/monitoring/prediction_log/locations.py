@@ -96,7 +96,7 @@ class PartBucket:
 
 
 class _LateObject(io.BytesIO):
-    """The content of an object, fetched at the first read or seek."""
+    """The content of an object, fetched when it is first looked at."""
 
     def __init__(self, fetch: Callable[[], bytes]) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ def compute_here(
     """Compute the features of some shards on this machine, and keep them in `store`.
 
     Raises:
-        WeightsError: a feature is not finite.
+        WeightsError: a feature is no finite number.
     """
     section = params.featurize
     network = open_network(featurizer, section.precision)
@@ -48,7 +48,7 @@ def update_features(
     folder: Path,
     compute: Compute = compute_here,
 ) -> None:
-    """Compute the features of shards that `folder` lacks, and remove those of other shards.
+    """Compute the features of the shards that `folder` does not know yet, and forget other ones.
 
     Args:
         params: of the workspace.
@@ -58,7 +58,7 @@ def update_features(
         compute: computes what is missing, here or elsewhere.
 
     Raises:
-        WeightsError: a feature is not finite; and what `compute` raises.
+        WeightsError: a feature is no finite number; and what `compute` raises.
     """
     store = FeatureStore(folder, featurizer, params.featurize.precision)
     missing = store.missing(shards)
@@ -90,7 +90,7 @@ def features_of_shards(
         which is less than what augmentation changes; float32 (n, channels) of a backbone's.
 
     Raises:
-        WeightsError: a feature is not finite.
+        WeightsError: a feature is no finite number.
     """
 
     def batches() -> Iterator[Pixels]:
