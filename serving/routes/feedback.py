@@ -17,7 +17,7 @@ from cracks.monitoring.feedback.record import (
     FeedbackRecord,
     Taken,
 )
-from cracks.monitoring.prediction_log.locations import FOLDER as LOG_FOLDER
+from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage.kept import below
@@ -89,7 +89,7 @@ class _Place:
             if prediction.prediction_id == prediction_id:
                 return prediction
         settings = self._service.settings
-        return PredictionLog(settings.record, settings.service / LOG_FOLDER).find(prediction_id)
+        return PredictionLog(settings.record, settings.service / ANSWERS).find(prediction_id)
 
 
 def routes(service: Service) -> APIRouter:
