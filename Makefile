@@ -80,7 +80,7 @@ else
 	@$(SOURCES) | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline -n
 endif
 
-format: $(READY) ## Format the code and mend what the linter can
+format: $(READY) ## Format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -17,7 +17,7 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of ours, beside the one it is compared with if there is any."""
+    """One measured figure, and its reference if there is one."""
 
     name: str  # part.figure
     ours: float

@@ -1,4 +1,4 @@
-"""The part `monitoring`: how often it cries wolf, how soon it sees drift, how much it can read."""
+"""The part `monitoring`: its rate of false alarms, how soon it sees drift, how much it can read."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Pipeline:
         set_params(self.workspace.paths.params, assignments)
 
     def forget(self) -> None:
-        """Remove what the stages wrote, and what DVC knows of it."""
+        """Remove what the stages wrote, dvc.lock, and DVC's cache and state."""
         self.workspace.clear()
         for name in MEMORY:
             remove(self.workspace.paths.root / name)

@@ -22,7 +22,7 @@ from cli.train import train
 from cracks.system.environment import apply_environment_defaults
 
 app = typer.Typer(
-    help="Keep a concrete-crack classifier alive: train, judge, promote, serve.\n\n"
+    help="Train, evaluate, promote and serve a concrete-crack classifier.\n\n"
     "Start with `cracks train`, then `cracks predict IMAGE`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",

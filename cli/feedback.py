@@ -1,4 +1,4 @@
-"""`cracks feedback`: labels for answered images; and labelled images as a source."""
+"""`cracks feedback`: labels for predicted images; and labelled images as a source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def feedback(
             help="A CSV with the columns prediction_id and label, and by and note if you like.",
         ),
     ] = None,
-    by: Annotated[str, typer.Option("--by", help="Who says so, where the file has no `by`.")] = "",
+    by: Annotated[str, typer.Option("--by", help="Who labelled, if the file has no `by`.")] = "",
     export_source: Annotated[
         Path | None,
         typer.Option(
@@ -44,7 +44,7 @@ def feedback(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Say what was really on answered images, and make a source of photographs of them.
+    """Say what was really on predicted images, and make a source of photographs of them.
 
     Without anything it tells how right the service was. Nothing is learned from feedback by itself:
     export it, look at it, and name the folder in `ingest.source`.
@@ -96,9 +96,10 @@ def _tell(service: Path, as_json: bool) -> None:
         print(json.dumps(document, indent=2))
         return
     if not found.labelled:
-        print("Nobody has said yet what was on an answered image. `cracks feedback FILE.csv`")
+        print("No prediction has a label yet. `cracks feedback FILE.csv` records labels.")
         return
-    print(f"{found.labelled:,} answers with labels, of version {', '.join(found.model_versions)}")
+    versions = ", ".join(found.model_versions)
+    print(f"{found.labelled:,} predictions with labels, of version {versions}")
     for name in ("accuracy", "crack_recall", "false_alarms", "ece"):
         one = getattr(found, name)
         if one.rate is not None:

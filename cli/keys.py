@@ -1,4 +1,4 @@
-"""`cracks keys`: the keys of those who may ask the service."""
+"""`cracks keys`: the API keys of the service."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cracks.system.console import print_table
 from cracks.workspace.paths import open_workspace
 
 keys = typer.Typer(
-    help="Make, list and revoke the keys of those who may ask the service.\n\n"
-    "A running service takes notice at once.",
+    help="Make, list and revoke the API keys of the service.\n\n"
+    "A running service applies a change at once.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )

@@ -1,4 +1,4 @@
-"""`cracks predict`: answer for images with the champion's bundle, without a server."""
+"""`cracks predict`: predict for images with the champion's bundle, without a server."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def predict(
             metavar="PLACE", help="Write Parquet: one file NAME.parquet, or a folder of shards."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
 ) -> None:
     """Say `crack` or `no crack` for each image, with its score.
 
-    With `--out` any number of images is answered for, those that cannot be read are listed, and a
+    With `--out` any number of images is predicted, those that cannot be read are listed, and a
     second call does only what is missing.
 
     Examples: `cracks predict column-07.jpg column-08.jpg --json`,
-    `cracks predict photos/ --out answers.parquet`.
+    `cracks predict photos/ --out predictions.parquet`.
     """
     if out is not None:
         _predict_all(context, images, out, as_json)
     elif many := next((image for image in images if _holds_many(image)), None):
-        raise typer.BadParameter(f"{many} may hold many images: say with --out where answers go.")
+        raise typer.BadParameter(f"{many} may hold many images: add --out, where predictions go.")
     else:
         _predict_few(context, images, as_json)
 
@@ -56,7 +56,7 @@ def _holds_many(image: str) -> bool:
 
 
 def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> None:
-    """Answer for single files; one that cannot be read is refused, with all others."""
+    """Predict for single files; one that cannot be read is refused, with all others."""
     from cracks.inference.bundle.classifier import Classifier
     from cracks.inference.handover.champion import open_champion
     from cracks.inference.handover.prediction_id import prediction_id
@@ -64,10 +64,10 @@ def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> No
 
     champion, bundle = open_champion(open_workspace(context.obj).service)
     contents = [_read(image) for image in images]
-    answers = Classifier(bundle).answers(contents, images)
+    predictions = Classifier(bundle).answers(contents, images)
     rows = [
-        {"file": image, **_shown(answer), "model_version": champion.version}
-        for image, answer in zip(images, answers, strict=True)
+        {"file": image, **_shown(prediction), "model_version": champion.version}
+        for image, prediction in zip(images, predictions, strict=True)
     ]
     if as_json:
         now = datetime.now(UTC)
@@ -81,22 +81,22 @@ def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> No
         ]
         print(json.dumps(traced, indent=2))
     else:
-        print_table(rows, "Answers", standard_output=True)
+        print_table(rows, "Predictions", standard_output=True)
 
 
-def _shown(answer: Prediction) -> dict[str, Any]:
-    """Return what a person wants to know of an answer."""
+def _shown(prediction: Prediction) -> dict[str, Any]:
+    """Return what a person wants to know of a prediction."""
     wanted = ("label", "score", "threshold", "novelty", "novel")
-    return {name: getattr(answer, name) for name in wanted}
+    return {name: getattr(prediction, name) for name in wanted}
 
 
 def _predict_all(context: typer.Context, images: list[str], out: Path, as_json: bool) -> None:
-    """Answer for any number of images, and write the answers as Parquet."""
+    """Predict for any number of images, and write the predictions as Parquet."""
     from cracks.cluster.dispatch import predict_files, refuse_if_nothing_was_readable
     from cracks.system.console import progress
 
     def showing(total: int) -> AbstractContextManager[Advance]:
-        return progress(total, "answering", "images")
+        return progress(total, "predicting", "images")
 
     summary = predict_files(open_workspace(context.obj).service, images, out, showing)
     _tell(summary, as_json)
@@ -109,7 +109,7 @@ def _tell(summary: dict[str, Any], as_json: bool) -> None:
         return
     novel = "" if summary["novel"] is None else f", {summary['novel']:,} × unlike the training data"
     print(
-        f"{summary['out']}: {summary['answers']:,} × answered by version "
+        f"{summary['out']}: {summary['answers']:,} × predicted by version "
         f"{summary['model_version']}, {summary['answered_now']:,} × now; "
         f"{summary['cracks']:,} × crack{novel}."
     )

@@ -19,7 +19,7 @@ def promote(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Let a version answer from now on; the champion before it stays at hand.
+    """Put a version into service; the champion before it is kept for a rollback.
 
     The bundle is checked and tried before anything changes, the running service takes it without
     losing a request, and the ledger keeps who did it and why. Where a step fails, the old champion
@@ -43,13 +43,13 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 
 
 def _in_words(result: dict[str, Any]) -> str:
-    """Return in one line which version answers now."""
+    """Return in one line which version is in service now."""
     if not result["changed"]:
         return f"Version {result['version']} is the champion already."
     before = f", in place of version {result['previous']}" if result["previous"] else ""
     running = len(result["processes"])
     served = {
         0: "no service is running; `cracks serve` starts one",
-        1: "the service answers with it",
-    }.get(running, f"{running} service processes answer with it")
+        1: "the service has loaded it",
+    }.get(running, f"{running} service processes have loaded it")
     return f"Version {result['version']} is the champion{before}: {served}."

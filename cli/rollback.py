@@ -20,10 +20,10 @@ def rollback(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Let the previous champion answer again, in seconds.
+    """Put the previous champion back into service, in seconds.
 
     It is the same transaction as a promotion, with the same checks of the bundle, and the ledger
-    keeps the reason. `cracks models --history` shows what has answered when.
+    keeps the reason. `cracks models --history` shows what was in service when.
 
     Examples: `cracks rollback --why "misses hairline cracks on site 14"`,
     `cracks rollback --to 2 --why "last one before the new camera"`.

@@ -24,14 +24,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
     open_: Annotated[
-        bool, typer.Option("--open", help="Answer anybody, without a key, who reaches the address.")
+        bool, typer.Option("--open", help="Serve anybody who reaches the address, without a key.")
     ] = False,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the port and the cores.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON.")] = False,
 ) -> None:
-    """Answer over HTTP with the champion, and follow promotions without a restart.
+    """Serve the champion over HTTP, and follow promotions without a restart.
 
     On this machine, for oneself: `cracks serve --open`, then open the address in a browser, or
     `curl -F files=@column-07.jpg http://127.0.0.1:8000/predict`.
@@ -62,7 +62,7 @@ def _require_keys(settings: ServiceSettings) -> None:
         return
     raise ServiceError(
         f"Nobody has a key yet ({settings.keys}). Create one with `cracks keys create NAME`, or "
-        "start with --open to answer anybody who reaches the address."
+        "start with --open to serve anybody who reaches the address."
     )
 
 
@@ -73,7 +73,7 @@ def _tell(settings: ServiceSettings, host: str, port: int, as_json: bool) -> Non
     sys.stdout.flush()
     if settings.open and host not in LOCAL:
         print(
-            f"warning: whoever reaches {host} port {port} is answered, without a key (--open).",
+            f"warning: anybody who reaches {host} port {port} is served without a key (--open).",
             file=sys.stderr,
             flush=True,
         )

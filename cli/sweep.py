@@ -23,8 +23,8 @@ from cracks.workspace.paths import Paths, open_workspace
 if TYPE_CHECKING:
     from cracks.training.sweep.study import History, Sweep, Trial
 
-#: Seconds between two looks at what other processes still train.
-LOOK_INTERVAL = 0.5
+#: Seconds between two polls of what other processes still train.
+POLL_INTERVAL = 0.5
 
 
 def _file_name(name: str) -> str:
@@ -51,9 +51,7 @@ def sweep(
     ] = None,
     name: Annotated[
         str,
-        typer.Option(
-            "--name", callback=_file_name, help="Of the sweep; the same name goes on with it."
-        ),
+        typer.Option("--name", callback=_file_name, help="Of the sweep; the same name resumes it."),
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -65,7 +63,7 @@ def sweep(
     params.yaml could not have is refused, which counts as a trial. Where there are fewer
     combinations than `--trials`, each is tried once.
 
-    The same command goes on after Ctrl-C or a crash, and run several times at once it shares the
+    The same command resumes after Ctrl-C or a crash, and run several times at once it shares the
     trials between the processes. More `--trials` make a sweep longer; other data, other fixed
     parameters or other `--vary` need another `--name`.
 
@@ -134,14 +132,14 @@ def _searched(paths: Paths, params: Params, name: str, space: Space, wanted: int
 
 
 def _waiting() -> Callable[[], None]:
-    """Return what waits for other processes, and says so once."""
+    """Return a function that waits for other processes, and prints that once."""
     said: list[bool] = []
 
     def wait() -> None:
         if not said:
             said.append(True)
             _say("waiting for trials that other processes train")
-        time.sleep(LOOK_INTERVAL)
+        time.sleep(POLL_INTERVAL)
 
     return wait
 

@@ -1,4 +1,4 @@
-"""`cracks trace`: follow an answer, version or run to its data, and an image to its models."""
+"""`cracks trace`: follow a prediction, version or run to its data, and an image to its models."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def trace(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print what is found as JSON.")] = False,
 ) -> None:
-    """Follow an answer, version or run link by link to its data; an image to every version.
+    """Follow a prediction, version or run link by link to its data; an image to every version.
 
     Each link is checked against the next: the bundle's digest, dvc.lock, the data in it, the
-    commit. A broken one is named, with exit code 1. Images are known by their very bytes. What was
-    answered is told from the record of the service, if it is there (CRACKS_SERVE_ANSWERS).
+    commit. A broken one is named, with exit code 1. Images are known by their bytes. What was
+    predicted is read from the prediction log, if it is there (CRACKS_SERVE_ANSWERS).
 
     Examples: `cracks trace v3`, `cracks trace column-07.jpg`,
     `cracks trace v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z`.

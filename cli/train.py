@@ -32,7 +32,7 @@ def train(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Bring every stage up to date, judge the model, and promote it if it is good enough.
+    """Bring every stage up to date, evaluate the model, and promote it if it is good enough.
 
     What has not changed is not done again. A refused model is a result: exit code 0, the reasons
     on the terminal, in MLflow and in Prefect. Without PREFECT_API_URL the flow starts a Prefect

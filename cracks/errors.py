@@ -5,23 +5,23 @@ CracksError
 ├── StorageError             a folder, bucket or server refuses, or lacks what is to be read there
 │   └── StorageUnavailable   it does not answer, or refuses for now     (time can heal it)
 ├── SourceError              the photographs cannot be taken from where ingest.source points
-│   └── SourceUnavailable    the server that has them does not answer  (time can heal it)
+│   └── SourceUnavailable    the server that has them does not respond  (transient)
 ├── UnreadableImage          one image cannot be decoded or has the wrong size
 ├── DataError                a data set, or a batch of images, cannot be used as a whole
 │   └── ValidationFailed     an expectation of severity `critical` is broken
 ├── WeightsError             the weights do not exist or do not fit the architecture
 ├── StageError               a stage of dvc.yaml failed
 ├── WorkspaceError           the folder is no workspace, or something in it is missing
-│   └── WorkspaceBusy        another process holds the workspace       (time can heal it)
+│   └── WorkspaceBusy        another process holds the workspace        (transient)
 ├── RemoteError              the git repository or DVC's remote elsewhere refuses
-│   └── RemoteUnavailable    it cannot be reached                       (time can heal it)
+│   └── RemoteUnavailable    it cannot be reached                       (transient)
 ├── BundleError              a bundle is damaged, incomplete or altered
 ├── TrackingError            the MLflow server refused a request
 │   ├── PromotionUnderway    another process promotes or rolls back now
-│   └── TrackingUnavailable  the MLflow server cannot be reached       (time can heal it)
+│   └── TrackingUnavailable  the MLflow server cannot be reached        (transient)
 ├── ClusterError             the cluster cannot do the work, or some of it failed again and again
-│   └── ClusterUnavailable   no scheduler or no worker answers          (time can heal it)
-├── FeedbackError            a label is for no recorded answer, or is none
+│   └── ClusterUnavailable   no scheduler or no worker responds         (transient)
+├── FeedbackError            a label is for no recorded prediction, or is none
 ├── PromotionFailed          a promotion or rollback stopped half-way, and what became of it
 └── ServiceError             the service cannot start, or no champion is in service
 """
@@ -115,7 +115,7 @@ class TrackingError(CracksError):
 
 
 class PromotionUnderway(TrackingError):
-    """Another process has the turn to promote; the message says who, which version, since when."""
+    """Another process holds the promotion lock; the message says who, which version, since when."""
 
 
 class TrackingUnavailable(TrackingError):
@@ -135,13 +135,13 @@ class ClusterUnavailable(ClusterError):
 
 
 class FeedbackError(CracksError):
-    """What somebody says of an answer cannot be kept."""
+    """A label of a prediction cannot be recorded."""
 
 
 class PromotionFailed(CracksError):
-    """A promotion or rollback stopped at a step; the message says which, and what answers now.
+    """A promotion or rollback stopped at a step; the message says which, and what is in service.
 
-    Time can heal it where it can heal what stopped it, as a server that is away.
+    It is transient where what stopped it is, as a server that cannot be reached.
     """
 
     def __init__(self, message: str, *, is_transient: bool = False) -> None:
@@ -150,4 +150,4 @@ class PromotionFailed(CracksError):
 
 
 class ServiceError(CracksError):
-    """The service cannot start, or has no champion to answer with."""
+    """The service cannot start, or has no champion."""

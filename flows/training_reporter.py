@@ -47,7 +47,7 @@ class TrainingReporter:
         self.stages: dict[str, str] = {}
 
     def poll(self, paths: Paths) -> None:
-        """Take in reports and pictures of these stages, while nobody else changes them."""
+        """Read reports and pictures of the stages so far; call it while no stage writes them."""
         try:
             stages = [stage for stage in self.stages if self._has_reported(stage, paths)]
             self._reports = {stage: read_report(paths.report(stage)) for stage in stages}

@@ -1,1 +1,1 @@
-"""The HTTP service that answers `crack` or `no crack` with the champion's bundle."""
+"""The HTTP service that predicts `crack` or `no crack` with the champion's bundle."""

@@ -56,13 +56,13 @@ ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
     page.routes,
 )
 
-#: Seconds between two looks at how much was recorded, and between two writes of how many requests
+#: Seconds between two polls of how much was recorded, and between two writes of how many requests
 #: there were.
 COUNT_INTERVAL, REQUESTS_INTERVAL = 1.0, 30.0
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
-    """Return the service that answers with the champion handed over in the service folder."""
+    """Return the service of the champion that was handed over in the service folder."""
     service = _service(settings)
     app = FastAPI(
         lifespan=_lifespan(service),

@@ -31,12 +31,12 @@ class ServiceSettings(BaseSettings):
     open: bool = False
     #: The digests of the keys. Unset: keys.json in the service folder.
     keys_file: Path | None = None
-    #: Where the record of answers is kept, a folder or s3://…; unset: answers/ beside the bundles.
+    #: Where the prediction log is kept, a folder or s3://…; unset: answers/ beside the bundles.
     answers: str | None = None
     answers_max_mb: Annotated[int, Field(ge=1)] = 2048
-    #: How many processes answer; they share the cores and the port.
+    #: How many processes serve; they share the cores and the port.
     processes: Annotated[int, Field(ge=1)] = 1
-    #: Whether the record keeps the images themselves.
+    #: Whether the prediction log keeps the images themselves.
     keep_images: bool = False
     #: Where a person's browser finds the other tools; the overview links to those that are named.
     mlflow_url: WebAddress | None = None
@@ -47,18 +47,18 @@ class ServiceSettings(BaseSettings):
     max_upload_mb: Annotated[int, Field(ge=1)] = 40
     max_json_mb: Annotated[int, Field(ge=1)] = 16
     max_files: Annotated[int, Field(ge=1)] = 64
-    #: Of all requests that are being sent or answered.
+    #: Of all requests that are being sent or processed.
     max_held_mb: Annotated[int, Field(ge=1)] = 256
     #: Of one patch and of one whole photograph, before it is decoded.
     max_patch_pixels: Annotated[int, Field(ge=1)] = 25_000_000
     max_photo_pixels: Annotated[int, Field(ge=1)] = 100_000_000
-    #: Patches of one photograph: as many as are answered in time on two cores.
+    #: Patches of one photograph: as many as are predicted in time on two cores.
     max_photo_patches: Annotated[int, Field(ge=1)] = 10_000
-    #: Patches that may wait for the network; more are answered with 429.
+    #: Patches that may wait for the network; more get a 429.
     max_waiting: Annotated[int, Field(ge=1)] = 256
     #: Whole photographs that are inspected at a time, and that may wait.
     max_inspections: Annotated[int, Field(ge=1)] = 2
-    #: Seconds that a client has to send its request, and the service to answer it.
+    #: Seconds that a client has to send its request, and the service to respond.
     upload_timeout: Annotated[float, Field(gt=0)] = 60
     answer_timeout: Annotated[float, Field(gt=0)] = 60
 
@@ -69,7 +69,7 @@ class ServiceSettings(BaseSettings):
 
     @property
     def record(self) -> str:
-        """The place of the record of answers."""
+        """The place of the prediction log."""
         return self.answers or str(self.service / "answers")
 
 

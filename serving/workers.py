@@ -39,7 +39,7 @@ UVICORN: Final[dict[str, Any]] = {
 
 
 def serve(settings: ServiceSettings, listener: socket.socket) -> bool:
-    """Answer until SIGINT or SIGTERM, and finish the requests under way then.
+    """Serve until SIGINT or SIGTERM, and finish the requests under way then.
 
     Args:
         settings: of the service; `processes` says how many there are.
@@ -84,7 +84,7 @@ def _serve_together(processes: int, listener: socket.socket) -> bool:
     from uvicorn.supervisors import Multiprocess
 
     class Supervisor(Multiprocess):
-        """Starts a process anew that has died, and takes its gauges away."""
+        """Starts again a process that has died, and takes its gauges away."""
 
         def keep_subprocess_alive(self) -> None:
             before = {process.pid for process in self.processes}

@@ -1,4 +1,4 @@
-"""split: deal the distinct patches to train, validation and test, so that nothing leaks."""
+"""split: assign the distinct patches to train, validation and test, so that nothing leaks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAIRS = 8
 
 
 def split(params: Params, paths: Paths) -> Report:
-    """Keep copies, near-copies and photographs together; what was dealt before stays dealt."""
+    """Keep copies, near-copies and photographs together; earlier assignments stay."""
     likeness = find_likeness(read_table(paths.manifest, COLUMNS), paths.images, params.split)
     table = split_table(likeness, params.split, earlier_table(paths.splits, params.split))
     write_table(table, paths.splits)

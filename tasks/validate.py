@@ -82,6 +82,6 @@ def _refusal(report: Report, paths: Paths) -> ValidationFailed:
     return ValidationFailed(
         f"validate: broken: {', '.join(broken)}. The table is in {paths.report('validate')}, "
         f"the Data Docs are {paths.data_docs / 'overview.html'}. "
-        "Mend the sources, or the limits in params.yaml under validate.",
+        "Fix the sources, or the limits in params.yaml under validate.",
         report,
     )

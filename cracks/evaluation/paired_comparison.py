@@ -111,7 +111,7 @@ def compare(
         ValueError: there is no crack.
     """
     if not cracked.any():
-        raise ValueError("there must be a crack to compare the recall")
+        raise ValueError("recall cannot be compared: no patch is cracked")
     rights = [challenger == cracked, champion == cracked]
     of = {metric.name: metric.compared_on(cracked) for metric in METRICS if metric.compared_on}
     names, group = np.unique(np.asarray(groups), return_inverse=True)

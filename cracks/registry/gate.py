@@ -154,7 +154,7 @@ def _named(pattern: str, numbers: Numbers) -> list[str]:
         near = difflib.get_close_matches(pattern, numbers, n=3, cutoff=0.5)
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ParamsError(
-            f"params.yaml: register.limits: the reports have no number {pattern}.{meant} Mend it "
+            f"params.yaml: register.limits: the reports have no number {pattern}.{meant} Fix it "
             "and run `cracks train` again: the stages are up to date."
         )
     return [name for name in found if numbers[name] is not None]

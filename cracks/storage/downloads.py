@@ -22,7 +22,7 @@ PIECE = 1 << 20
 
 
 def partial(folder: Path, stored: StoredObject) -> Path:
-    """Return where an object grows; another content of the same key grows elsewhere."""
+    """Return the partial file of a download; it differs for other content of the same key."""
     name = digest_of_value([stored.key, stored.etag, stored.size])
     return folder / OWN_FOLDER / "partial" / name
 

@@ -121,7 +121,7 @@ class _Transfer:
                     file.flush()  # what has come must outlive a killed process
                     shown.bring_to(file.tell())
         if self._have() < self._size:
-            raise web.Broken("the answer is shorter than the file")
+            raise web.Broken("the response is shorter than the file")
 
     def _start_of(self, response: Response, have: int) -> int:
         """Return the place in the file where the body of an answer begins.

@@ -23,7 +23,7 @@ DEFAULTS = {
     "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
-    # Standard output is for what a command answers.
+    # Standard output is for the result of a command.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # Seven, MLflow's own number, wait for minutes before anybody hears that a server is down.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",

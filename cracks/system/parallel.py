@@ -1,4 +1,4 @@
-"""Compute ahead of whoever needs the results, in several threads, and hand them over in order."""
+"""Prefetch: compute results in several threads before they are needed, in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _in_one_thread: ContextVar[bool] = ContextVar("in_one_thread", default=False)
 
 @contextmanager
 def in_one_thread() -> Iterator[None]:
-    """Let this thread do one thing after the other: nothing is computed ahead in the block.
+    """Let this thread do one thing after the other: nothing is prefetched in the block.
 
     For workers that share a machine by their number: each of them takes one core, no more.
     """

@@ -129,7 +129,7 @@ class AugmentParams(Section):
 
 
 class FinetuneParams(Section):
-    """How the backbone goes on learning, after the head has learned alone."""
+    """How the backbone is fine-tuned, after the head was trained alone."""
 
     from_layer: Text
     epochs: Count
@@ -247,7 +247,7 @@ class RegisterParams(Section):
 
 
 class PromoteParams(Section):
-    """What a bundle must keep to before it answers anybody, and how long serving may take."""
+    """What a bundle must keep to before it is put into service, and how long serving may take."""
 
     max_golden_difference: Share
     max_latency_ms: Annotated[float, Field(gt=0)]

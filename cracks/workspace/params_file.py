@@ -23,7 +23,7 @@ def load_params(path: Path) -> Params:
     Raises:
         ParamsError: the file is missing or no YAML, or a key is unknown, missing or out of range.
     """
-    return _checked(_read(path, YAML(typ="safe")), path, remedy=f"Mend it in {path}.")
+    return _checked(_read(path, YAML(typ="safe")), path, remedy=f"Fix it in {path}.")
 
 
 def set_params(path: Path, assignments: Sequence[str]) -> Params:

@@ -98,12 +98,12 @@ class Paths:
 
     @property
     def slices(self) -> Path:
-        """How well each slice of test is answered."""
+        """The metrics of each slice of test."""
         return self.root / "reports/slices.csv"
 
     @property
     def behaviour(self) -> Path:
-        """What the classifier answers for patches that were changed on purpose."""
+        """The predictions for patches that were changed on purpose."""
         return self.root / "reports/behaviour.csv"
 
     @property
@@ -133,7 +133,7 @@ class Paths:
 
     @property
     def neighbours(self) -> Path:
-        """Training patches, to show what an answered photograph is nearest to."""
+        """Training patches, to show what a predicted photograph is nearest to."""
         return self.root / "models/neighbours.parquet"
 
     @property
@@ -143,7 +143,7 @@ class Paths:
 
     @property
     def keras_scores(self) -> Path:
-        """What Keras answers for some patches of test, to compare other runtimes with."""
+        """The scores of Keras for some patches of test, to compare other runtimes with."""
         return self.root / "models/keras_scores.parquet"
 
     @property

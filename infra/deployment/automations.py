@@ -189,7 +189,7 @@ def _if_missing(
     within: timedelta,
     action: ChangeFlowRunState,
 ) -> AutomationCore:
-    """Return what acts where, after one event of a run, none of the expected ones comes in time."""
+    """Return an automation that acts if no expected event of a run follows in time."""
     return AutomationCore(
         name=f"{PREFIX}{name}",
         tags=[TAG],

@@ -1,7 +1,7 @@
-"""Answer for patches in batches: what waits when the network is free goes through it together.
+"""Predict for patches in batches: what waits when the network is free goes through it together.
 
     a request ► its patches wait, one of each request in turn ► a worker takes some of them
-              ► decodes ► network ► once all patches of a request have answers, the event loop
+              ► decodes ► network ► once all patches of a request have predictions, the event loop
 
 Nothing waits for a batch to become full: alone, a patch is computed at once; under load the batches
 grow by themselves. Patches wait as they were sent, so many of them need little memory.
@@ -56,9 +56,9 @@ class Engine:
         """Send patches through every part of the network, and start the workers.
 
         Args:
-            classifier: answers, in the workers' threads.
+            classifier: predicts, in the workers' threads.
             max_waiting: patches that may wait; of a request that comes while none waits all may.
-            metrics: is told of batches, and of how many patches wait.
+            metrics: counts batches, and how many patches wait.
 
         Raises:
             BundleError: the network gives no numbers.
@@ -79,13 +79,13 @@ class Engine:
         for worker in self._workers:
             worker.start()
 
-    async def answers(
+    async def predict(
         self, contents: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS
     ) -> list[Prediction]:
-        """Return an answer for each encoded image, the same that `Classifier.answers` gives.
+        """Return a prediction for each encoded image, the same as `Classifier.answers`.
 
         Args:
-            contents: files of a format that is answered for.
+            contents: files of an image format that the service accepts.
             names: what to call each of them in a refusal.
             max_pixels: of one image; a larger one is refused undecoded.
 
@@ -101,15 +101,15 @@ class Engine:
             except UnreadableImage as error:
                 raise UnreadableImage(f"{names[position]}: {error}") from None
 
-        return await self._answered(_Job(decoded, len(contents)))
+        return await self._predicted(_Job(decoded, len(contents)))
 
     async def predict_pixels(self, pixels: Pixels) -> list[Prediction]:
-        """Return an answer for each patch that is decoded already, uint8 (n, size, size, 3).
+        """Return a prediction for each patch that is decoded already, uint8 (n, size, size, 3).
 
         Raises:
             Overloaded: too many wait already.
         """
-        return await self._answered(_Job(pixels.__getitem__, len(pixels)))
+        return await self._predicted(_Job(pixels.__getitem__, len(pixels)))
 
     @property
     def waiting(self) -> int:
@@ -133,7 +133,7 @@ class Engine:
                 folder = self._classifier.bundle.folder
                 raise BundleError(f"The network of {folder} is damaged: it gives no numbers.")
 
-    async def _answered(self, job: _Job) -> list[Prediction]:
+    async def _predicted(self, job: _Job) -> list[Prediction]:
         if not job.patches:
             return []
         self._admit(job)
@@ -191,12 +191,12 @@ class Engine:
         return batch
 
     def _outcomes(self, measure: Measure, batch: Sequence[Patch]) -> list[Outcome]:
-        """Return the answer for each patch, or why there is none; whoever asked is told."""
+        """Return the prediction for each patch, or the error, which its request raises."""
         decoded = [_decoded(job, position) for job, position in batch]
         sound = [one for one in decoded if not isinstance(one, Exception)]
         try:
-            answers = iter(self._computed(measure, sound))
-            return [one if isinstance(one, Exception) else next(answers) for one in decoded]
+            predictions = iter(self._computed(measure, sound))
+            return [one if isinstance(one, Exception) else next(predictions) for one in decoded]
         except Exception as error:
             return [error] * len(batch)
 
@@ -258,7 +258,7 @@ class _Job:
         return not (self.waiting or self._under_way)
 
     def resolve(self) -> None:
-        """Give the answers to whoever waits for them, or the first reason why there are none."""
+        """Give the predictions to the request that waits for them, or the first error."""
         if self.result.done():
             return
         outcomes = [self._outcomes[position] for position in sorted(self._outcomes)]

@@ -1,7 +1,7 @@
 """Keep the champion's classifier ready, and swap it when promotion names another one.
 
-    promotion names a champion ► every process loads and warms it beside the one that answers
-    ► each tells so ► once all have it, each swaps it in between two requests ► the old one is freed
+    promotion names a champion ► every process loads and warms it beside the one in service
+    ► each reports it ► once all have it, each swaps it in between requests ► the old one is freed
 
 If one process refuses it, all stay with the old one (ADR 19).
 """
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at champion.json, and between two signs of life; and between two looks
-#: at the other processes while a champion waits for them.
-LOOK_INTERVAL, SWITCH_INTERVAL = 0.25, 0.02
+#: Seconds between two polls of champion.json, and between two signs of life; and between two polls
+#: of the other processes while a champion waits for them.
+POLL_INTERVAL, SWITCH_INTERVAL = 0.25, 0.02
 
 #: Seconds that the other processes have to load a champion before this one goes ahead.
 SWITCH_PATIENCE = 10.0
@@ -47,7 +47,7 @@ class ActiveModel:
     champion: Champion
     classifier: Classifier
     engine: Engine
-    #: Requests that it still answers; only `ChampionWatch` counts them.
+    #: Requests that still use it; only `ChampionWatch` counts them.
     leases: int = 0
 
 
@@ -68,7 +68,7 @@ class ChampionWatch:
             service: the folder through which promotion hands bundles over.
             max_waiting: patches that may wait for the network.
             processes: how many share the cores of this machine.
-            metrics: is told of swaps and refusals, and of what the engine does.
+            metrics: counts swaps, refusals, and what the engine does.
         """
         self._service, self._max_waiting, self._metrics = service, max_waiting, metrics
         self._threads = share_of_cores(processes)
@@ -82,10 +82,10 @@ class ChampionWatch:
         self.problem: str | None = None
 
     def poll(self) -> None:
-        """Take one step towards answering with the named champion.
+        """Take one step towards having the named champion in service.
 
-        A champion that cannot be loaded is refused once and told of in `problem`; the present
-        one, if any, goes on answering.
+        A champion that cannot be loaded is refused once, which `problem` tells; the present
+        one, if any, stays in service.
         """
         named: Champion | None = None
         try:
@@ -98,7 +98,7 @@ class ChampionWatch:
                 self._approach(named)
         except (CracksError, OSError) as error:
             self._refuse(named, str(error))
-        except Exception as error:  # whatever a bundle does to a library: following goes on
+        except Exception as error:  # whatever a bundle does to a library: polling continues
             self._refuse(named, f"The champion cannot be loaded: {error!r}.")
         self.report()
 
@@ -121,7 +121,7 @@ class ChampionWatch:
                 held.leases -= 1
 
     def report(self) -> None:
-        """Tell in the service folder which champion answers here, and which one could."""
+        """Tell in the service folder which champion is in service here, and which is ready."""
         current, prepared = self.current, self._next
         try:
             self._reporter.tell(
@@ -144,7 +144,7 @@ class ChampionWatch:
                 one.engine.close()
 
     async def follow(self) -> None:
-        """Look again and again, until cancelled; loading never blocks an answer or a report."""
+        """Poll until cancelled; loading never blocks a request or a report."""
         loop = asyncio.get_running_loop()
         # Threads of their own: requests may keep those that the event loop has busy.
         with ThreadPoolExecutor(2, "champion") as threads:
@@ -153,7 +153,7 @@ class ChampionWatch:
                 while True:
                     await loop.run_in_executor(threads, self.poll)
                     soon = self._next and not self.problem  # waits for the other processes
-                    await asyncio.sleep(SWITCH_INTERVAL if soon else LOOK_INTERVAL)
+                    await asyncio.sleep(SWITCH_INTERVAL if soon else POLL_INTERVAL)
             finally:
                 reporting.cancel()
                 threads.shutdown()
@@ -162,7 +162,7 @@ class ChampionWatch:
     async def _report_on(self, threads: ThreadPoolExecutor) -> None:
         while True:
             await asyncio.get_running_loop().run_in_executor(threads, self.report)
-            await asyncio.sleep(LOOK_INTERVAL)
+            await asyncio.sleep(POLL_INTERVAL)
 
     # --- one step ---------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class ChampionWatch:
         missing = [one.process for one in others if named not in (one.champion, one.prepared)]
         if missing and time.monotonic() - self._next_since > SWITCH_PATIENCE:
             logger.warning(
-                "version %s answers here without %s, which did not load it within %.0f s",
+                "version %s is in service here without %s, which did not load it within %.0f s",
                 named.version,
                 ", ".join(missing),
                 SWITCH_PATIENCE,
@@ -214,7 +214,7 @@ class ChampionWatch:
             self._retired.append(old)
         if self._metrics:
             self._metrics.swapped(new.champion.version, new.champion.run_id)
-        logger.info("version %s of %s answers", new.champion.version, new.champion.model_name)
+        logger.info("version %s of %s is in service", new.champion.version, new.champion.model_name)
 
     def _refuse(self, named: Champion | None, problem: str) -> None:
         self._forget_next()
@@ -237,7 +237,7 @@ class ChampionWatch:
             self._free_retired()
 
     def _free_retired(self) -> None:
-        """Free every champion that is out of service and answers no request any more."""
+        """Free every champion that is out of service and that no request uses any more."""
         with self._lock:
             free = [one for one in self._retired if not one.leases]
             self._retired = [one for one in self._retired if one.leases]

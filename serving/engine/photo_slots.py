@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class _GivenUp(Exception):
-    """Nobody waits for the answer any more."""
+    """Nobody waits for the response any more."""
 
 
 class PhotoSlots:
@@ -47,11 +47,11 @@ class PhotoSlots:
         await self._enter(pixels)
         given_up = threading.Event()
 
-        def go_on(_: int) -> None:
+        def continue_or_stop(_: int) -> None:
             if given_up.is_set():
                 raise _GivenUp
 
-        working = asyncio.create_task(self._work(pixels, work, go_on))
+        working = asyncio.create_task(self._work(pixels, work, continue_or_stop))
         # Asked for its end, or that of work that was given up would be logged as forgotten.
         working.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
@@ -62,7 +62,7 @@ class PhotoSlots:
     async def _enter(self, pixels: int) -> None:
         self._waiting += 1
         try:
-            # One after the other, or a large one would wait for ever behind small ones.
+            # One after the other, or a large one would wait endlessly behind small ones.
             async with self._turn, self._left:
                 await self._left.wait_for(lambda: self._has_room(pixels))
                 self._inside += 1

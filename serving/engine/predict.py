@@ -1,4 +1,4 @@
-"""Answer for the patches of one request, whatever protocol they came by: ask, count, record."""
+"""Predict for the patches of one request, whatever its protocol: compute, count, record."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from serving.service import Service
 
 
 @dataclass(frozen=True)
-class Given:
-    """An answer as it is given: what was answered, by which model, under which id."""
+class IdentifiedPrediction:
+    """A prediction for one image, and the id under which it is recorded."""
 
-    answer: Prediction
+    prediction: Prediction
     prediction_id: str
 
 
 @dataclass(frozen=True)
 class PredictionBatch:
-    """The answers of one request; all from the same model."""
+    """The predictions for one request; all from the same model."""
 
     champion: Champion
-    answers: list[Given]
+    predictions: list[IdentifiedPrediction]
 
 
 async def predict_uploads(
     service: Service, scope: Scope, in_service: ActiveModel, uploads: Sequence[Upload]
 ) -> PredictionBatch:
-    """Return the answers for encoded images, in their order.
+    """Return the predictions for encoded images, in their order.
 
     Args:
-        service: what answers.
+        service: whose metrics count them, and whose log records them.
         scope: of the request.
         in_service: a leased champion.
         uploads: image files.
@@ -57,28 +57,28 @@ async def predict_uploads(
     contents = [upload.content for upload in uploads]
     names = [upload.name for upload in uploads]
     most = service.settings.max_patch_pixels
-    answers = await in_service.engine.answers(contents, names, most)
-    return _given(service, request_context(scope), in_service, contents, answers)
+    predictions = await in_service.engine.predict(contents, names, most)
+    return _given(service, request_context(scope), in_service, contents, predictions)
 
 
 async def predict_pixels(
     service: Service, scope: Scope, in_service: ActiveModel, pixels: Pixels
 ) -> PredictionBatch:
-    """Return the answers for patches that are decoded already, in their order.
+    """Return the predictions for patches that are decoded already, in their order.
 
     Args:
-        service: what answers.
+        service: whose metrics count them, and whose log records them.
         scope: of the request.
         in_service: a leased champion, to whose patch size the pixels belong.
         pixels: uint8 RGB (n, size, size, 3). The SHA-256 of a patch in its prediction id and in
-            the record is that of these bytes.
+            the log is that of these bytes.
 
     Raises:
         Overloaded: too many patches wait already.
     """
-    answers = await in_service.engine.predict_pixels(pixels)
+    predictions = await in_service.engine.predict_pixels(pixels)
     contents = [patch.tobytes() for patch in pixels]
-    return _given(service, request_context(scope), in_service, contents, answers)
+    return _given(service, request_context(scope), in_service, contents, predictions)
 
 
 def _given(
@@ -86,21 +86,21 @@ def _given(
     notes: RequestContext,
     in_service: ActiveModel,
     contents: Sequence[bytes],
-    answers: Sequence[Prediction],
+    predictions: Sequence[Prediction],
 ) -> PredictionBatch:
     champion, now = in_service.champion, datetime.now(UTC)
-    notes.images, notes.model_version = len(answers), champion.version
-    sketches = _sketches(answers)
+    notes.images, notes.model_version = len(predictions), champion.version
+    sketches = _sketches(predictions)
     given = []
-    for number, (content, answer) in enumerate(zip(contents, answers, strict=True)):
+    for number, (content, prediction) in enumerate(zip(contents, predictions, strict=True)):
         sha256 = digest_of_bytes(content)
         name = str(prediction_id(champion, sha256, now))
-        given.append(Given(answer, name))
-        service.metrics.answer(answer.score, answer.novel)
+        given.append(IdentifiedPrediction(prediction, name))
+        service.metrics.count_prediction(prediction.score, prediction.novel)
         service.recorder.add(
             recorded(
                 champion,
-                answer,
+                prediction,
                 name,
                 sha256,
                 now,
@@ -114,7 +114,7 @@ def _given(
 
 def recorded(
     champion: Champion,
-    answer: Prediction,
+    prediction: Prediction,
     name: str,
     sha256: str,
     time: datetime,
@@ -123,14 +123,14 @@ def recorded(
     sketch: NDArray[np.float32] | None,
     image: bytes | None,
 ) -> RecordedPrediction:
-    """Return the row of the record for an answer for a patch.
+    """Return the row of the prediction log for a patch.
 
     Args:
-        champion: that gave it.
-        answer: for one patch.
+        champion: that made it.
+        prediction: for one patch.
         name: its prediction id.
         sha256: of what was sent.
-        time: when it was given, with its time zone.
+        time: when it was made, with its time zone.
         milliseconds: that the request has taken so far.
         sketch: of its features, (64,).
         image: what was sent, if it is kept.
@@ -140,20 +140,20 @@ def recorded(
         time=time,
         kind="predict",
         image_sha256=sha256,
-        label=answer.label,
-        score=answer.score,
-        raw_score=answer.raw,
-        threshold=answer.threshold,
+        label=prediction.label,
+        score=prediction.score,
+        raw_score=prediction.raw,
+        threshold=prediction.threshold,
         model_version=champion.version,
         run_id=champion.run_id,
         milliseconds=milliseconds,
-        novelty=answer.novelty,
-        novel=answer.novel,
+        novelty=prediction.novelty,
+        novel=prediction.novel,
         sketch=sketch,
         image=image,
     )
 
 
-def _sketches(answers: Sequence[Prediction]) -> NDArray[np.float32] | None:
-    features = [answer.features for answer in answers if answer.features is not None]
-    return sketch(np.array(features)) if len(features) == len(answers) > 0 else None
+def _sketches(predictions: Sequence[Prediction]) -> NDArray[np.float32] | None:
+    features = [one.features for one in predictions if one.features is not None]
+    return sketch(np.array(features)) if len(features) == len(predictions) > 0 else None

@@ -1,4 +1,4 @@
-"""Keys of those who may ask: kept as digests in one file, which is read again when it changes.
+"""API keys of the clients: kept as digests in one file, which is read again when it changes.
 
 A key has 256 random bits, so nobody can try all of them, and a plain SHA-256 of it tells nothing;
 the slow hashes of passwords are for what people make up.
@@ -222,14 +222,14 @@ def is_open(path: str) -> bool:
 
 
 class KeyCheck:
-    """Answers 401 to whoever has no key."""
+    """Responds with 401 to a request without a key."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         """Wrap `app`."""
         self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the wrapped application does, or refuse."""
+        """Respond as the wrapped application does, or refuse."""
         if scope["type"] != "http" or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return

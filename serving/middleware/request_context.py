@@ -1,4 +1,4 @@
-"""What is noted of a request while it is answered, for its log line and the metrics."""
+"""What is noted of a request while it is served, for its log line and the metrics."""
 
 from __future__ import annotations
 

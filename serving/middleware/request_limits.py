@@ -28,7 +28,7 @@ class RequestLimits:
         self._all = _Held(settings.max_held_mb * MEGABYTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the wrapped application does, or refuse."""
+        """Respond as the wrapped application does, or refuse."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,7 +68,7 @@ class RequestLimits:
     def _too_late(self, scope: Scope, body: _Body) -> Response:
         if body.complete:
             seconds = self._settings.answer_timeout
-            return problem(scope, 504, f"No answer within {seconds:g} s. Send less, or later.")
+            return problem(scope, 504, f"No response within {seconds:g} s. Send less, or later.")
         seconds = self._settings.upload_timeout
         said = f"The request was not complete within {seconds:g} s. Send less, or smaller images."
         # What else would still come belongs to no request.

@@ -1,4 +1,4 @@
-"""Give every request an id, a line in the log, its place in the metrics, and always an answer.
+"""Give every request an id, a line in the log, its place in the metrics, and always a response.
 
 What was in an image, the names of files, and keys are never logged.
 """
@@ -26,10 +26,10 @@ ID_HEADER = b"x-request-id"
 #: The route of an address that there is not.
 UNKNOWN = "unknown"
 
-#: In place of a status where the client left before it had its answer; nginx has it so too.
+#: In place of a status where the client left before it had its response, as in nginx.
 GONE = 499
 
-#: The routes whose failures are watched: those that answer for images.
+#: The routes whose failures are watched: those that return predictions.
 COUNTED = (
     "/predict",
     "/inspect",
@@ -50,7 +50,7 @@ class RequestLog:
         self._app, self._metrics, self._counts = app, metrics, counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and tell of it."""
+        """Respond to a request, count it and log it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,7 +67,7 @@ class RequestLog:
                 ]
             try:
                 await send(message)
-            except (OSError, RuntimeError) as error:  # uvloop says so of a closed connection
+            except (OSError, RuntimeError) as error:  # what uvloop raises for a closed connection
                 raise ClientDisconnect from error
 
         try:

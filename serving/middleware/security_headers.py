@@ -1,4 +1,4 @@
-"""Headers that let a browser do with an answer only what the page needs."""
+"""Headers that let a browser do with a response only what the page needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 
-#: An answer is for whoever asked, now; only the page's files say otherwise themselves.
+#: A response is not cached; only the page's files set another header themselves.
 NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -32,7 +32,7 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the wrapped application does, with these headers besides."""
+        """Respond as the wrapped application does, with these headers besides."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-// The model's card, its history, and the recent answers.
+// The model's card, its history, and the recent predictions.
 
 import { byId, definitions, element, scrollingTable } from "./elements.js";
 import { get } from "./service.js";
@@ -19,17 +19,17 @@ const LIMITS = [
 
 /** Ask for all three, and show them or why they are missing. */
 export async function showAll() {
-  const [version] = await Promise.all([showModel(), showHistory(), showAnswers()]);
+  const [version] = await Promise.all([showModel(), showHistory(), showPredictions()]);
   return version;
 }
 
-/** Show the card; returns the version that answers, or null. */
+/** Show the card; returns the version in service, or null. */
 export async function showModel() {
   const [model] = await Promise.all([shown("model-card", "model", card), showReadiness()]);
   return model?.model_version ?? null;
 }
 
-/** Say above all whether photos can be answered for at all; no key is needed to know that. */
+/** Say above all whether a model is in service at all; no key is needed to know that. */
 async function showReadiness() {
   const place = byId("in-service");
   const say = (text, isMissing) => {
@@ -38,8 +38,8 @@ async function showReadiness() {
   };
   try {
     const { model_version: version, problem } = await get("ready");
-    say(problem ? `Model version ${version} answers. A newer one cannot be loaded: ${problem}`
-      : `Model version ${version} answers.`, Boolean(problem));
+    say(problem ? `Model version ${version} is in service. A newer one cannot be loaded: ${problem}`
+      : `Model version ${version} is in service.`, Boolean(problem));
   } catch (problem) {
     say([problem.title, problem.detail || problem.advice].join(" "), true);
   }
@@ -49,8 +49,8 @@ export async function showHistory() {
   await shown("history-list", "model/history", history);
 }
 
-export async function showAnswers() {
-  await shown("answers-list", "answers?limit=50", answers);
+export async function showPredictions() {
+  await shown("answers-list", "answers?limit=50", predictions);
 }
 
 async function shown(id, path, made) {
@@ -66,7 +66,7 @@ async function shown(id, path, made) {
     // What the service says of keys is for those who write programs.
     const detail = problem.detail && problem.status !== 401
       ? [element("p", { className: "soft small" }, problem.detail)] : [];
-    const text = problem.title ? `${problem.title} ${problem.advice}` : "The answer could not be read.";
+    const text = problem.title ? `${problem.title} ${problem.advice}` : "The response could not be read.";
     place.replaceChildren(element("p", {}, text), ...detail, again);
     return null;
   }
@@ -110,7 +110,7 @@ function figures(metrics) {
   const cracks = counts("found_cracks") + counts("missed_cracks");
   const clean = counts("clean_passed") + counts("false_alarms");
   return [
-    figure("Right answers", metrics, "accuracy", "of test patches that it had never seen"),
+    figure("Correct predictions", metrics, "accuracy", "of test patches that it had never seen"),
     figure("Cracks found", metrics, "recall", `crack recall; missed ${of("missed_cracks", cracks)}`),
     figure("Clean passed", metrics, "specificity", `false alarms on ${of("false_alarms", clean)}`),
     figure("Alarms that are right", metrics, "precision", "of test patches that it calls crack"),
@@ -142,9 +142,9 @@ function history({ history: entries }) {
     ]))];
 }
 
-function answers({ answers: entries }) {
-  if (!entries.length) return [element("p", { className: "soft" }, "No answers yet.")];
-  return [scrollingTable("Recent answers",
+function predictions({ answers: entries }) {
+  if (!entries.length) return [element("p", { className: "soft" }, "No predictions yet.")];
+  return [scrollingTable("Recent predictions",
     ["When", "What", "Label", "Score", "Crack share", "Novelty", "Version", "Took", "Prediction id"],
     entries.map((entry) => [
       words.moment(entry.time), entry.kind === "inspect" ? "photo" : "patch", entry.label,

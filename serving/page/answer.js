@@ -1,4 +1,4 @@
-// The answer for a photo: drawn and in words, by the threshold, strength and scale of now.
+// The prediction for a photo: drawn and in words, by the threshold, strength and scale of now.
 
 import * as downloads from "./downloads.js";
 import { byId, definitions, element } from "./elements.js";
@@ -7,7 +7,7 @@ import { TileTable } from "./tiles.js";
 import { asPng, paintCrop, paintLegend, Viewer } from "./viewer.js";
 import * as words from "./words.js";
 
-let shown = null; // the photo whose answer is shown
+let shown = null; // the photo whose prediction is shown
 let told = () => {}; // when its label may have changed
 
 const viewer = new Viewer(byId("photo"), { onPoint: mark, onChoose: (index) => table.goTo(index) });
@@ -17,7 +17,7 @@ const table = new TileTable(byId("tiles"), byId("more-tiles"), mark);
 export function start(changed) {
   told = changed;
   byId("threshold").addEventListener("input", (event) => moveThreshold(event.target.valueAsNumber));
-  byId("reset").addEventListener("click", () => moveThreshold(shown.answer.threshold));
+  byId("reset").addEventListener("click", () => moveThreshold(shown.prediction.threshold));
   byId("opacity").addEventListener("input", restrengthen);
   byId("scale").addEventListener("input", rescale);
   restrengthen();
@@ -29,7 +29,7 @@ export function showNothing() {
   shown = null;
 }
 
-/** Show a photo that has no answer yet. */
+/** Show a photo that has no prediction yet. */
 export function showPhoto({ picture }) {
   shown = null;
   viewer.show({ picture });
@@ -38,9 +38,9 @@ export function showPhoto({ picture }) {
   showMarked(null);
 }
 
-/** Show a photo with its answer. */
-export function showAnswer(photo) {
-  const { answer } = photo;
+/** Show a photo with its prediction. */
+export function showPrediction(photo) {
+  const { prediction } = photo;
   shown = photo;
   byId("warnings").replaceChildren(...warnings(photo));
   byId("caption").textContent = photo.drawn
@@ -52,15 +52,15 @@ export function showAnswer(photo) {
     : "Places that count as crack, numbered as on the photo; the sizes are of the frame around each.";
   showThreshold(photo);
   byId("opacity").disabled = Boolean(photo.drawn);
-  table.show(answer.tiles, photo.threshold, scale());
+  table.show(prediction.tiles, photo.threshold, scale());
   showMarked(null);
   showSeen();
 }
 
-function warnings({ answer }) {
-  const unusual = answer.novel_share ?? 0;
-  if (answer.novel) {
-    return [warning("Do not trust this answer.",
+function warnings({ prediction }) {
+  const unusual = prediction.novel_share ?? 0;
+  if (prediction.novel) {
+    return [warning("Do not trust this prediction.",
       `${words.percent(unusual)} of the tiles look unlike the photographs that the model was trained on. `
       + "Is it a close-up of concrete, sharp and evenly lit?")];
   }
@@ -69,7 +69,7 @@ function warnings({ answer }) {
       `${words.percent(unusual)} of the tiles look unlike the photographs that the model was trained on. `
       + "They are drawn with slanting lines; what it says there means nothing.")];
   }
-  if (answer.tiles.some(({ novelty }) => novelty !== null)) return [];
+  if (prediction.tiles.some(({ novelty }) => novelty !== null)) return [];
   return [warning("Look for yourself whether this is a close-up of concrete.",
     "This model cannot tell photographs unlike those that it was trained on.")];
 }
@@ -86,7 +86,7 @@ function seenOf(photo) {
   return photo.seen;
 }
 
-function computed({ answer, heat, threshold }) {
+function computed({ prediction, heat, threshold }) {
   const cracked = heat.cracked(threshold), share = heat.share(cracked), mmPerPixel = scale();
   return {
     threshold,
@@ -94,9 +94,9 @@ function computed({ answer, heat, threshold }) {
     regions: heat.regions(cracked, threshold),
     mm_per_px: mmPerPixel,
     crack_share: share,
-    label: labelOf(answer.score, threshold),
-    crack_tiles: answer.tiles.filter(({ score }) => score >= threshold).length,
-    crack_area_cm2: mmPerPixel ? share * answer.width * answer.height * mmPerPixel ** 2 / 100 : null,
+    label: labelOf(prediction.score, threshold),
+    crack_tiles: prediction.tiles.filter(({ score }) => score >= threshold).length,
+    crack_area_cm2: mmPerPixel ? share * prediction.width * prediction.height * mmPerPixel ** 2 / 100 : null,
   };
 }
 
@@ -111,7 +111,7 @@ function showSeen() {
   viewer.show(forViewer(photo));
   const cracked = seen.label === CRACK;
   byId("verdict").classList.toggle("is-crack", cracked);
-  byId("verdict").classList.toggle("is-untrusted", photo.answer.novel === true);
+  byId("verdict").classList.toggle("is-untrusted", photo.prediction.novel === true);
   byId("verdict-word").textContent = verdict(photo, cracked);
   byId("verdict-words").textContent = verdictWords(photo, seen);
   byId("facts").replaceChildren(...definitions(facts(photo, seen)));
@@ -120,36 +120,36 @@ function showSeen() {
   told(photo);
 }
 
-function verdict({ answer }, cracked) {
+function verdict({ prediction }, cracked) {
   const found = cracked ? "Crack" : "No crack found";
-  return answer.novel ? `${found}, but do not trust it` : found;
+  return prediction.novel ? `${found}, but do not trust it` : found;
 }
 
 function verdictWords(photo, seen) {
-  const tiles = words.counted(photo.answer.tiles.length, "tile");
+  const tiles = words.counted(photo.prediction.tiles.length, "tile");
   if (seen.label !== CRACK) return `None of ${tiles} reaches the threshold.`;
   return `${words.whole(seen.crack_tiles)} of ${tiles}, in ${words.counted(seen.regions.length, "region")}.`;
 }
 
-function facts({ answer }, seen) {
+function facts({ prediction }, seen) {
   const mm = seen.mm_per_px;
   return [
     ["Crack share", `${words.percent(seen.crack_share)} of the area`],
     ["Area of it", mm ? words.squareCentimetres(seen.crack_area_cm2) : null],
-    ["Highest score", words.score(answer.score)],
-    ["Unlike the training data", answer.novel_share === null
-      ? null : `${words.percent(answer.novel_share)} of the tiles`],
-    ["Photo", words.size(answer.width, answer.height, mm)],
-    ["Took", `${answer.seconds.toFixed(1)} s, model version ${answer.model_version}`],
-    ["Prediction id", element("code", {}, answer.prediction_id)],
+    ["Highest score", words.score(prediction.score)],
+    ["Unlike the training data", prediction.novel_share === null
+      ? null : `${words.percent(prediction.novel_share)} of the tiles`],
+    ["Photo", words.size(prediction.width, prediction.height, mm)],
+    ["Took", `${prediction.seconds.toFixed(1)} s, model version ${prediction.model_version}`],
+    ["Prediction id", element("code", {}, prediction.prediction_id)],
   ];
 }
 
-/** The answer in a sentence. */
+/** The prediction in a sentence. */
 export function summary(photo) {
   const seen = seenOf(photo);
   const found = seen.label === CRACK ? "crack" : "no crack found";
-  const trust = photo.answer.novel ? " Do not trust it: the photo is unlike the training data." : "";
+  const trust = photo.prediction.novel ? " Do not trust it: the photo is unlike the training data." : "";
   return `${found}, ${words.percent(seen.crack_share)} of the area, ${verdictWords(photo, seen)}${trust}`;
 }
 
@@ -163,8 +163,8 @@ function showRegions({ regions, mm_per_px: mm }) {
 
 // --- threshold, strength, scale -------------------------------------------------------------------
 
-function showThreshold({ threshold, answer }) {
-  const own = answer.threshold;
+function showThreshold({ threshold, prediction }) {
+  const own = prediction.threshold;
   const shown = words.score(threshold);
   byId("threshold").value = threshold;
   byId("threshold").setAttribute("aria-valuetext", threshold === own ? `${shown}, the model’s own` : shown);
@@ -211,7 +211,7 @@ function rescale() {
 // --- the marked tile ------------------------------------------------------------------------------
 
 function mark(index) {
-  const photo = shown, tile = photo?.answer.tiles[index] ?? null;
+  const photo = shown, tile = photo?.prediction.tiles[index] ?? null;
   if (!photo || photo.marked === tile) return;
   photo.marked = tile;
   table.mark(index);
@@ -243,10 +243,10 @@ function acceptDownloads() {
     downloads.save(await asPng(forViewer(shown)), named("png"));
   });
   byId("download-csv").addEventListener("click", () => {
-    downloads.save(downloads.tilesAsCsv(shown.answer, shown.threshold, scale()), named("csv"));
+    downloads.save(downloads.tilesAsCsv(shown.prediction, shown.threshold, scale()), named("csv"));
   });
   byId("download-json").addEventListener("click", () => {
-    downloads.save(downloads.answerAsJson(shown.answer, seenOf(shown)), named("json"));
+    downloads.save(downloads.predictionAsJson(shown.prediction, seenOf(shown)), named("json"));
   });
 }
 

@@ -17,11 +17,12 @@ export function stem(name) {
 }
 
 /** One line a tile, with labels by the threshold that is seen. */
-export function tilesAsCsv(answer, threshold, mmPerPixel) {
-  const common = [threshold, mmPerPixel, answer.file, answer.prediction_id, answer.model_version, answer.run_id];
+export function tilesAsCsv(prediction, threshold, mmPerPixel) {
+  const { file, prediction_id: id, model_version: version, run_id: run } = prediction;
+  const common = [threshold, mmPerPixel, file, id, version, run];
   const head = ["tile", "x", "y", "width", "height", "score", "label", "novelty", "novel",
     "threshold", "mm_per_px", "file", "prediction_id", "model_version", "run_id"];
-  const rows = answer.tiles.map((tile, i) => [
+  const rows = prediction.tiles.map((tile, i) => [
     i + 1, tile.x, tile.y, tile.width, tile.height, tile.score, labelOf(tile.score, threshold),
     tile.novelty, tile.novel, ...common,
   ]);
@@ -36,9 +37,9 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** The service's answer as it came, and what is seen of it under `as_seen`. */
-export function answerAsJson(answer, { cracked, regions, ...seen }) {
+/** The service's response as it came, and what is seen of it under `as_seen`. */
+export function predictionAsJson(prediction, { cracked, regions, ...seen }) {
   const asSeen = { ...seen, regions: regions.map(({ mark, ...region }) => region) };
-  const text = JSON.stringify({ ...answer, as_seen: asSeen }, null, 2);
+  const text = JSON.stringify({ ...prediction, as_seen: asSeen }, null, 2);
   return new Blob([`${text}\n`], { type: "application/json" });
 }

@@ -2,7 +2,7 @@
 
 import { byId } from "./elements.js";
 
-/** Ask for a key; the answer is null where none is given. */
+/** Ask for a key; null where none is given. */
 export function keyFromDialog(wasWrong) {
   const dialog = byId("key-dialog"), field = byId("key");
   byId("key-wrong").textContent = wasWrong

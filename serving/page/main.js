@@ -1,7 +1,7 @@
 // The page: photos come in, and what becomes of them is shown.
 
 import * as about from "./about.js";
-import * as answer from "./answer.js";
+import * as result from "./answer.js";
 import { startColours } from "./colours.js";
 import { byId, element } from "./elements.js";
 import { labelOf } from "./heat.js";
@@ -18,7 +18,7 @@ const photos = new Photos({
   arrived,
   progressed: ifChosen(showProgress),
   counted: ifChosen(showCountdown),
-}, answer.scale);
+}, result.scale);
 
 const waysOn = {
   repeat: (photo) => photos.repeat(photo),
@@ -41,9 +41,9 @@ function changed(photo) {
   byId("result").hidden = !photo.picture;
   byId("result").classList.toggle("is-waiting", !isDone);
   byId("result-title").textContent = photo.name;
-  if (!photo.picture) answer.showNothing();
-  else if (isDone) answer.showAnswer(photo);
-  else answer.showPhoto(photo);
+  if (!photo.picture) result.showNothing();
+  else if (isDone) result.showPrediction(photo);
+  else result.showPhoto(photo);
 }
 
 function arrived(photo) {
@@ -51,10 +51,10 @@ function arrived(photo) {
     const idle = [document.body, byId("choose"), byId("take"), byId("cancel"), byId("main")];
     if (idle.includes(document.activeElement)) byId("result-title").focus();
   }
-  answer.say(`${photo.name}: ${answer.summary(photo)}`);
-  about.showAnswers();
-  if (photo.answer.model_version !== modelVersion) {
-    modelVersion = photo.answer.model_version;
+  result.say(`${photo.name}: ${result.summary(photo)}`);
+  about.showPredictions();
+  if (photo.prediction.model_version !== modelVersion) {
+    modelVersion = photo.prediction.model_version;
     about.showModel();
     about.showHistory();
   }
@@ -77,7 +77,7 @@ function showPhotos() {
 }
 
 function stateOf(photo) {
-  if (photo.state === "done") return labelOf(photo.answer.score, photo.threshold);
+  if (photo.state === "done") return labelOf(photo.prediction.score, photo.threshold);
   return photo.state === "sending" ? "at work…" : photo.state;
 }
 
@@ -125,7 +125,7 @@ function acceptFiles(button, input) {
 function cancel() {
   photos.cancel();
   byId("choose").focus();
-  answer.say(`${photos.chosen.name}: cancelled`);
+  result.say(`${photos.chosen.name}: cancelled`);
 }
 
 // --- the page -------------------------------------------------------------------------------------
@@ -134,8 +134,8 @@ startColours();
 acceptFiles(byId("choose"), byId("files"));
 acceptFiles(byId("take"), byId("camera"));
 acceptDrops();
-answer.start(showPhotos);
+result.start(showPhotos);
 byId("cancel").addEventListener("click", cancel);
-byId("refresh").addEventListener("click", about.showAnswers);
+byId("refresh").addEventListener("click", about.showPredictions);
 whenKeyIsWanted(keyFromDialog);
 modelVersion = await about.showAll();

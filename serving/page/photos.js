@@ -13,7 +13,7 @@ const LARGE = 20 * 1024 * 1024;
 
 /**
  * Each photo: file, name, state (waiting, sending, done, failed, cancelled), sent (its share),
- * problem, repeats and seconds until the next one; then answer, heat, threshold, drawn (the picture
+ * problem, repeats and seconds until the next one; then prediction, heat, threshold, drawn (the picture
  * by the service, where the browser cannot draw the file), marked (a tile), seen (see answer.js).
  * Only the chosen one has a picture: decoded photographs are large.
  */
@@ -99,14 +99,14 @@ export class Photos {
       this.told.progressed(photo);
     };
     const mmPerPixel = this.scale();
-    photo.answer = await inspect(photo.file, { mmPerPixel, onProgress, signal });
-    if (!(await decoding)?.shows(photo.answer)) {
+    photo.prediction = await inspect(photo.file, { mmPerPixel, onProgress, signal });
+    if (!(await decoding)?.shows(photo.prediction)) {
       // A format that browsers cannot draw, as TIFF: the service can.
       photo.drawn = await overlay(photo.file, { mmPerPixel, signal });
       photo.picture = await Picture.decode(photo.drawn);
     }
-    photo.threshold = photo.answer.threshold;
-    photo.heat = new HeatMap(photo.answer);
+    photo.threshold = photo.prediction.threshold;
+    photo.heat = new HeatMap(photo.prediction);
   }
 
   #fail(photo, problem) {

@@ -18,7 +18,7 @@ const OUTCOMES = {
 
 const SIGNALS = {
   embedding: "features", scores: "scores", novelty: "novelty", crack_share: "share of cracks",
-  latency: "slow answers", errors: "failed requests", accuracy: "wrong by feedback", new_data: "new data",
+  latency: "slow predictions", errors: "failed requests", accuracy: "wrong by feedback", new_data: "new data",
 };
 
 let links = {};
@@ -65,7 +65,7 @@ function showFigures({ champion, answering, runs, windows, live }) {
     figure("Champion", champion ? `Version ${champion.version}` : "none yet", champion ? "" : "is-bad",
       champion && `since ${words.moment(champion.promoted_at)}`,
       champion && answering !== champion.version && (answering
-        ? `this process still answers with version ${answering}` : "this process cannot answer with it yet"),
+        ? `this process still has version ${answering} in service` : "this process has not loaded it yet"),
       test && `${estimate(test.accuracy)} right on test`),
     figure("Last training", run ? OUTCOMES[run.outcome][0] : "none yet", run ? OUTCOMES[run.outcome][1] : "",
       run && words.moment(run.ended), run?.why && `started for: ${run.why}`),
@@ -75,7 +75,7 @@ function showFigures({ champion, answering, runs, windows, live }) {
       last && `${words.counted(judged.length, "window")} judged`),
     figure("Right in service", live?.accuracy.rate != null ? words.percent(live.accuracy.rate) : "unknown", "",
       live?.accuracy.rate != null ? between(live.accuracy) : "nobody has said yet",
-      live && `${words.counted(live.labelled, "answer")} with feedback`),
+      live && `${words.counted(live.labelled, "prediction")} with feedback`),
   );
 }
 
@@ -126,7 +126,7 @@ function showRuns(runs) {
   showCharts(byId("runs-charts"), [measured.length && chart({
     title: "On the test split", note: "Of each training, with 95 % intervals.",
     times: measured.map(({ ended }) => ended),
-    curves: [curve("right answers", "accuracy"), curve("cracks found", "recall")],
+    curves: [curve("correct predictions", "accuracy"), curve("cracks found", "recall")],
     shown: words.percent, range: sharesUpToOne,
   })]);
   byId("runs-card").replaceChildren(runs.length
@@ -209,37 +209,37 @@ function showWatching(all) {
       limit: needed == null ? null : { value: needed },
     }),
     chart({
-      title: "Novelty", note: "Share of answers for photographs unlike the training data; the band is what is usual.",
+      title: "Novelty", note: "Share of predictions for photographs unlike the training data; the band is what is usual.",
       times, curves: [share("novel", "novelty")], shown: words.percent, range: sharesFromZero,
     }),
     chart({
-      title: "Cracks", note: "Share of answers that say crack; the band is what is usual.",
+      title: "Cracks", note: "Share of predictions that say crack; the band is what is usual.",
       times, curves: [share("cracked", "crack_share")], shown: words.percent, range: sharesFromZero,
     }),
     windows.some((window) => right(window) !== null) && chart({
-      title: "Right by feedback", note: "Of the answers of each window that people have labelled.",
-      times, curves: [curve("right answers", right)], shown: words.percent, range: sharesUpToOne,
+      title: "Right by feedback", note: "Of the predictions of each window that people have labelled.",
+      times, curves: [curve("correct predictions", right)], shown: words.percent, range: sharesUpToOne,
     }),
     chart({
-      title: "Answers", note: "Of each window.", times, curves: [curve("answers", (window) => window.answers)],
+      title: "Predictions", note: "Of each window.", times, curves: [curve("predictions", (window) => window.answers)],
       shown: words.whole, range: countsFromZero,
     }),
     chart({
-      title: "Speed and errors", note: "Share of answers that were slow, and of requests that failed.",
+      title: "Speed and errors", note: "Share of predictions that were slow, and of requests that failed.",
       times, curves: [share("slow", "latency"), share("failed", "errors")].map(({ label, values }) => ({ label, values })),
       shown: words.percent, range: sharesFromZero,
     }),
   ] : []);
   byId("watching-card").replaceChildren(windows.length ? alarms(windows) : empty(
-    all.length ? "Too few answers yet to judge any window."
+    all.length ? "Too few predictions yet to judge any window."
       : "Nothing watched yet. The flow ", all.length ? "" : "monitoring",
-    all.length ? "" : " looks at the answers every hour and writes here what it finds."));
+    all.length ? "" : " looks at the predictions every hour and writes here what it finds."));
 }
 
 function alarms(windows) {
   const fired = windows.filter((window) => window.fired.length).reverse();
   if (!fired.length) return element("p", {}, `No alarm in ${words.counted(windows.length, "window")}.`);
-  return scrollingTable("Alarms", ["Window until", "Version", "Answers", "Training", "What fired", "Why"],
+  return scrollingTable("Alarms", ["Window until", "Version", "Predictions", "Training", "What fired", "Why"],
     fired.map((window) => [
       words.moment(window.end), window.model_version || "–", words.whole(window.answers),
       window.asked_for_training ? "asked for" : "not asked for",
@@ -274,17 +274,17 @@ async function showAlarm(windows) {
 function showLive(live) {
   byId("live-card").replaceChildren(...(live && live.labelled ? [
     element("dl", { className: "facts" }, ...definitions([
-      ["Right answers", estimated(live.accuracy)],
+      ["Correct predictions", estimated(live.accuracy)],
       ["Cracks found", estimated(live.crack_recall)],
       ["False alarms", estimated(live.false_alarms)],
       ["Calibration error", estimated(live.ece)],
-      ["Answers", `${words.whole(live.labelled)}, of version ${live.model_versions.join(", ")}`],
+      ["Predictions", `${words.whole(live.labelled)}, of version ${live.model_versions.join(", ")}`],
       ["Last counted", words.moment(live.made)],
     ])),
-    ...(Object.keys(live.by_version).length > 1 ? [scrollingTable("Right answers of each version",
-      ["Version", "Answers", "Right"],
+    ...(Object.keys(live.by_version).length > 1 ? [scrollingTable("Correct predictions of each version",
+      ["Version", "Predictions", "Right"],
       Object.entries(live.by_version).map(([version, share]) => [version, words.whole(share.count), estimated(share)]))] : []),
-  ] : [empty("Nobody has said yet whether answers were right. ", "cracks feedback labels.csv",
+  ] : [empty("Nobody has said yet whether predictions were right. ", "cracks feedback labels.csv",
     " or the interface takes labels by prediction id.")]));
 }
 

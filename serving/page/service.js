@@ -2,7 +2,7 @@
 
 const KEY = "cracks-key";
 
-/** Why there is no answer, and what to do. */
+/** Why a request failed, and what to do. */
 export class Problem extends Error {
   constructor(status, { detail = "", retryAfter = null, requestId = "" } = {}) {
     const [title, advice] = inWords(status);
@@ -24,11 +24,11 @@ function inWords(status) {
       "Send a JPEG, PNG, WebP or TIFF file; export others, as HEIC, to JPEG first. If it is one of these, it is damaged."],
     422: ["Something that was entered is out of range.", "Correct it, then try again."],
     429: ["The service is busy.", "Your photo is sent again as soon as there is room."],
-    503: ["The service cannot answer now: no model is in service.",
+    503: ["No model is in service now.",
       "Try again later, or tell whoever runs it."],
-    504: ["The answer took too long.", "Try again, or send a smaller photo."],
+    504: ["The response took too long.", "Try again, or send a smaller photo."],
   };
-  return words[status] ?? ["The service failed.", "Try again. If it goes on, tell whoever runs it."];
+  return words[status] ?? ["The service failed.", "Try again. If it fails again, tell whoever runs it."];
 }
 
 /** Called when a key is wanted: takes whether the last one was wrong, gives a key or null. */
@@ -85,7 +85,7 @@ async function fetched(path, accept) {
 }
 
 /**
- * The answer for a whole photograph.
+ * The prediction for a whole photograph.
  *
  * onProgress is told the share that is sent, 1 at its end. signal takes the request back.
  */

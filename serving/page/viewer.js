@@ -31,7 +31,7 @@ export class Picture {
     }
   }
 
-  /** Whether this is the upright photograph that an answer speaks of. */
+  /** Whether this is the upright photograph that a prediction is for. */
   shows({ width, height }) {
     return Math.abs(this.width / this.height - width / height) < 0.02 * (width / height);
   }
@@ -44,14 +44,14 @@ export class Picture {
 /**
  * Paint what is seen into a canvas of any size.
  *
- * seen: {picture, answer, heat, cracked, regions, opacity (0 to 1), marked (a tile or null)};
- * without an answer only the photograph. line is the width of a line in pixels of the canvas.
+ * seen: {picture, prediction, heat, cracked, regions, opacity (0 to 1), marked (a tile or null)};
+ * without a prediction only the photograph. line is the width of a line in pixels of the canvas.
  */
 export function paint(canvas, seen, line) {
   const context = canvas.getContext("2d");
   context.drawImage(seen.picture.small, 0, 0, canvas.width, canvas.height);
-  if (!seen.answer) return;
-  const scale = { x: canvas.width / seen.answer.width, y: canvas.height / seen.answer.height };
+  if (!seen.prediction) return;
+  const scale = { x: canvas.width / seen.prediction.width, y: canvas.height / seen.prediction.height };
   paintHeat(context, seen, scale, line);
   paintBorder(context, seen, scale, line);
   seen.regions.forEach(({ mark }, i) => paintNumber(context, box(mark, scale), i + 1, line));
@@ -178,7 +178,7 @@ export class Viewer {
 
   show(seen) {
     this.#seen = seen;
-    const { width, height } = seen.answer ?? seen.picture;
+    const { width, height } = seen.prediction ?? seen.picture;
     this.canvas.style.setProperty("aspect-ratio", `${width} / ${height}`);
     this.canvas.style.setProperty("--shape", String(width / height));
     this.#repaint();
@@ -194,7 +194,7 @@ export class Viewer {
   }
 
   #paint() {
-    const { width, height } = this.#seen.answer ?? this.#seen.picture;
+    const { width, height } = this.#seen.prediction ?? this.#seen.picture;
     const density = Math.min(2, window.devicePixelRatio || 1);
     const shown = this.canvas.clientWidth * density;
     const across = Math.max(1, Math.round(Math.min(shown, LARGEST)));
@@ -205,12 +205,12 @@ export class Viewer {
   }
 
   #tileUnder(event) {
-    const answer = this.#seen?.answer;
-    if (!answer) return -1;
+    const prediction = this.#seen?.prediction;
+    if (!prediction) return -1;
     const frame = this.canvas.getBoundingClientRect();
-    const x = (event.clientX - frame.left) * answer.width / frame.width;
-    const y = (event.clientY - frame.top) * answer.height / frame.height;
-    return tileAt(answer.tiles, x, y);
+    const x = (event.clientX - frame.left) * prediction.width / frame.width;
+    const y = (event.clientY - frame.top) * prediction.height / frame.height;
+    return tileAt(prediction.tiles, x, y);
   }
 }
 
@@ -224,8 +224,8 @@ export function asPng(seen) {
 }
 
 /** Draw a tile from the photograph itself, as large as the canvas. */
-export function paintCrop(canvas, { picture, answer }, tile) {
-  const across = picture.width / answer.width, down = picture.height / answer.height;
+export function paintCrop(canvas, { picture, prediction }, tile) {
+  const across = picture.width / prediction.width, down = picture.height / prediction.height;
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(picture.image, tile.x * across, tile.y * down, tile.width * across,

@@ -1,4 +1,4 @@
-"""`GET /answers`: the newest answers, of all processes of the service."""
+"""`GET /answers`: the newest predictions of all processes of the service."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from serving.schemas.prediction import GivenId, Label, ModelVersion, Novel, RunI
 from serving.schemas.problems import described
 from serving.service import Service
 
-#: Answers of one request.
+#: Predictions in one response.
 MOST = 500
 
 
 class LoggedPrediction(BaseModel):
-    """What was answered, without the image."""
+    """A prediction as it was recorded, without the image."""
 
     model_config = ConfigDict(from_attributes=True, protected_namespaces=())
 
@@ -46,21 +46,21 @@ class LoggedPrediction(BaseModel):
 
 
 class LoggedPredictions(BaseModel):
-    """The newest answers, newest first."""
+    """The newest predictions, newest first."""
 
     answers: list[LoggedPrediction]
 
 
 def routes(service: Service) -> APIRouter:
-    """Return the routes that tell what was answered."""
+    """Return the routes that list recorded predictions."""
     router = APIRouter(tags=["answers"])
 
-    # No `async`: reading files takes a thread of its own, and the event loop goes on.
+    # No `async`: reading files takes a thread of its own, and the event loop is not blocked.
     @router.get("/answers", responses=described(401, 422, 503, 504))
     def answers(
         limit: Annotated[int, Query(ge=1, le=MOST, description="how many at most")] = 50,
     ) -> LoggedPredictions:
-        """Tell what was answered last; other processes' answers come with seconds of delay."""
+        """List the newest predictions; those of other processes appear seconds later."""
         newest = _newest(service, limit)
         return LoggedPredictions(answers=[LoggedPrediction.model_validate(one) for one in newest])
 
@@ -73,5 +73,5 @@ def _newest(service: Service, limit: int) -> list[RecordedPrediction]:
     except (CracksError, OSError) as error:
         reason = " ".join(str(error).split())
         raise HTTPException(
-            503, f"The record of answers cannot be read ({reason}). Answers are given all the same."
+            503, f"The prediction log cannot be read ({reason}). Predictions are made all the same."
         ) from None

@@ -1,4 +1,4 @@
-"""`POST /feedback`: what was really on images that were answered."""
+"""`POST /feedback`: what was really on images that were predicted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOST = 500
 
 
 class Given(BaseModel):
-    """What was really on one answered image."""
+    """What was really on one image."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,13 +39,13 @@ class Given(BaseModel):
     label: Annotated[str, Field(max_length=100, description="crack or no crack")]
     by: Annotated[
         str,
-        Field(max_length=LONGEST_NAME, description="who says so; by default the key's name"),
+        Field(max_length=LONGEST_NAME, description="who labelled it; by default the key's name"),
     ] = ""
     note: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
 
 
 class GivenLabels(BaseModel):
-    """Labels of answers; all are kept, or none."""
+    """Labels of predictions; all are kept, or none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,12 +57,12 @@ class Kept(BaseModel):
 
     prediction_id: GivenId
     label: Label
-    answered: Annotated[str, Field(description="what the service had said", examples=["no crack"])]
+    answered: Annotated[str, Field(description="the predicted label", examples=["no crack"])]
     agrees: Annotated[bool, Field(examples=[False])]
     status: Annotated[
         Literal["recorded", "known", "corrected"],
         Field(
-            description="known: the same was said before; corrected: it replaces another label",
+            description="known: the same label is there already; corrected: another is replaced",
             examples=["recorded"],
         ),
     ]
@@ -75,7 +75,7 @@ class KeptLabels(BaseModel):
 
 
 class _Place:
-    """The feedback, and the answers that it is for; opened when they are first needed."""
+    """The feedback, and its predictions; opened when they are first needed."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -85,9 +85,9 @@ class _Place:
         return FeedbackRecord(below(self._service.settings.record, FOLDER))
 
     def find(self, prediction_id: str) -> RecordedPrediction | None:
-        for answer in self._service.recorder.waiting:
-            if answer.prediction_id == prediction_id:
-                return answer
+        for prediction in self._service.recorder.waiting:
+            if prediction.prediction_id == prediction_id:
+                return prediction
         settings = self._service.settings
         return PredictionLog(settings.record, settings.service / ANSWERS).find(prediction_id)
 
@@ -99,7 +99,7 @@ def routes(service: Service) -> APIRouter:
     # No `async`: files are read and written in a thread of its own.
     @router.post("/feedback", responses=described(400, 401, 404, 408, 413, 422, 503, 504))
     def feedback(request: Request, given: GivenLabels) -> KeptLabels:
-        """Keep what was really on answered images; to say the same again changes nothing."""
+        """Keep what was really on predicted images; the same label again changes nothing."""
         who = request_context(request.scope).key or "unknown"
         said = [
             Feedback(one.prediction_id, one.label, one.by.strip() or who, one.note)

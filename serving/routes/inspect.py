@@ -47,18 +47,18 @@ class Wanted:
 
 
 def routes(service: Service) -> APIRouter:
-    """Return the route that answers for whole photographs."""
+    """Return the route for whole photographs."""
     router = APIRouter(tags=["answers"])
     settings = service.settings
     room = PhotoSlots(settings.max_inspections, settings.max_photo_pixels)
     picture = {"schema": {"type": "string", "format": "binary"}}
-    answers: dict[int | str, dict[str, Any]] = {
+    responses: dict[int | str, dict[str, Any]] = {
         200: {"model": Inspected, "content": dict.fromkeys(PICTURES, picture)},
         **OF_PREDICTIONS,
         **described_problems(406),
     }
 
-    @router.post("/inspect", responses=answers, openapi_extra=described("photo", several=False))
+    @router.post("/inspect", responses=responses, openapi_extra=described("photo", several=False))
     async def inspect(
         request: Request,
         mm_per_px: Annotated[
@@ -75,10 +75,10 @@ def routes(service: Service) -> APIRouter:
             ),
         ] = OVERLAP,
     ) -> Response:
-        """Cut a photograph of any size into tiles, answer for each, and say where cracks are.
+        """Cut a photograph of any size into tiles, predict for each, and say where cracks are.
 
         It is turned upright as its EXIF data say. With the header `Accept: image/png` or
-        `image/jpeg` the answer is the photograph with the heat map over it.
+        `image/jpeg` the response is the photograph with the heat map over it.
         """
         kind = chosen_kind(", ".join(request.headers.getlist("accept")))
         (upload,) = await read_uploads(request, "photo", 1)
@@ -86,13 +86,13 @@ def routes(service: Service) -> APIRouter:
         pixels = await asyncio.to_thread(_pixels, service, wanted)
         notes = request_context(request.scope)
         notes.images = 1
-        return await room.run(pixels, lambda advance: _answer(service, wanted, notes, advance))
+        return await room.run(pixels, lambda advance: _inspect(service, wanted, notes, advance))
 
     return router
 
 
 def chosen_kind(accept: str) -> str:
-    """Return the kind of answer that a header Accept prefers; JSON where it leaves the choice.
+    """Return the media type that a header Accept prefers; JSON where it leaves the choice.
 
     Raises:
         HTTPException: 406, it takes none of them.
@@ -111,7 +111,7 @@ def chosen_kind(accept: str) -> str:
 
     best = max(KINDS, key=quality)
     if quality(best) <= 0:
-        raise HTTPException(406, f"No such answer can be given. Accept {', '.join(KINDS)}.")
+        raise HTTPException(406, f"The response cannot have that type. Accept {', '.join(KINDS)}.")
     return best
 
 
@@ -146,8 +146,8 @@ def _pixels(service: Service, wanted: Wanted) -> int:
     return width * height
 
 
-def _answer(service: Service, wanted: Wanted, notes: RequestContext, advance: Advance) -> Response:
-    """Inspect the photograph and record the answer; runs in a thread."""
+def _inspect(service: Service, wanted: Wanted, notes: RequestContext, advance: Advance) -> Response:
+    """Inspect the photograph and record the prediction; runs in a thread."""
     begin, content = time.perf_counter(), wanted.upload.content
     try:
         pixels = decode_upright(content, service.settings.max_photo_pixels)
@@ -159,7 +159,7 @@ def _answer(service: Service, wanted: Wanted, notes: RequestContext, advance: Ad
             in_service.classifier, pixels, wanted.overlap, wanted.mm_per_px, advance
         )
     now, sha256 = datetime.now(UTC), digest_of_bytes(content)
-    answer = {
+    document = {
         "file": wanted.upload.name,
         **inspection.answer(),
         "prediction_id": str(prediction_id(champion, sha256, now)),
@@ -168,54 +168,54 @@ def _answer(service: Service, wanted: Wanted, notes: RequestContext, advance: Ad
         "seconds": round(time.perf_counter() - begin, 3),
     }
     notes.model_version = champion.version
-    service.metrics.answer(inspection.score, inspection.novel)
+    service.metrics.count_prediction(inspection.score, inspection.novel)
     response = (
-        _picture(draw_overlay(pixels, inspection, champion.version), wanted.kind, answer)
+        _picture(draw_overlay(pixels, inspection, champion.version), wanted.kind, document)
         if wanted.kind in PICTURES
-        else _document(answer)
+        else _json_response(document)
     )
-    row = _recorded(inspection, answer, sha256, now)
+    row = _recorded(inspection, document, sha256, now)
     kept = content if service.settings.keep_images else None
     service.recorder.add(replace(row, milliseconds=notes.milliseconds, image=kept))
     return response
 
 
-def _document(answer: dict[str, Any]) -> Response:
-    text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def _json_response(document: dict[str, Any]) -> Response:
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     body = text.encode("utf-8", "replace")
     return Response(body, headers={"Vary": "Accept"}, media_type="application/json")
 
 
-def _picture(overlay: Image, kind: str, answer: dict[str, Any]) -> Response:
+def _picture(overlay: Image, kind: str, document: dict[str, Any]) -> Response:
     headers = {
-        "X-Prediction-Id": answer["prediction_id"],
-        "X-Crack-Share": str(answer["crack_share"]),
-        "X-Label": answer["label"],
+        "X-Prediction-Id": document["prediction_id"],
+        "X-Crack-Share": str(document["crack_share"]),
+        "X-Label": document["label"],
         "Vary": "Accept",
     }
     return Response(encoded_picture(overlay, PICTURES[kind]), headers=headers, media_type=kind)
 
 
 def _recorded(
-    inspection: PhotoInspection, answer: dict[str, Any], sha256: str, now: datetime
+    inspection: PhotoInspection, document: dict[str, Any], sha256: str, now: datetime
 ) -> RecordedPrediction:
     """Return the row of the record: the highest tile, and what is usual of the tiles."""
     measured = inspection.measured
     novelty, features = measured.novelty, measured.features
     return RecordedPrediction(
-        prediction_id=answer["prediction_id"],
+        prediction_id=document["prediction_id"],
         time=now,
         kind="inspect",
         image_sha256=sha256,
         label=inspection.label,
-        score=answer["score"],
+        score=document["score"],
         raw_score=float(measured.raw[measured.scores.argmax()]),
         threshold=inspection.threshold,
-        model_version=answer["model_version"],
-        run_id=answer["run_id"],
+        model_version=document["model_version"],
+        run_id=document["run_id"],
         milliseconds=0.0,
         novelty=None if novelty is None else float(np.median(novelty)),
         novel=inspection.novel,
-        crack_share=answer["crack_share"],
+        crack_share=document["crack_share"],
         sketch=None if features is None else sketch(features).mean(axis=0),
     )

@@ -8,7 +8,7 @@ from serving.schemas.problems import described
 from serving.service import Service
 
 EXAMPLE = """\
-# HELP cracks_http_requests_total Requests answered or refused.
+# HELP cracks_http_requests_total Requests served or refused.
 # TYPE cracks_http_requests_total counter
 cracks_http_requests_total{method="POST",route="/predict",status="200"} 1027.0
 """

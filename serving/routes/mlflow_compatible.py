@@ -45,7 +45,7 @@ class Invocation(BaseModel):
 
 
 class Invoked(BaseModel):
-    """What MLflow answers, and besides it what this service does."""
+    """The response of MLflow, and beside it that of this service."""
 
     predictions: Annotated[
         list[list[float]],
@@ -66,7 +66,7 @@ def routes(service: Service) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, "content": content}},
     )
     async def invocations(request: Request) -> Response:
-        """Answer for pixels as `mlflow models serve` does for a registered version."""
+        """Predict for pixels as `mlflow models serve` does for a registered version."""
         if content_type(request) != "application/json":
             raise HTTPException(415, "Send application/json: this model takes arrays, no tables.")
         body = await request.body()
@@ -88,7 +88,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/version", response_class=PlainTextResponse, responses=described(401, 504))
     async def project_version() -> Response:
-        """Say which release of this project answers."""
+        """Return which release of this project is running."""
         return PlainTextResponse(release())
 
     return router
@@ -115,6 +115,6 @@ def _only(named: Any) -> Any:
 
 
 def _invoked(given: PredictionBatch) -> str:
-    names = [f"image {number}" for number in range(1, len(given.answers) + 1)]
-    raw = [[one.answer.raw] for one in given.answers]
+    names = [f"image {number}" for number in range(1, len(given.predictions) + 1)]
+    raw = [[one.prediction.raw] for one in given.predictions]
     return Invoked(predictions=raw, answers=predictions(given, names)).model_dump_json()

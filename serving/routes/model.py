@@ -1,4 +1,4 @@
-"""Which model answers, whether the service can, and which models answered before."""
+"""Which model is in service, whether the service is ready, and which models were before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Time = Annotated[str, Field(examples=["2026-11-21T16:14:22+00:00"])]
 
 
 class Health(BaseModel):
-    """That the process answers."""
+    """That the process is alive."""
 
     status: Literal["ok"]
 
@@ -29,7 +29,7 @@ class Ready(BaseModel):
     problem: Annotated[
         str | None,
         Field(
-            description="what stands in the way of a newer champion, or of the record of answers",
+            description="what stands in the way of a newer champion, or of the prediction log",
             examples=[None],
         ),
     ]
@@ -81,7 +81,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/health", responses=described(504))
     async def health() -> Health:
-        """Say that the process answers at all."""
+        """Say that the process is alive."""
         return Health(status="ok")
 
     @router.get("/ready", responses=described(503, 504))
@@ -94,7 +94,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/model", responses=described(401, 503, 504))
     async def model() -> Model:
-        """Tell which model answers, since when, how good it is, and where it comes from."""
+        """Tell which model is in service, since when, how good it is, and where it comes from."""
         with service.watch.lease() as in_service:
             content, champion = in_service.classifier.bundle.content, in_service.champion
         return Model(

@@ -50,7 +50,7 @@ class Server(BaseModel):
 
 
 class Live(BaseModel):
-    """That the process answers."""
+    """That the process is alive."""
 
     live: Annotated[bool, Field(examples=[True])]
 
@@ -85,7 +85,7 @@ BINARY: dict[str, Any] = {
     "description": f"the JSON, and after it the bytes of tensors; {LENGTH_HEADER} says where",
 }
 
-#: What OpenAPI says of the routes of a model, and of its answers.
+#: What OpenAPI says of the routes of a model, and of its responses.
 OF_MODELS = described(401, 404, 503, 504)
 INFER: dict[str, Any] = {
     "response_model": InferenceResponse,
@@ -117,7 +117,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/v2/health/live", responses=described(504))
     async def live() -> Live:
-        """Say that the process answers at all."""
+        """Say that the process is alive."""
         return Live(live=True)
 
     @router.get("/v2/health/ready", responses=described(503, 504))
@@ -128,13 +128,13 @@ def routes(service: Service) -> APIRouter:
 
     @router.get(f"{MODEL}/ready", responses=OF_MODELS)
     async def model_ready(name: Name) -> Readiness:
-        """Say whether that model answers."""
+        """Say whether that model is ready."""
         with _leased(service, name) as _:
             return Readiness(ready=True)
 
     @router.get(f"{VERSION}/ready", responses=OF_MODELS)
     async def version_ready(name: Name, version: Version) -> Readiness:
-        """Say whether that version of the model answers."""
+        """Say whether that version of the model is ready."""
         with _leased(service, name, version) as _:
             return Readiness(ready=True)
 
@@ -152,12 +152,12 @@ def routes(service: Service) -> APIRouter:
 
     @router.post(f"{MODEL}/infer", **INFER)
     async def infer(request: Request, name: Name) -> Response:
-        """Answer for a tensor of pixels (`image`), or of image files (`encoded`)."""
+        """Predict for a tensor of pixels (`image`), or of image files (`encoded`)."""
         return await _infer(service, request, name)
 
     @router.post(f"{VERSION}/infer", **INFER)
     async def infer_by_version(request: Request, name: Name, version: Version) -> Response:
-        """Answer as the other route does, if that version is in service."""
+        """Predict as the other route does, if that version is in service."""
         return await _infer(service, request, name, version)
 
     return router
@@ -242,14 +242,14 @@ def _outputs(in_service: ActiveModel) -> dict[str, str]:
 
 
 def _values(given: PredictionBatch) -> dict[str, list[Any]]:
-    answers = [one.answer for one in given.answers]
+    predictions = [one.prediction for one in given.predictions]
     values: dict[str, list[Any]] = {
-        "score": [one.score for one in answers],
-        "label": [one.label for one in answers],
-        "threshold": [one.threshold for one in answers],
-        "prediction_id": [one.prediction_id for one in given.answers],
+        "score": [one.score for one in predictions],
+        "label": [one.label for one in predictions],
+        "threshold": [one.threshold for one in predictions],
+        "prediction_id": [one.prediction_id for one in given.predictions],
     }
-    if all(one.novelty is not None for one in answers):
-        values["novelty"] = [one.novelty for one in answers]
-        values["novel"] = [one.novel for one in answers]
+    if all(one.novelty is not None for one in predictions):
+        values["novelty"] = [one.novelty for one in predictions]
+        values["novel"] = [one.novel for one in predictions]
     return values

@@ -23,7 +23,7 @@ from serving.service import Service
 #: What OpenAPI shows as a response.
 EXAMPLE = pathlib.Path(__file__).with_name("pipeline_example.json")
 
-#: Days of monitoring that are told of at most.
+#: Days of monitoring that are shown at most.
 MOST_DAYS = 366
 
 Found = TypeVar("Found")
@@ -47,11 +47,11 @@ class Links(BaseModel):
 
 
 class PipelineOverview(BaseModel):
-    """The champion, and what became of photographs, trainings and answers."""
+    """The champion, and what became of photographs, trainings and predictions."""
 
     champion: NamedChampion | None
     answering: Annotated[
-        str | None, Field(description="version that this process answers with", examples=["3"])
+        str | None, Field(description="version that this process has in service", examples=["3"])
     ]
     links: Links
     history: Annotated[list[Change], Field(description="of the champion, newest first")]
@@ -72,7 +72,7 @@ def routes(service: Service) -> APIRouter:
     """Return the routes that the overview page asks."""
     router = APIRouter(tags=["pipeline"])
 
-    # No `async`: reading files takes a thread of its own, and the event loop goes on.
+    # No `async`: reading files takes a thread of its own, and the event loop is not blocked.
     @router.get(
         "/pipeline/overview",
         responses={
@@ -118,7 +118,7 @@ def _overview(service: Service, days: int) -> PipelineOverview:
     problems: list[str] = []
 
     def read(what: Callable[[], Found], otherwise: Found) -> Found:
-        """Return a part; one that cannot be read is told of, and hides no other."""
+        """Return a part; one that cannot be read becomes a problem, and hides no other."""
         try:
             return what()
         except (CracksError, OSError) as error:

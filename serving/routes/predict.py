@@ -1,4 +1,4 @@
-"""`POST /predict`: an answer for each uploaded image."""
+"""`POST /predict`: a prediction for each uploaded image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FIELD = "files"
 
 
 class Predictions(BaseModel):
-    """The answers of one request, in the order of its files; all from the same model."""
+    """The predictions for one request, in the order of its files; all from the same model."""
 
     predictions: list[Prediction]
 
 
 def routes(service: Service) -> APIRouter:
-    """Return the routes that answer for patches."""
+    """Return the routes that predict for patches."""
     router = APIRouter(tags=["answers"])
 
     @router.post(
@@ -32,12 +32,12 @@ def routes(service: Service) -> APIRouter:
         openapi_extra=described(FIELD, several=True),
     )
     async def predict(request: Request) -> Response:
-        """Answer for each image: one as the body itself, or one or more in a form."""
+        """Predict for each image: one as the body itself, or one or more in a form."""
         uploads = await read_uploads(request, FIELD, service.settings.max_files)
         with service.watch.lease() as in_service:
             given = await predict_uploads(service, request.scope, in_service, uploads)
-        answer = Predictions(predictions=predictions(given, [upload.name for upload in uploads]))
+        document = Predictions(predictions=predictions(given, [upload.name for upload in uploads]))
         # As it is, and not through FastAPI, which would check it once more.
-        return Response(answer.model_dump_json(), media_type="application/json")
+        return Response(document.model_dump_json(), media_type="application/json")
 
     return router

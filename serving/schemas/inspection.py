@@ -1,4 +1,4 @@
-"""What the service answers for a whole photograph, as OpenAPI describes it."""
+"""The response for a whole photograph, as OpenAPI describes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Millimetres = Annotated[float | None, Field(description="if mm_per_px was given"
 
 
 class Tile(BaseModel):
-    """The answer for one patch of the photograph."""
+    """The prediction for one patch of the photograph."""
 
     x: X
     y: Y
@@ -50,7 +50,7 @@ class Region(BaseModel):
 
 
 class Inspected(BaseModel):
-    """The answer for a photograph."""
+    """The prediction for a photograph."""
 
     file: Annotated[str, Field(examples=["pier-3.jpg"])]
     width: Annotated[int, Field(description="pixels of the upright photograph", examples=[4000])]
@@ -60,7 +60,7 @@ class Inspected(BaseModel):
         float,
         Field(description="share of its side that neighbours have in common", examples=[0.25]),
     ]
-    label: Annotated[str, Field(description="`crack` if any tile says so", examples=["crack"])]
+    label: Annotated[str, Field(description="`crack` if any tile is", examples=["crack"])]
     score: Annotated[float, Field(description="the highest of the tiles", examples=[0.987])]
     threshold: Threshold
     novel_share: Annotated[
@@ -69,7 +69,7 @@ class Inspected(BaseModel):
     ]
     novel: Annotated[
         bool | None,
-        Field(description="whether most tiles are: do not trust the answer", examples=[False]),
+        Field(description="whether most tiles are: do not trust the prediction", examples=[False]),
     ]
     crack_share: Annotated[
         float, Field(description="share of the area that is cracked, 0 to 1", examples=[0.031])

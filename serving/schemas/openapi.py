@@ -14,18 +14,18 @@ from serving.telemetry.release import release
 TITLE = "Concrete crack classifier"
 SUMMARY = "Says `crack` or `no crack` for photographs of concrete."
 TEXT = """\
-Send patches to `/predict`, and whole photographs to `/inspect`. Every answer says which model gave
-it, has an id that `cracks trace` follows back to the training data, and tells whether the image is
-unlike what the model was trained on: then do not trust it.
+Send patches to `/predict`, and whole photographs to `/inspect`. Every prediction names its
+model, has an id that `cracks trace` follows back to the training data, and tells whether the image
+is unlike what the model was trained on: then do not trust it.
 
-Whatever is refused is answered with `detail`, one line that says what to do, and `request_id`.
+A refusal has `detail`, one line that says what to do, and `request_id`.
 """
 
 TAGS = [
-    {"name": "answers", "description": "Answers for images."},
+    {"name": "answers", "description": "Predictions for images."},
     {"name": "service", "description": "The model in service, and how the service is."},
     {"name": "pipeline", "description": "How the pipeline around the model is doing."},
-    {"name": "MLflow", "description": "As `mlflow models serve` answers."},
+    {"name": "MLflow", "description": "As `mlflow models serve` responds."},
     {"name": "Open Inference Protocol", "description": "KServe's protocol, version 2."},
 ]
 
@@ -35,7 +35,7 @@ KEYS = {
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
-#: How every refusal is described; FastAPI knows that neither of parameters nor of answers in text.
+#: How every refusal is described; FastAPI knows neither those of parameters nor text responses.
 REFUSAL = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
 
 PATH = "/openapi.json"

@@ -1,4 +1,4 @@
-"""What the service answers for patches, as OpenAPI describes it."""
+"""The response for patches, as OpenAPI describes it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Novel = Annotated[
 GivenId = Annotated[
     str,
     Field(
-        description="what `cracks trace` follows from this answer back to the training data",
+        description="what `cracks trace` follows from this prediction back to the training data",
         examples=[EXAMPLE_ID],
     ),
 ]
@@ -46,7 +46,7 @@ RunId = Annotated[
 
 
 class Prediction(BaseModel):
-    """The answer for one image."""
+    """The prediction for one image."""
 
     file: Annotated[str, Field(examples=["column-07.jpg"])]
     label: Label
@@ -60,18 +60,18 @@ class Prediction(BaseModel):
 
 
 def predictions(given: PredictionBatch, names: Iterable[str]) -> list[Prediction]:
-    """Return the answers of a request under the names of its images, in their order."""
+    """Return the predictions of a request under the names of its images, in their order."""
     return [
         Prediction(
             file=name,
-            label=one.answer.label,
-            score=one.answer.score,
-            threshold=one.answer.threshold,
-            novelty=one.answer.novelty,
-            novel=one.answer.novel,
+            label=one.prediction.label,
+            score=one.prediction.score,
+            threshold=one.prediction.threshold,
+            novelty=one.prediction.novelty,
+            novel=one.prediction.novel,
             prediction_id=one.prediction_id,
             model_version=given.champion.version,
             run_id=given.champion.run_id,
         )
-        for name, one in zip(names, given.answers, strict=True)
+        for name, one in zip(names, given.predictions, strict=True)
     ]

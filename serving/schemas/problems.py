@@ -1,4 +1,4 @@
-"""What the service says when it does not answer: one line, and the id of the request."""
+"""What the service says when it refuses or fails: one line, and the id of the request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRY_AFTER = 1
 
 
 class Problem(BaseModel):
-    """Why a request was not answered, and what to do."""
+    """Why a request was refused or failed, and what to do."""
 
     detail: Annotated[str, Field(examples=["notes.txt: not a JPEG, PNG, WebP or TIFF image."])]
     request_id: Annotated[str, Field(description="also in the log and in the header X-Request-ID")]
@@ -33,19 +33,19 @@ MEANINGS = {
     401: "no key, or none that is known",
     404: "there is no such address or model",
     405: "the method is not for this address",
-    406: "no answer of the wanted kind can be given",
+    406: "the response cannot have the wanted type",
     408: "the request was sent too slowly",
     413: "too large, too many files or too many pixels",
     415: "a file is no readable image, or the body is of another type",
     422: "a parameter has a value that is not allowed",
     429: "too much to do at the moment; ask again after Retry-After seconds",
     503: "no champion is in service; the detail says why",
-    504: "the answer took too long",
+    504: "the response took too long",
 }
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says of answers with these statuses."""
+    """Return what OpenAPI says of responses with these statuses."""
     return {status: {"model": Problem, "description": MEANINGS[status]} for status in statuses}
 
 
@@ -65,14 +65,14 @@ def _resolved(schema: Any, inner: dict[str, Any]) -> Any:
     return [_resolved(one, inner) for one in schema] if isinstance(schema, list) else schema
 
 
-#: What may become of any request for answers.
+#: What may become of any request for predictions.
 OF_PREDICTIONS = described(400, 401, 408, 413, 415, 422, 429, 503, 504)
 
 
 def problem(
     scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the answer that says what was wrong."""
+    """Return the response that says what was wrong."""
     content = {"detail": detail, "request_id": request_context(scope).request_id}
     if scope["path"].startswith("/v2/"):
         content["error"] = detail  # where clients of the Open Inference Protocol look
@@ -85,7 +85,7 @@ def problem(
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """Answer for what a route or the framework has refused."""
+    """Respond to what a route or the framework has refused."""
     assert isinstance(error, HTTPException)
     said = str(error.detail)
     if said == HTTPStatus(error.status_code).phrase:  # the framework's own words
@@ -94,7 +94,7 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 async def refuse_parameters(request: Request, error: Exception) -> Response:
-    """Answer for a parameter or a document that is not as described; names the first one."""
+    """Respond to a parameter or a document that is not as described; names the first one."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
@@ -102,7 +102,7 @@ async def refuse_parameters(request: Request, error: Exception) -> Response:
 
 
 async def refuse_image(request: Request, error: Exception) -> Response:
-    """Answer for a file that is no readable image."""
+    """Respond to a file that is no readable image."""
     if "too many pixels" in str(error):
         said = f"{error}. Send a smaller image; whole photographs go to /inspect."
         return problem(request.scope, 413, said)
@@ -110,11 +110,11 @@ async def refuse_image(request: Request, error: Exception) -> Response:
 
 
 async def refuse_for_now(request: Request, error: Exception) -> Response:
-    """Answer while there is no champion."""
+    """Respond while there is no champion."""
     return problem(request.scope, 503, str(error), {"Retry-After": str(RETRY_AFTER)})
 
 
 async def refuse_busy(request: Request, error: Exception) -> Response:
-    """Answer while too many patches wait for the network."""
+    """Respond while too many patches wait for the network."""
     assert isinstance(error, Overloaded)
     return problem(request.scope, 429, str(error), {"Retry-After": str(error.retry_after)})

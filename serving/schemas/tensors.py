@@ -50,7 +50,7 @@ class WantedOutput(BaseModel):
 
 
 class InferenceRequest(BaseModel):
-    """A request for answers."""
+    """A request for predictions."""
 
     id: Annotated[str | None, Field(max_length=200)] = None
     parameters: dict[str, Any] = {}
@@ -59,7 +59,7 @@ class InferenceRequest(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    """A tensor of an answer."""
+    """A tensor of a response."""
 
     name: Annotated[str, Field(examples=["score"])]
     datatype: Annotated[str, Field(examples=["FP64"])]
@@ -69,7 +69,7 @@ class OutputTensor(BaseModel):
 
 
 class InferenceResponse(BaseModel):
-    """The answers, one element an image in each output."""
+    """The predictions, one element an image in each output."""
 
     model_name: Annotated[str, Field(examples=["crack-classifier"])]
     model_version: Annotated[str, Field(examples=["3"])]

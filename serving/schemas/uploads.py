@@ -22,7 +22,7 @@ RAW_TYPES = (
     "application/octet-stream",
 )
 
-#: Characters of a file's name that are repeated in an answer.
+#: Characters of a file's name that are repeated in a response.
 NAME_LENGTH = 255
 
 #: Parts of a form that are no files, and bytes of such a part; nobody needs any.

@@ -7,12 +7,12 @@ import sys
 
 from pythonjsonlogger.json import JsonFormatter
 
-#: From which level on lines are told; of all others, and of warnings, what goes wrong.
+#: The least level that each logger writes; all other loggers, and warnings, only what goes wrong.
 LEVELS = {
     "serving": logging.INFO,
     "cracks": logging.INFO,
     "uvicorn": logging.WARNING,
-    # What a client sends may be broken in a thousand ways; the answer tells it so.
+    # What a client sends may be broken in a thousand ways; the response says how.
     "python_multipart": logging.ERROR,
 }
 

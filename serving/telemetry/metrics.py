@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus.
 
 Several worker processes share one folder (PROMETHEUS_MULTIPROC_DIR, which `cracks serve` sets), and
-whichever of them is asked answers for all.
+each of them reports the sum over all.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Metrics:
             return Gauge(f"cracks_{name}", text, labels, registry=own, multiprocess_mode=mode)
 
         self._requests = counter(
-            "http_requests", "Requests answered or refused.", "method", "route", "status"
+            "http_requests", "Requests served or refused.", "method", "route", "status"
         )
         self._seconds = histogram(
-            "http_request_duration_seconds", "From the first byte to the answer.", SECONDS, "route"
+            "http_request_duration_seconds", "First byte to response.", SECONDS, "route"
         )
-        self._overload = counter("overload_refusals", "Requests answered with 429.")
-        self._images = counter("images", "Images answered for.")
+        self._overload = counter("overload_refusals", "Requests refused with 429.")
+        self._images = counter("images", "Images predicted.")
         self._novel = counter("novel_images", "Images flagged as unlike the training data.")
         self._scores = histogram("score", "Calibrated scores of images.", SCORES)
         self._batches = histogram("batch_size", "Patches the network was given at a time.", BATCHES)
@@ -63,21 +63,21 @@ class Metrics:
         self._swaps = counter("champion_swaps", "Champions put into service.")
         self._refusals = counter("champion_refusals", "Champions that could not be loaded.")
         self._model = gauge(
-            "model_info", "1 for the model that answers.", "livemax", "version", "run_id"
+            "model_info", "1 for the model in service.", "livemax", "version", "run_id"
         )
-        self._recorded = counter("answers_recorded", "Answers given to the record.")
-        self._dropped = counter("answers_dropped", "Answers that the record could not take.")
+        self._recorded = counter("answers_recorded", "Predictions given to the prediction log.")
+        self._dropped = counter("answers_dropped", "Predictions that the prediction log lost.")
         self._champion = ("", "")
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered or refused."""
+        """Count a request that was served or refused."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
         if status == 429:
             self._overload.inc()
 
-    def answer(self, score: float, novel: bool | None) -> None:
-        """Count an answer for one image."""
+    def count_prediction(self, score: float, novel: bool | None) -> None:
+        """Count a prediction for one image."""
         self._images.inc()
         self._scores.observe(score)
         if novel:
@@ -92,7 +92,7 @@ class Metrics:
         self._waiting.set(patches)
 
     def swapped(self, version: str, run_id: str) -> None:
-        """Say which champion answers from now on."""
+        """Say which champion is in service from now on."""
         self._swaps.inc()
         if any(self._champion):
             self._model.labels(*self._champion).set(0)
@@ -103,9 +103,9 @@ class Metrics:
         """Count a champion that could not be loaded."""
         self._refusals.inc()
 
-    def recorded(self, answers: int, dropped: int) -> None:
-        """Count answers that were given to the record, and those that it could not take."""
-        self._recorded.inc(answers)
+    def recorded(self, predictions: int, dropped: int) -> None:
+        """Count predictions given to the prediction log, and those that it lost."""
+        self._recorded.inc(predictions)
         self._dropped.inc(dropped)
 
     def also(self, collector: Collector) -> None:

@@ -18,7 +18,7 @@ from cracks.monitoring.history import (
 )
 from cracks.monitoring.prediction_log.locations import below
 
-#: Seconds that an answer is kept: a bucket is not asked at each look of Prometheus or of a page.
+#: Seconds that a result is cached: not every poll of Prometheus or of a page reads the bucket.
 KEPT_FOR = 15.0
 
 #: Windows of a day at most, whatever their length.
@@ -28,13 +28,13 @@ Found = TypeVar("Found")
 
 
 class MonitoringCache:
-    """The history of the monitoring of one record of answers."""
+    """The history of the monitoring of one prediction log."""
 
     def __init__(self, record: str) -> None:
         """Read nothing yet.
 
         Args:
-            record: the place of the record of answers, beside which monitoring keeps its history.
+            record: the place of the prediction log, beside which monitoring keeps its history.
         """
         self._place = below(record, FOLDER)
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class MonitoringCache:
         return next((one for one in reversed(found) if one.judged), None)
 
     def live(self) -> LiveAccuracy | None:
-        """Return how right the answers were, by people's feedback; raises as `windows`."""
+        """Return how right the predictions were, by people's feedback; raises as `windows`."""
         return self._again("live", lambda: read_live_accuracy(self._place))
 
     def picture(self, name: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What Prometheus is told of champion, trainings, data and monitoring, read when it asks."""
+"""The metrics of champion, trainings, data and monitoring, read when Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ class PipelineCollector:
             return
         yield _gauge(
             "monitoring_last_timestamp_seconds",
-            "When monitoring last judged a window of answers.",
+            "When monitoring last judged a window of predictions.",
             {(): window.made.timestamp()},
         )
         yield _gauge(
-            "monitoring_window_answers", "Answers of that window.", {(): float(window.answers)}
+            "monitoring_window_answers", "Predictions of that window.", {(): float(window.answers)}
         )
         signals = window.signals
         for name, text, samples in (
@@ -124,12 +124,13 @@ class PipelineCollector:
         live = self._watched.live()
         if live is None:
             return
-        yield _gauge("live_labelled_answers", "Answers with feedback.", {(): float(live.labelled)})
+        labelled = {(): float(live.labelled)}
+        yield _gauge("live_labelled_answers", "Predictions with feedback.", labelled)
         for name, interval in (("accuracy", live.accuracy), ("crack_recall", live.crack_recall)):
             values = {"estimate": interval.rate, "low": interval.low, "high": interval.high}
             yield _gauge(
                 f"live_{name}",
-                "Share of right answers by feedback, with its 95 % interval.",
+                "Share of right predictions by feedback, with its 95 % interval.",
                 {(bound,): value for bound, value in values.items() if value is not None},
                 "bound",
             )

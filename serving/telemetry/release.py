@@ -1,10 +1,10 @@
-"""Which release of this project answers."""
+"""Which release of this project is running."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-#: The distribution whose version is told.
+#: The distribution whose version is reported.
 PROJECT = "concrete-crack-mlops"
 
 

@@ -217,9 +217,9 @@ def test_one_byte_changed_of_what_the_run_keeps_is_named(site: Site) -> None:
     assert broken == ["patches"]
 
 
-def test_an_answer_of_another_bundle_is_named(site: Site) -> None:
+def test_a_prediction_of_another_bundle_is_named(site: Site) -> None:
     other = re.sub(r"^v1-.{12}", f"v1-{'0' * 12}", site.answer["prediction_id"])
-    assert "the answer was given by bundle 000000000000…" in one_line(
+    assert "the prediction is of bundle 000000000000…" in one_line(
         site.workspace.cracks("trace", other)
     )
 

@@ -39,7 +39,7 @@ TRAININGS: tuple[tuple[int, Outcome, str | None, str, int], ...] = (
     (28, "promoted", "1", "there was no champion before", 19_626),
     (21, "refused", None, "accuracy may be lower by 0.0052, more than the margin 0.002", 21_940),
     (14, "promoted", "2", "crack recall is higher by 0.0021", 27_305),
-    (7, "failed", None, "validate: broken: labels are known. Mend the sources.", 27_305),
+    (7, "failed", None, "validate: broken: labels are known. Fix the sources.", 27_305),
     (1, "promoted", "3", "not worse: every bound lies above minus the margin", 38_402),
 )
 

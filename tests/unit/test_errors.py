@@ -17,7 +17,7 @@ CLASSES = {
 
 
 def _drawn() -> dict[str, tuple[str | None, bool]]:
-    """Return name -> (parent, whether time can heal it), as drawn."""
+    """Return name -> (parent, whether it is transient), as drawn."""
     assert errors.__doc__
     drawn: dict[str, tuple[str | None, bool]] = {}
     path: list[str] = []
@@ -26,7 +26,7 @@ def _drawn() -> dict[str, tuple[str | None, bool]]:
         assert found, f"no part of a tree: {line!r}"
         depth, name = len(found[1]) // 4, found[2]
         path[depth:] = [name]
-        drawn[name] = (path[depth - 1] if depth else None, "time can heal it" in line)
+        drawn[name] = (path[depth - 1] if depth else None, "(transient)" in line)
     return drawn
 
 
@@ -41,7 +41,7 @@ def test_an_error_stands_below_its_base(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_tree_says_which_errors_time_can_heal(name: str) -> None:
+def test_the_tree_says_which_errors_are_transient(name: str) -> None:
     assert CLASSES[name].is_transient is _drawn()[name][1]
 
 

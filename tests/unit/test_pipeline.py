@@ -203,7 +203,7 @@ def test_the_report_is_the_metrics_and_lies_in_git(stage: str) -> None:
 @each_stage
 def test_git_ignores_what_dvc_keeps_and_nothing_else(stage: str) -> None:
     outputs = _outputs(stage)
-    answer = subprocess.run(
+    listed = subprocess.run(
         ["git", "check-ignore", "--no-index", *outputs],
         cwd=ROOT,
         capture_output=True,
@@ -211,7 +211,7 @@ def test_git_ignores_what_dvc_keeps_and_nothing_else(stage: str) -> None:
         check=False,
     )
     kept = [name for name, options in outputs.items() if options.get("cache", True)]
-    assert sorted(answer.stdout.split()) == sorted(kept), answer.stderr
+    assert sorted(listed.stdout.split()) == sorted(kept), listed.stderr
 
 
 def test_every_plot_is_drawn_from_an_output() -> None:

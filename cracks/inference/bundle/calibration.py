@@ -43,9 +43,9 @@ class Calibration(BaseModel):
     @model_validator(mode="after")
     def _fits_its_method(self) -> Self:
         if (self.temperature is not None) != (self.method == "temperature"):
-            raise ValueError(f"method {self.method} with temperature {self.temperature}")
+            raise ValueError(f"method {self.method} cannot have temperature {self.temperature}")
         if bool(self.knots) != (self.method == "isotonic"):
-            raise ValueError(f"method {self.method} with {len(self.knots)} knots")
+            raise ValueError(f"method {self.method} cannot have {len(self.knots)} knots")
         scores, probabilities = np.array(self.knots).reshape(-1, 2).T
         if (np.diff(scores) <= 0).any() or (np.diff(probabilities) < 0).any():
             raise ValueError("the knots do not rise")

@@ -93,7 +93,7 @@ class Network:
 
         No Python callback is used (as `AsyncInferQueue` does): when the network is freed, OpenVINO
         joins its threads with Python's lock held, and a thread on its way out of a callback wants
-        that lock, so the process would now and then hang for ever.
+        that lock, so the process would sometimes deadlock.
         """
         if is_in_one_thread():
             yield from map(self.open_request().run, batches)

@@ -150,7 +150,7 @@ class NullDistribution:
 
 
 def p_value(value: float, drawn: Floats) -> float:
-    """Return how probable a value at least as large is among drawn ones; never 0."""
+    """Return the p-value: the share of values at least as large, `value` included; never 0."""
     as_large = int(np.count_nonzero(drawn >= value - 1e-12))
     return (1 + as_large) / (len(drawn) + 1)
 

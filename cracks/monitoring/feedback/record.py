@@ -194,7 +194,7 @@ class FeedbackRecord:
 
 
 def counting(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entry with the highest number of each answer, by prediction id."""
+    """Return the newest entry of each prediction, the one with the highest number, by id."""
     newest: dict[str, Entry] = {}
     for entry in entries:
         other = newest.get(entry.prediction_id)

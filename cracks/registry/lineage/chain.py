@@ -1,6 +1,6 @@
-"""Lineage: the patches that a run keeps a list of, and the chain from an answer back to them.
+"""Lineage: the patches that a run keeps a list of, and the chain from a prediction back to them.
 
-    answer ─► version ─► bundle ─► run ─► commit ─► dvc.lock ─► data ─► patch
+    prediction ─► version ─► bundle ─► run ─► commit ─► dvc.lock ─► data ─► patch
 
 Each link names the next one by a digest or an id; where the two ends disagree, the link is broken
 and says between which.
@@ -77,12 +77,12 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Chain:
-    """What is asked about, link by link, and the patch that it ends at."""
+    """The links of a prediction, version or run, and the patch that it ends at."""
 
     links: list[Link]
     patch: Patch | None = None
     recorded: RecordedPrediction | None = (
-        None  # what was answered, if the chain begins at an answer
+        None  # what was predicted, if the chain begins at a prediction
     )
 
     @property
@@ -134,9 +134,9 @@ def follow(
     Args:
         run: what it says and keeps.
         version: of the model, where the run became one.
-        asked: the answer that is asked about, if any.
+        asked: the id of the prediction that is traced, if any.
         commit_is_here: whether this repository has the commit of the code.
-        recorded: that answer as the service recorded it, if it did.
+        recorded: that prediction as the service recorded it, if it did.
     """
     links = [
         *_of_prediction(asked, recorded, run),
@@ -160,7 +160,7 @@ def _of_prediction(
 ) -> Iterator[Link]:
     if asked:
         time = asked.time.isoformat(sep=" ", timespec="milliseconds")
-        says = f"given at {time} by version {asked.version}; {answered(recorded)}"
+        says = f"made at {time} by version {asked.version}; {predicted(recorded)}"
         broken = []
         if recorded and recorded.run_id != run.run_id:
             broken.append(f"the record names run {recorded.run_id}, the version {run.run_id}")
@@ -182,7 +182,7 @@ def _of_bundle(run: RunFacts, version: ModelVersion | None, asked: PredictionId 
         broken.append(f"there is no tag {BUNDLE_TAG}; it was not registered by `cracks`")
     if asked and tagged and tagged[:BUNDLE_DIGITS] != asked.bundle:
         broken.append(
-            f"the answer was given by bundle {asked.bundle}…, the registered one is {short(tagged)}"
+            f"the prediction is of bundle {asked.bundle}…, the registered one is {short(tagged)}"
         )
     if tagged and not run.refusal:
         broken += _kept(run.bundle_digest, tagged, "bundle")
@@ -288,8 +288,8 @@ def described(patch: Patch) -> str:
     return f"{patch.split}, {patch.label}, group {short(patch.group)}: {'; '.join(patch.files)}"
 
 
-def answered(recorded: RecordedPrediction | None) -> str:
-    """Return in words what was answered."""
+def predicted(recorded: RecordedPrediction | None) -> str:
+    """Return in words what was predicted."""
     if recorded is None:
         return "not in the record"
     says = f"{recorded.label} ({recorded.kind}), score {recorded.score:.4f}"

@@ -82,7 +82,7 @@ class ImageTrace:
 
 
 def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
-    """Return the chain from an answer, version or run to the data, or the uses of an image.
+    """Return the chain from a prediction, version or run to the data, or the uses of an image.
 
     Args:
         what: see the head of this module.
@@ -116,12 +116,12 @@ def _trace_prediction(asked: PredictionId, tracking: Tracking, root: Path) -> Ch
 
 
 def _recorded(asked: PredictionId, service: Path) -> RecordedPrediction | None:
-    """Return what the service recorded of an answer; a record that is away breaks no chain."""
+    """Return what the service recorded of a prediction; an unreadable log breaks no chain."""
     place = place_of_log(service)
     try:
         return find_prediction(place, str(asked), spool=service / FOLDER)
     except (CracksError, OSError) as error:
-        logger.warning("the record of answers in %s cannot be read: %s", place, error)
+        logger.warning("the prediction log in %s cannot be read: %s", place, error)
         return None
 
 

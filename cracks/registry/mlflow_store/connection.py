@@ -20,7 +20,7 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 #: MLflow's largest length of the value of a parameter and of a tag.
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 
-#: What to do about what a server refuses, by the status of its answer.
+#: What to do about what a server refuses, by the status of its response.
 REMEDIES = {
     401: " Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to an account that it knows.",
     403: " Ask whoever runs the server to allow it to your account, or this name of the server.",
@@ -87,9 +87,9 @@ class Connection:
         try:
             yield
         except requests.exceptions.RequestException as error:
-            answer = error.response
+            response = error.response
             raise self._refusal(
-                str(error), 503 if answer is None else answer.status_code
+                str(error), 503 if response is None else response.status_code
             ) from error
         except MlflowException as error:
             raise self._refusal(str(error), error.get_http_status_code()) from error

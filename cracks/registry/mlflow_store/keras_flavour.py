@@ -1,4 +1,4 @@
-"""MLflow's Keras flavour, mended: with an input example it writes into a folder that is missing."""
+"""MLflow's Keras flavour, fixed: with an input example it writes into a folder that is missing."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class LedgerStore:
     def append(self, entry: Entry) -> None:
         """Write an entry; one whose transaction has its entry already changes nothing.
 
-        Only the process that has the turn may do so.
+        Only the process that holds the promotion lock may do so.
 
         Raises:
             TrackingError: another entry is the last one by now.

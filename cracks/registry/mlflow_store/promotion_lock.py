@@ -1,6 +1,6 @@
-"""The turn to promote: one process at a time, whichever the host, and never lost by a crash.
+"""The promotion lock: one process at a time, whichever the host, and never lost by a crash.
 
-Whoever promotes writes down what it is about to do as a registered model `<model>.promotion`, for
+A promotion writes down what it is about to do as a registered model `<model>.promotion`, for
 no two registered models can have the same name, in any database behind MLflow. A process that was
 killed leaves it there, and the next one takes over what was begun.
 """
@@ -95,7 +95,7 @@ class PromotionIntent(BaseModel):
 
     @property
     def in_words(self) -> str:
-        """One line for whoever must wait."""
+        """One line for a process that must wait."""
         return (
             f"{self.who} began the {self.noun} of version {self.version} on {self.host} (process "
             f"{self.pid}) at {self.at}"
@@ -106,14 +106,14 @@ class PromotionLock:
     """The right to change the champion of one model."""
 
     def __init__(self, connection: Connection, model_name: str) -> None:
-        """Know the turn by the name of the model."""
+        """Make the lock of a model; nothing is locked yet."""
         self._connection, self._client = connection, connection.client
         self.name = f"{model_name}.promotion"
         key = digest_of_bytes(f"{connection.uri} {self.name}".encode())[:16]
         self._lock = Path(tempfile.gettempdir()) / f"cracks-{os.getuid()}-{key}.lock"
 
     def underway(self) -> PromotionIntent | None:
-        """Return the promotion that has the turn, its process dead or alive.
+        """Return the promotion that holds the lock, its process dead or alive.
 
         Raises:
             TrackingError: what stands there was not written by this project.
@@ -131,7 +131,7 @@ class PromotionLock:
             ) from None
 
     def take(self, intent: PromotionIntent) -> None:
-        """Take the turn.
+        """Take the lock.
 
         Raises:
             PromotionUnderway: another promotion has it.
@@ -145,15 +145,15 @@ class PromotionLock:
             other = self.underway()
             if other is None:
                 raise  # not because the name is taken
-            # Ours, where the answer to a first request was lost and MLflow asked again.
+            # Ours, where the response to a first request was lost and MLflow sent it again.
             if other.transaction != intent.transaction:
                 raise _underway(other) from None
 
     def take_over(self, left: PromotionIntent) -> PromotionIntent:
-        """Go on in the place of a dead process; return the intent with this process in it.
+        """Take the lock over from a dead process; return the intent with this process in it.
 
         Raises:
-            PromotionUnderway: it is alive, or somebody else goes on in its place.
+            PromotionUnderway: it is alive, or another process has taken over.
         """
         if not left.may_be_taken_over:
             raise _underway(left)
@@ -167,14 +167,14 @@ class PromotionLock:
         return mine
 
     def release(self, intent: PromotionIntent) -> None:
-        """Give the turn back; one that this intent does not have is left alone."""
+        """Release the lock; one that this intent does not hold is left alone."""
         if self.underway() != intent:
             return
         try:
             with self._connection.explained():
                 self._client.delete_registered_model(self.name)
         except TrackingError:
-            # Done, where the answer to a first request was lost and MLflow asked again.
+            # Done, where the response to a first request was lost and MLflow sent it again.
             if self.underway() == intent:
                 raise
 
@@ -199,7 +199,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _pid_namespace() -> str:
-    """Return what tells containers of one host apart, where there are such."""
+    """Return what tells containers of one host apart; empty where there is none."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:

@@ -77,7 +77,7 @@ class Runs:
         return run_id
 
     def _end_abandoned(self, digest: str) -> None:
-        """Mark earlier recordings of this bundle that broke off and could not say so any more.
+        """Mark earlier recordings of this bundle as killed that ended without a status.
 
         One that another process is still writing gets its status from that process at its end.
         """
@@ -210,7 +210,7 @@ class Runs:
         """
         self.require(run_id)
         with self._connection.explained():
-            # Asked first, for the download never says what a server answered (MLflow 3.17).
+            # Asked first, for the download never says what a server responded (MLflow 3.17).
             listed = self._client.list_artifacts(run_id, artifact.rpartition("/")[0] or None)
             if artifact not in {one.path for one in listed}:
                 raise TrackingError(

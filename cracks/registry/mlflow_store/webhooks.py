@@ -29,7 +29,7 @@ SHORTEST_SECRET = 16
 
 @dataclass(frozen=True)
 class Webhook:
-    """An address that is told of events; of all models of the server, MLflow cannot filter."""
+    """An address that gets events, of all models of the server: MLflow cannot filter."""
 
     id: str
     url: str
@@ -54,7 +54,7 @@ class Webhooks:
         self._connection, self._client = connection, connection.client
 
     def register(self, url: str, secret: str) -> Webhook:
-        """Let `url` be told from now on; one that is registered already gets the new secret.
+        """Send events to `url` from now on; one that is registered already gets the new secret.
 
         Raises:
             TrackingError: the secret is too short, or the server does not accept the address.
@@ -86,7 +86,7 @@ class Webhooks:
         return found
 
     def test(self, url: str) -> str:
-        """Send an example of a promotion, and return in words what was answered.
+        """Send an example of a promotion, and return the response in words.
 
         Raises:
             TrackingError: there is no such webhook, or it did not accept the example.
@@ -95,12 +95,12 @@ class Webhooks:
         with self._connection.explained():
             result = self._client.test_webhook(known.id, PROMOTION)
         if not result.success:
-            reason = result.error_message or f"it answered {result.response_status}"
+            reason = result.error_message or f"it responded {result.response_status}"
             raise TrackingError(f"{url} did not accept the example: {' '.join(reason.split())}.")
-        return f"{url} answered {result.response_status}"
+        return f"{url} responded {result.response_status}"
 
     def remove(self, url: str) -> None:
-        """Let `url` be told no more.
+        """Send no more events to `url`.
 
         Raises:
             TrackingError: there is no such webhook.

@@ -42,7 +42,7 @@ def audit(tracking: Tracking, service: Path) -> Audit:
     """Look for every alteration of the ledger, the aliases, the versions and champion.json.
 
     Raises:
-        TrackingError: MLflow cannot be asked.
+        TrackingError: MLflow cannot be reached.
     """
     stored = tracking.ledger.stored()
     entries = readable(stored)
@@ -167,8 +167,8 @@ def _anchor_problems(entries: Sequence[Entry], state: RegistryState) -> list[str
             )
     for version, entry in last.items():
         anchor = state.anchors.get(version, "")
-        told = version not in state.bundles or (anchor and anchor not in known)
-        if anchor != entry.hash and not told:
+        reported = version not in state.bundles or (anchor and anchor not in known)
+        if anchor != entry.hash and not reported:
             problems.append(
                 f"The tag ledger.entry of version {version} does not name entry {entry.number}, "
                 "the last that put it into service: the tag or the entry was altered."

@@ -1,4 +1,4 @@
-"""Try a bundle before it answers anybody: it must give the right scores, and soon enough."""
+"""Try a bundle before it is put into service: it must give the right scores, and soon enough."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SmokeTest:
 
 
 def smoke_test(bundle: Bundle, limits: PromoteParams, keras: Path | None = None) -> SmokeTest:
-    """Let the bundle answer for its golden patches.
+    """Predict for the golden patches of the bundle.
 
     Args:
         bundle: verified.

@@ -1,6 +1,6 @@
-"""Promotion as a transaction: the old champion answers until the new one does, whatever fails.
+"""Promotion as a transaction: the old champion serves until the new one does, whatever fails.
 
-    take the turn ► check ► try ► move the aliases ► hand over ► wait for the service ► ledger
+    take the lock ► check ► try ► move the aliases ► hand over ► wait for the service ► ledger
 
 A failure before the ledger has its entry puts everything back. A process that was killed leaves its
 intent in the tracking store: the next promotion or rollback finishes what had reached the service,
@@ -77,7 +77,7 @@ def promote(
 
     Returns:
         version, previous, changed, settled (what an interrupted promotion had left, in words, or
-        None), processes (of the service, that answer with it now) and the findings of the trial.
+        None), processes (of the service, that have it in service) and the findings of the trial.
 
     Raises:
         TrackingError: there is no such version; PromotionUnderway: somebody else promotes.
@@ -86,7 +86,7 @@ def promote(
     settled = recover_interrupted(tracking, service, limits)
     chosen = tracking.registry.version(request.version)
     last = _last(tracking.ledger.entries())
-    if last and _answers(chosen, last, service):
+    if last and _is_promoted(chosen, last, service):
         previous = last.from_version
         tracking.registry.move_aliases(champion=chosen.version, previous=previous)
         done = {"version": chosen.version, "previous": previous}
@@ -144,7 +144,7 @@ def _intent(
     )
 
 
-def _answers(chosen: ModelVersion, last: Entry, service: Path) -> bool:
+def _is_promoted(chosen: ModelVersion, last: Entry, service: Path) -> bool:
     """Return whether a version is in service, whole, and the ledger knows."""
     if last.to_version != chosen.version:
         return False
@@ -159,7 +159,7 @@ def _in_service(service: Path) -> Champion | None:
     try:
         return read_champion(service)
     except ServiceError:
-        return None  # damaged: promoting writes it anew
+        return None  # damaged: promoting writes it again
 
 
 def _last(entries: list[Entry]) -> Entry | None:
@@ -167,7 +167,7 @@ def _last(entries: list[Entry]) -> Entry | None:
 
 
 class _Transaction:
-    """One change of the champion, by the process that has the turn."""
+    """One change of the champion, by the process that holds the lock."""
 
     def __init__(
         self, intent: PromotionIntent, tracking: Tracking, service: Path, limits: PromoteParams
@@ -197,7 +197,7 @@ class _Transaction:
             self._move_aliases()
             self._step = "handing over"
             name_champion(self._service, champion)
-            processes = self._answered(champion)
+            processes = self._wait_for_service(champion)
             self._write_entry(chosen)
         except BaseException as error:
             self._undo_after(error)
@@ -218,7 +218,7 @@ class _Transaction:
             if champion and not self.is_in_ledger():
                 self._step = "moving the aliases"
                 self._move_aliases()
-                self._answered(champion)
+                self._wait_for_service(champion)
                 self._write_entry(chosen)
         except BaseException as error:
             self._undo_after(error)
@@ -226,7 +226,7 @@ class _Transaction:
         self._release(chosen)
 
     def undo(self) -> None:
-        """Put back what answered before, in the service and in the registry."""
+        """Put back what was there before, in the service and in the registry."""
         before, now = self._intent.in_service, _in_service(self._service)
         if now is None or now.transaction == self._intent.transaction:
             if before:
@@ -239,7 +239,7 @@ class _Transaction:
         self._tracking.promotion_lock.release(self._intent)
 
     def is_handed_over(self) -> bool:
-        """Return whether the service was told to answer with the version."""
+        """Return whether the service was given the version to load."""
         named = _in_service(self._service)
         return named is not None and named.transaction == self._intent.transaction
 
@@ -289,7 +289,7 @@ class _Transaction:
             transaction=self._intent.transaction,
         )
 
-    def _answered(self, champion: Champion) -> list[str]:
+    def _wait_for_service(self, champion: Champion) -> list[str]:
         self._step = "waiting for the service"
         return wait_for_service(self._service, champion, self._limits.service_timeout)
 
@@ -313,11 +313,11 @@ class _Transaction:
         try:
             self._tracking.ledger.append(entry)
         except TrackingError:
-            if not self.is_in_ledger():  # else only the answer was lost
+            if not self.is_in_ledger():  # else only the response was lost
                 raise
 
     def _release(self, chosen: ModelVersion) -> None:
-        """Anchor the entry at its version, where a cut-off ledger shows, and give back the turn."""
+        """Anchor the entry at its version, where a cut-off ledger shows, and release the lock."""
         entries = self._tracking.ledger.entries()
         entry = self._entry_among(entries)
         if entry:
@@ -328,7 +328,7 @@ class _Transaction:
     def _tell_history(self, entries: list[Entry]) -> None:
         try:
             write_history(self._service, [entry.history_row for entry in entries])
-        except OSError as error:  # the service answers all the same
+        except OSError as error:  # the service works all the same
             logger.warning("the service's page does not know of this yet: %s", error)
 
     def _undo_after(self, error: BaseException) -> None:
@@ -338,7 +338,7 @@ class _Transaction:
             PromotionFailed: if the error is one that a user can act on.
         """
         reason = str(error) if isinstance(error, CracksError) else type(error).__name__
-        heals = isinstance(error, CracksError) and error.is_transient
+        is_transient = isinstance(error, CracksError) and error.is_transient
         stopped = (
             f"The {self._intent.noun} of version {self._intent.version} stopped at {self._step}: "
             f"{reason.rstrip('.')}."
@@ -349,9 +349,9 @@ class _Transaction:
             raise PromotionFailed(
                 f"{stopped} Undoing it failed too ({str(again).rstrip('.')}); the next `cracks "
                 "promote` or `cracks rollback` will.",
-                is_transient=heals,
+                is_transient=is_transient,
             ) from error
         if isinstance(error, CracksError):
             left = self._intent.from_version
             stays = f"Version {left} stays the champion." if left else "There is no champion yet."
-            raise PromotionFailed(f"{stopped} {stays}", is_transient=heals) from error
+            raise PromotionFailed(f"{stopped} {stays}", is_transient=is_transient) from error

@@ -103,7 +103,7 @@ def fit(
             )
     if not state.best:
         raise ParamsError(
-            f"The validation loss was no number in any epoch: train.learning_rate "
+            f"The validation loss was not finite in any epoch: train.learning_rate "
             f"{plan.learning_rate} is too high. Write a smaller one."
         )
     model.set_weights(state.best)

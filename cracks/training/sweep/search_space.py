@@ -171,7 +171,7 @@ def _range(key: str, text: str, params: Params) -> Range:
         raise ParamsError(f"{key} is no number: name its values, as `--vary {key}=this,that`.")
     if not _is_number(low) or not _is_number(high) or low >= high:
         raise ParamsError(
-            f"`--vary {key}={text}` is no range. Write two numbers, the smaller one first."
+            f"`--vary {key}={text}` is not a range. Write LOW..HIGH, with LOW below HIGH."
         )
     if isinstance(now, float):
         return Range(float(low), float(high))

@@ -437,8 +437,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def answering(status: int, content: bytes = b"", pause: float = 0) -> Iterator[str]:
-    """Run a server that answers everything alike."""
+def responding(status: int, content: bytes = b"", pause: float = 0) -> Iterator[str]:
+    """Run a server that gives every request the same response."""
     released = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -471,16 +471,16 @@ def spoilt(address: str, path: str, status: int) -> Iterator[str]:
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if path in self.path:
-                answer = httpx.Response(status, content=b"no entry")
+                response = httpx.Response(status, content=b"no entry")
             else:
                 given = {"Content-Type": self.headers.get("Content-Type", "application/json")}
-                answer = httpx.request(
+                response = httpx.request(
                     self.command, address + self.path, content=content, headers=given
                 )
-            self.send_response(answer.status_code)
-            self.send_header("Content-Length", str(len(answer.content)))
+            self.send_response(response.status_code)
+            self.send_header("Content-Length", str(len(response.content)))
             self.end_headers()
-            self.wfile.write(answer.content)
+            self.wfile.write(response.content)
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
@@ -521,9 +521,9 @@ def test_a_server_that_is_not_there_is_told_of_soon_and_with_a_remedy(tmp_path: 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_never_answers_is_as_one_that_is_not_there(tmp_path: Path) -> None:
+def test_a_server_that_never_responds_is_as_one_that_is_not_there(tmp_path: Path) -> None:
     with (
-        answering(200, pause=30) as address,
+        responding(200, pause=30) as address,
         pytest.raises(TrackingUnavailable, match=f"{address} cannot be reached"),
     ):
         connect(address, tmp_path)
@@ -531,8 +531,8 @@ def test_a_server_that_never_answers_is_as_one_that_is_not_there(tmp_path: Path)
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_server_behind_a_gateway_that_is_starting_may_heal(tmp_path: Path, status: int) -> None:
-    with answering(status) as address, pytest.raises(TrackingUnavailable, match=address):
+def test_a_gateway_whose_server_is_starting_is_transient(tmp_path: Path, status: int) -> None:
+    with responding(status) as address, pytest.raises(TrackingUnavailable, match=address):
         connect(address, tmp_path)
 
 
@@ -540,7 +540,7 @@ def test_a_server_behind_a_gateway_that_is_starting_may_heal(tmp_path: Path, sta
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_server_that_forbids_is_told_of_and_not_asked_again(tmp_path: Path, status: int) -> None:
     with (
-        answering(status, b"no entry") as address,
+        responding(status, b"no entry") as address,
         pytest.raises(TrackingError, match=rf"MLflow \({address}\) refused.*{status}") as refusal,
     ):
         connect(address, tmp_path)
@@ -555,7 +555,7 @@ def test_a_server_that_forbids_is_told_of_and_not_asked_again(tmp_path: Path, st
 def test_a_server_that_forbids_is_told_of_with_a_remedy(
     tmp_path: Path, status: int, remedy: str
 ) -> None:
-    with answering(status) as address, pytest.raises(TrackingError, match=remedy):
+    with responding(status) as address, pytest.raises(TrackingError, match=remedy):
         connect(address, tmp_path)
 
 
@@ -581,7 +581,7 @@ def test_a_server_that_refuses_later_is_told_of_in_one_line(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_fails_is_not_said_to_be_out_of_reach(tmp_path: Path) -> None:
-    with answering(500) as address, pytest.raises(TrackingError, match=address) as refusal:
+    with responding(500) as address, pytest.raises(TrackingError, match=address) as refusal:
         connect(address, tmp_path)
     assert "500" in str(refusal.value)
 
@@ -589,7 +589,7 @@ def test_a_server_that_fails_is_not_said_to_be_out_of_reach(tmp_path: Path) -> N
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_is_no_mlflow_is_refused(tmp_path: Path) -> None:
     with (
-        answering(200, b"<html>Please log in.</html>") as address,
+        responding(200, b"<html>Please log in.</html>") as address,
         pytest.raises(TrackingError, match=address),
     ):
         connect(address, tmp_path)

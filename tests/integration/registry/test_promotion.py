@@ -207,10 +207,10 @@ def test_where_the_service_refuses_the_old_champion_stays(place: Place) -> None:
     reporter, stop = ServiceReporter(place.service), threading.Event()
 
     def refuse_everything_but_version_1() -> None:
-        answers = read_champion(place.service)
+        loaded = read_champion(place.service)
         while not stop.wait(0.02):
             named = read_champion(place.service)
-            reporter.tell(answers, None if named == answers else named, "no memory left")
+            reporter.tell(loaded, None if named == loaded else named, "no memory left")
 
     service = threading.Thread(target=refuse_everything_but_version_1)
     service.start()
@@ -364,8 +364,8 @@ class Asking:
     def _ask(self) -> None:
         with httpx.Client(base_url=self.url, timeout=20) as client:
             while not self._stop.wait(0.01):
-                answer = client.post("/predict", files=[("files", ("a.png", IMAGE))])
-                self.statuses.append(answer.status_code)
+                response = client.post("/predict", files=[("files", ("a.png", IMAGE))])
+                self.statuses.append(response.status_code)
 
 
 @pytest.fixture
@@ -382,14 +382,14 @@ def service(start: StartProcess, place: Place) -> str:
     return url
 
 
-def answering(url: str) -> str:
+def version_of_service(url: str) -> str:
     return str(httpx.get(f"{url}/model").json()["model_version"])
 
 
 def agreeing(place: Place, url: str) -> str | None:
     """Return the version that alias, ledger, champion.json and the service name; None if unlike."""
     champion, _, named, ledger = place.state()
-    versions = {champion, named, ledger[-1], answering(url)}
+    versions = {champion, named, ledger[-1], version_of_service(url)}
     return versions.pop() if len(versions) == 1 else None
 
 
@@ -404,7 +404,7 @@ def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
         with Asking(service) as asking:
             for _ in range(KILLS):
                 kind = chance.choice(["promote", "rollback"])
-                wanted = chance.choice([v for v in "123" if v != answering(service)])
+                wanted = chance.choice([v for v in "123" if v != version_of_service(service)])
                 code = promoter.do(kind, wanted, kill_after=chance.uniform(0, whole))
                 killed += code == -signal.SIGKILL
                 if agreeing(place, service) is None or place.tracking.promotion_lock.underway():

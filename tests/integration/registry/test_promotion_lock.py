@@ -1,4 +1,4 @@
-"""The turn to promote: one process at a time, and a dead one's place is taken over."""
+"""The promotion lock: one process at a time, and a dead one's place is taken over."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_whoever_comes_second_is_told_who_promotes_what_since_when(tracking: Tra
 
 
 def test_taking_it_twice_is_taking_it_once(tracking: Tracking) -> None:
-    # As when the answer to the first request is lost, and MLflow's client asks again.
+    # As when the response to the first request is lost, and MLflow's client sends it again.
     mine = intent()
     tracking.promotion_lock.take(mine)
     tracking.promotion_lock.take(mine)
@@ -235,8 +235,8 @@ def test_what_a_person_wrote_is_kept_in_one_line() -> None:
 # --- two processes at once ------------------------------------------------------------------------
 
 
-def contend(address: str | None, folder: Path, name: str, barrier: Any, answers: Any) -> None:
-    """Try `ROUNDS` times to take the turn, and then the place of a dead process."""
+def contend(address: str | None, folder: Path, name: str, barrier: Any, results: Any) -> None:
+    """Try `ROUNDS` times to take the lock, and then that of a dead process."""
     with tracking_address(address):
         promotion_lock = Tracking(Paths(folder), name).promotion_lock
         for _ in range(ROUNDS):
@@ -256,7 +256,7 @@ def contend(address: str | None, folder: Path, name: str, barrier: Any, answers:
                 last = promotion_lock.underway()
                 assert last
                 promotion_lock.release(last)
-            answers.put((taken, taken_over))
+            results.put((taken, taken_over))
 
 
 def won(attempt: Any, wanted: Any) -> bool:
@@ -271,12 +271,12 @@ def test_of_two_processes_that_want_the_turn_at_once_exactly_one_gets_it(
     tracking: Tracking, address: str | None, folder: Path
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
-    barrier, answers = spawn.Barrier(2), spawn.Queue()
-    given = (address, folder, tracking.model_name, barrier, answers)
+    barrier, results = spawn.Barrier(2), spawn.Queue()
+    given = (address, folder, tracking.model_name, barrier, results)
     processes = [spawn.Process(target=contend, args=given) for _ in range(2)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=120) for _ in range(2 * ROUNDS)]
+    found = [results.get(timeout=120) for _ in range(2 * ROUNDS)]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]

@@ -93,8 +93,8 @@ class Site:
         bundle = make_bundle(paths.bundle, size=SIZE, threshold=threshold)
         shutil.copy(self._model, paths.classifier)
         scores, cracked = GREYS / 255, GREYS >= CRACKED_FROM
-        answered = {"id": IDS, "split": self.splits.tolist(), "cracked": cracked}
-        table = pa.table(answered | {"raw_score": scores, "score": scores})
+        columns = {"id": IDS, "split": self.splits.tolist(), "cracked": cracked}
+        table = pa.table(columns | {"raw_score": scores, "score": scores})
         write_table(table.filter(pa.array(test)), paths.scores)
         kinds = {"source": ["photos.zip"] * int(test.sum())}
         groups = np.array(IDS)[test].tolist()
@@ -213,7 +213,7 @@ def test_a_champion_is_scored_again_and_not_believed(site: Site) -> None:
     site.champion_of(0.6)
     client = site.tracking
     client.runs.tag(client.registry.version("1").run_id, {"note": "its old metrics are perfect"})
-    site.train(0.595)  # other bytes, and the same or better answers
+    site.train(0.595)  # other bytes, and the same or better predictions
     report = site.register()
     assert report["comparison"][0]["champion"] < 0.95
 

@@ -193,7 +193,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         _dvc(paths.root, "repro")
         tracking = Tracking(paths, "small")
         run_id = _register(paths, tracking, tmp_path_factory.mktemp("kept"))
-        # Life goes on: other photographs, other parameters, and the source of then is gone.
+        # Work continues: other photographs, other parameters, and the source of then is gone.
         (paths.root / "photographs.txt").write_text("concrete and more")
         paths.params.write_text("epochs: 9\n")
         _dvc(paths.root, "repro")
@@ -232,7 +232,7 @@ def test_an_image_is_followed_to_its_versions(site: Site) -> None:
     assert (found.id, [use.split for use in found.uses]) == (IDS[1], ["test"])
 
 
-def test_a_list_of_patches_that_was_altered_answers_for_no_image(site: Site) -> None:
+def test_a_list_of_patches_that_was_altered_is_trusted_for_no_image(site: Site) -> None:
     site.kept(PATCHES_ARTIFACT).write_bytes(b"another list")
     with pytest.raises(TrackingError, match="list of patches of version 1 is altered"):
         trace(IDS[1], site.tracking, site.paths.root)

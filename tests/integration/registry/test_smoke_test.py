@@ -1,4 +1,4 @@
-"""The smoke test: a bundle shows its golden scores before it answers anybody, or is refused."""
+"""The smoke test: a bundle shows its golden scores before it is put into service, or is refused."""
 
 from __future__ import annotations
 

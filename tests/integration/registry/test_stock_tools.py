@@ -38,7 +38,7 @@ class Registered:
 
     @property
     def scores(self) -> Any:
-        """What the trained network itself answers for the example."""
+        """What the trained network itself predicts for the example."""
         from cracks.training.networks.keras_files import load_model
 
         return load_model(self.record.model).predict(self.record.example, verbose=0)
@@ -65,7 +65,7 @@ def champion(
         yield Registered(record, paths.local_tracking, tracking.uri)
 
 
-def test_mlflow_loads_the_champion_and_it_answers_as_it_was_trained(
+def test_mlflow_loads_the_champion_and_it_predicts_as_it_was_trained(
     champion: Registered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
@@ -110,22 +110,22 @@ def test_mlflow_serves_the_champion_and_its_clients_can_ask_the_service_instead(
         name="mlflow models serve",
     )
 
-    def answers() -> bool:
+    def is_up() -> bool:
         try:
             return httpx.get(f"http://127.0.0.1:{port}/ping", timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
 
-    process.wait_until(answers, "the model server", timeout=120)
+    process.wait_until(is_up, "the model server", timeout=120)
     (example,) = (path for path in champion.files if path.name == "serving_input_example.json")
-    answer = httpx.post(
+    response = httpx.post(
         f"http://127.0.0.1:{port}/invocations",
         content=example.read_bytes(),
         headers={"Content-Type": "application/json"},
         timeout=60,
     )
-    assert answer.status_code == 200, answer.text
-    given = np.array(json.loads(answer.text)["predictions"], np.float32)
+    assert response.status_code == 200, response.text
+    given = np.array(json.loads(response.text)["predictions"], np.float32)
     np.testing.assert_allclose(given, champion.scores, atol=1e-5)
     process.end()
 

@@ -124,17 +124,17 @@ def test_a_receiver_with_another_secret_believes_nothing(
     events: Events, webhooks: Webhooks
 ) -> None:
     webhooks.register(events.receiver, "another secret of good length")
-    with pytest.raises(TrackingError, match="did not accept the example: it answered 401"):
+    with pytest.raises(TrackingError, match="did not accept the example: it responded 401"):
         webhooks.test(events.receiver)
     webhooks.register(events.receiver, SECRET)
-    assert webhooks.test(events.receiver) == f"{events.receiver} answered 204"
+    assert webhooks.test(events.receiver) == f"{events.receiver} responded 204"
     assert [(one.url, one.events) for one in webhooks.list()] == [
         (events.receiver, tuple(sorted(EVENTS)))
     ]
 
 
 @pytest.mark.parametrize("kind", ["unsigned", "forged", "altered", "old", "replayed"])
-def test_what_is_not_from_the_server_is_answered_401(events: Events, kind: str) -> None:
+def test_what_is_not_from_the_server_is_refused_with_401(events: Events, kind: str) -> None:
     from mlflow.webhooks.delivery import _generate_hmac_signature
 
     body, id_, now = (
@@ -169,7 +169,7 @@ def test_webhooks_are_registered_tested_listed_and_removed_by_command(
     assert events.infra(events.receiver).returncode == 0
     assert len(webhooks.list()) == 1
     assert events.infra("--test", events.receiver).stdout.strip() == (
-        f"{events.receiver} answered 204"
+        f"{events.receiver} responded 204"
     )
     listed = events.infra()
     assert events.receiver in listed.stdout

@@ -1,4 +1,4 @@
-"""The engine: answers as the command line gives them, fair, bounded, and nothing left behind."""
+"""The engine: equal to the command line, fair, bounded, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -69,38 +69,38 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("waited in vain")
 
 
-# --- answers --------------------------------------------------------------------------------------
+# --- predictions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("together", [1, 2, 3, 7, len(IMAGES)])
-def test_whatever_comes_together_gets_the_answers_of_the_command_line_to_the_last_bit(
+def test_whatever_comes_together_gets_the_predictions_of_the_command_line_to_the_last_bit(
     engine: Engine, classifier: Classifier, together: int
 ) -> None:
     async def ask(first: int) -> list[object]:
         part = slice(first, first + together)
-        return list(await engine.answers(IMAGES[part], NAMES[part]))
+        return list(await engine.predict(IMAGES[part], NAMES[part]))
 
     async def ask_all() -> list[object]:
         parts = await asyncio.gather(*map(ask, range(0, len(IMAGES), together)))
-        return [answer for part in parts for answer in part]
+        return [prediction for part in parts for prediction in part]
 
     expected = classifier.answers(IMAGES, NAMES)
-    answers = asyncio.run(ask_all())
-    assert answers == expected  # raw scores, too
-    for answer, other in zip(answers, expected, strict=True):
-        np.testing.assert_array_equal(answer.features, other.features)  # type: ignore[attr-defined]
+    predictions = asyncio.run(ask_all())
+    assert predictions == expected  # raw scores, too
+    for prediction, other in zip(predictions, expected, strict=True):
+        np.testing.assert_array_equal(prediction.features, other.features)  # type: ignore[attr-defined]
 
 
-def test_patches_that_are_decoded_already_get_the_same_answers(
+def test_patches_that_are_decoded_already_get_the_same_predictions(
     engine: Engine, classifier: Classifier
 ) -> None:
     pixels = np.stack([decode_to_size(image, SIZE) for image in IMAGES])
-    answers = asyncio.run(engine.predict_pixels(pixels))
-    assert answers == classifier.answers(IMAGES, NAMES)
+    predictions = asyncio.run(engine.predict_pixels(pixels))
+    assert predictions == classifier.answers(IMAGES, NAMES)
 
 
-def test_no_image_gets_no_answer(engine: Engine) -> None:
-    assert asyncio.run(engine.answers([], [])) == []
+def test_no_image_gets_no_prediction(engine: Engine) -> None:
+    assert asyncio.run(engine.predict([], [])) == []
 
 
 # --- batches --------------------------------------------------------------------------------------
@@ -113,10 +113,10 @@ def test_alone_an_image_does_not_wait_for_others_and_under_load_batches_fill(
     gated.greys.clear()
 
     async def ask() -> None:
-        await engine.answers(IMAGES[:1], NAMES)
+        await engine.predict(IMAGES[:1], NAMES)
         assert [len(batch) for batch in gated.greys] == [1]
         gated.gate.clear()
-        asked = [asyncio.create_task(engine.answers([image], ["one"])) for image in IMAGES]
+        asked = [asyncio.create_task(engine.predict([image], ["one"])) for image in IMAGES]
         await until(lambda: engine.waiting and not gated.gate.is_set())
         gated.gate.set()
         await asyncio.gather(*asked)
@@ -137,9 +137,9 @@ def test_a_single_image_does_not_wait_for_all_of_a_large_request(gated: GatedCla
 
     async def ask() -> None:
         gated.gate.clear()
-        large = asyncio.create_task(engine.answers(many, [""] * 64))
+        large = asyncio.create_task(engine.predict(many, [""] * 64))
         await until(lambda: 0 < engine.waiting < 64)
-        small = asyncio.create_task(engine.answers(one, ["one"]))
+        small = asyncio.create_task(engine.predict(one, ["one"]))
         await asyncio.sleep(0.05)
         gated.gate.set()
         await small
@@ -157,28 +157,28 @@ def test_a_single_image_does_not_wait_for_all_of_a_large_request(gated: GatedCla
 # --- refusals -------------------------------------------------------------------------------------
 
 
-def test_an_image_that_does_not_decode_is_named_and_costs_nobody_else_an_answer(
+def test_an_image_that_does_not_decode_is_named_and_costs_nobody_else_a_prediction(
     engine: Engine,
 ) -> None:
     async def ask() -> tuple[object, object]:
         broken = [IMAGES[0], b"no image", *IMAGES[1:9], b""]
         return await asyncio.gather(
-            engine.answers(broken, [f"file {n}" for n in range(len(broken))]),
-            engine.answers(IMAGES[:9], NAMES),
+            engine.predict(broken, [f"file {n}" for n in range(len(broken))]),
+            engine.predict(IMAGES[:9], NAMES),
             return_exceptions=True,
         )
 
-    refused, answered = asyncio.run(ask())
+    refused, predicted = asyncio.run(ask())
     assert isinstance(refused, UnreadableImage)
     assert str(refused).startswith("file 1: not a JPEG")
-    assert isinstance(answered, list)
-    assert len(answered) == 9
+    assert isinstance(predicted, list)
+    assert len(predicted) == 9
     assert engine.waiting == 0
 
 
 def test_an_image_of_more_pixels_than_allowed_is_refused_undecoded(engine: Engine) -> None:
     with pytest.raises(UnreadableImage, match="one: too many pixels"):
-        asyncio.run(engine.answers([grey_image(9, size=SIZE)], ["one"], SIZE * SIZE - 1))
+        asyncio.run(engine.predict([grey_image(9, size=SIZE)], ["one"], SIZE * SIZE - 1))
 
 
 def test_when_too_many_wait_a_request_is_refused_at_once_and_told_when_to_come_again(
@@ -189,15 +189,15 @@ def test_when_too_many_wait_a_request_is_refused_at_once_and_told_when_to_come_a
     async def ask() -> None:
         gated.gate.clear()
         # Of a request that comes while nobody waits all patches may wait.
-        large = asyncio.create_task(engine.answers(IMAGES, NAMES))
+        large = asyncio.create_task(engine.predict(IMAGES, NAMES))
         await until(lambda: 0 < engine.waiting < len(IMAGES))
         for _ in range(2):
             with pytest.raises(Overloaded, match="images wait already") as refusal:
-                await engine.answers(IMAGES[:1], NAMES)
+                await engine.predict(IMAGES[:1], NAMES)
             assert refusal.value.retry_after >= 1
         gated.gate.set()
         assert len(await large) == len(IMAGES)
-        assert len(await engine.answers(IMAGES[:3], NAMES)) == 3
+        assert len(await engine.predict(IMAGES[:3], NAMES)) == 3
 
     try:
         asyncio.run(ask())
@@ -210,8 +210,8 @@ def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) ->
 
     async def ask() -> None:
         gated.gate.clear()
-        gone = [asyncio.create_task(engine.answers(IMAGES, NAMES)) for _ in range(3)]
-        stays = asyncio.create_task(engine.answers(IMAGES[:5], NAMES))
+        gone = [asyncio.create_task(engine.predict(IMAGES, NAMES)) for _ in range(3)]
+        stays = asyncio.create_task(engine.predict(IMAGES[:5], NAMES))
         await until(lambda: 0 < engine.waiting < 3 * len(IMAGES) + 5)
         for task in gone:
             task.cancel()
@@ -230,13 +230,13 @@ def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) ->
         engine.close()
 
 
-def test_an_error_of_the_network_reaches_whoever_asked_and_the_next_one_is_answered(
+def test_an_error_of_the_network_fails_its_request_and_the_next_one_is_served(
     engine: Engine,
 ) -> None:
     wrong = np.zeros((1, SIZE + 1, SIZE, 3), np.uint8)
     with pytest.raises(RuntimeError):
         asyncio.run(engine.predict_pixels(wrong))
-    assert len(asyncio.run(engine.answers(IMAGES[:1], NAMES))) == 1
+    assert len(asyncio.run(engine.predict(IMAGES[:1], NAMES))) == 1
 
 
 def test_a_network_that_gives_no_numbers_never_comes_into_service(tmp_path: Path) -> None:
@@ -245,14 +245,14 @@ def test_a_network_that_gives_no_numbers_never_comes_into_service(tmp_path: Path
         Engine(broken)
 
 
-def test_a_closed_engine_has_answered_what_waited_and_has_no_threads_left(
+def test_a_closed_engine_has_predicted_what_waited_and_has_no_threads_left(
     gated: GatedClassifier,
 ) -> None:
     engine = Engine(gated)
     threads = [thread for thread in threading.enumerate() if thread.name == "engine"]
 
     async def ask() -> int:
-        asked = asyncio.create_task(engine.answers(IMAGES, NAMES))
+        asked = asyncio.create_task(engine.predict(IMAGES, NAMES))
         await asyncio.sleep(0)
         await asyncio.to_thread(engine.close)
         return len(await asked)

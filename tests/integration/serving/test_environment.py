@@ -267,7 +267,7 @@ def is_well(client: httpx.Client) -> bool:
         return False
 
 
-def test_it_answers_on_a_read_only_file_system_without_any_rights(running: Running) -> None:
+def test_it_serves_on_a_read_only_file_system_without_any_rights(running: Running) -> None:
     response = running.client.post("/predict", files={"files": ("column.png", grey_image(200))})
     assert response.status_code == 200, response.text
     (prediction,) = response.json()["predictions"]
@@ -290,7 +290,7 @@ for place in sys.argv[1:]:
 
 
 def test_nothing_else_could_have_been_written(container: Container, locked: list[str]) -> None:
-    """The name space in which it answers is as closed as it is meant to be."""
+    """The name space in which it serves is as closed as it is meant to be."""
     places = (container.workspace, container.environment, container.service)
     tried = ["/tmp", "/var/tmp", "/dev/shm", *map(str, places)]
     done = subprocess.run(
@@ -326,7 +326,7 @@ def test_a_photograph_is_inspected_there(running: Running) -> None:
         assert running.client.get(address).status_code == 200, address
 
 
-def test_answers_are_shown_at_once_and_recorded_in_the_service_folder(
+def test_predictions_are_shown_at_once_and_recorded_in_the_service_folder(
     running: Running, container: Container
 ) -> None:
     response = running.client.post("/predict", files={"files": ("column.png", grey_image(100))})
@@ -344,7 +344,7 @@ def test_answers_are_shown_at_once_and_recorded_in_the_service_folder(
 
 
 @pytest.mark.parametrize("limit", ["0", "501", "many"])
-def test_a_list_of_answers_has_a_length(running: Running, limit: str) -> None:
+def test_a_list_of_predictions_has_a_length(running: Running, limit: str) -> None:
     response = running.client.get("/answers", params={"limit": limit})
     assert response.status_code == 422
     assert "limit" in response.json()["detail"]
@@ -378,7 +378,9 @@ def test_predict_on_the_command_line_runs_there_too(
     assert [row["label"] for row in json.loads(process.stdout)] == ["no crack"]
 
 
-def test_sigterm_ends_it_with_every_answer_recorded(running: Running, container: Container) -> None:
+def test_sigterm_ends_it_with_every_prediction_recorded(
+    running: Running, container: Container
+) -> None:
     """The last test: it ends the service of the others."""
     response = running.client.post("/predict", files={"files": ("column.png", grey_image(90))})
     os.kill(running.process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""`POST /feedback` on a real service: for answers that it gave, by whoever has a key."""
+"""`POST /feedback` on a real service: for predictions that it made, by anybody with a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.services import Service, make_workspace, serving
 
 pytestmark = pytest.mark.integration
 
-BRIGHT = grey_image(200)  # answered with `crack`
+BRIGHT = grey_image(200)  # predicted as `crack`
 UNKNOWN = "v1-000000000000-0123456789abcdef-20261121T120000000Z"
 
 

@@ -130,7 +130,7 @@ def client(service: Path) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_photograph_is_answered_with_tiles_regions_and_what_explains_them(
+def test_a_photograph_gets_tiles_regions_and_what_explains_them(
     client: TestClient, photo: Pixels
 ) -> None:
     content = encoded(photo)
@@ -138,16 +138,18 @@ def test_a_photograph_is_answered_with_tiles_regions_and_what_explains_them(
         "/inspect", params={"mm_per_px": 0.5}, files={"photo": ("pier.png", content)}
     )
     assert response.status_code == 200, response.text
-    answer = Inspected.model_validate(response.json())
+    prediction = Inspected.model_validate(response.json())
     assert response.json().keys() == Inspected.model_fields.keys()
-    assert (answer.file, answer.width, answer.height) == ("pier.png", 640, 480)
-    assert (answer.label, answer.tile_size, answer.overlap) == ("crack", SIZE, 0.25)
-    assert answer.score == max(tile.score for tile in answer.tiles)
-    assert answer.crack_area_cm2 == pytest.approx(answer.crack_share * 320 * 240 / 100, abs=0.01)
-    (region,) = answer.regions
+    assert (prediction.file, prediction.width, prediction.height) == ("pier.png", 640, 480)
+    assert (prediction.label, prediction.tile_size, prediction.overlap) == ("crack", SIZE, 0.25)
+    assert prediction.score == max(tile.score for tile in prediction.tiles)
+    assert prediction.crack_area_cm2 == pytest.approx(
+        prediction.crack_share * 320 * 240 / 100, abs=0.01
+    )
+    (region,) = prediction.regions
     assert region.width_mm == region.width / 2
-    said = parse_prediction_id(answer.prediction_id)
-    assert (said.version, answer.model_version, answer.run_id) == ("1", "1", "run-1")
+    said = parse_prediction_id(prediction.prediction_id)
+    assert (said.version, prediction.model_version, prediction.run_id) == ("1", "1", "run-1")
     assert said.image == digest_of_bytes(content)[:16]
 
 
@@ -160,16 +162,16 @@ def test_a_photograph_is_the_whole_body_too_and_is_turned_upright(
         content=encoded(photo, format_, orientation=6),
         headers={"Content-Type": f"image/{format_.lower()}"},
     )
-    answer = response.json()
-    assert (answer["width"], answer["height"]) == (480, 640)
-    (region,) = answer["regions"]
+    prediction = response.json()
+    assert (prediction["width"], prediction["height"]) == (480, 640)
+    (region,) = prediction["regions"]
     # What lay at the left, in the middle of the height, lies at the top.
     assert abs(region["y"] - LEFT) < 2 * SIZE
     assert abs(480 - region["x"] - region["width"] - TOP) < 2 * SIZE
 
 
 @pytest.mark.parametrize(("kind", "format_"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
-def test_the_overlay_is_the_answer_where_a_picture_is_asked_for(
+def test_the_overlay_is_the_response_where_a_picture_is_asked_for(
     client: TestClient, photo: Pixels, kind: str, format_: str
 ) -> None:
     response = client.post(
@@ -196,7 +198,7 @@ def test_the_overlay_is_the_answer_where_a_picture_is_asked_for(
         ("image/png;q=x, image/jpeg", "image/jpeg"),
     ],
 )
-def test_the_kind_of_answer_is_what_the_client_prefers(accept: str, kind: str) -> None:
+def test_the_type_of_the_response_is_what_the_client_prefers(accept: str, kind: str) -> None:
     assert chosen_kind(accept) == kind
 
 
@@ -238,7 +240,7 @@ def test_what_cannot_be_inspected_is_refused_in_one_line(
     assert "\n" not in detail
 
 
-def test_more_photographs_than_there_is_room_for_are_refused_and_the_rest_is_answered(
+def test_more_photographs_than_there_is_room_for_are_refused_and_the_rest_is_served(
     service: Path,
 ) -> None:
     settings = ServiceSettings(service=service, open=True, max_inspections=1)
@@ -301,11 +303,11 @@ def test_a_folder_becomes_pictures_tables_and_a_page(
     assert "broken.jpg" in (out / "unreadable.csv").read_text()
     for one in said["inspections"]:
         folder = Path(one["folder"])
-        answer = json.loads((folder / "inspection.json").read_bytes())
-        assert answer["prediction_id"] == one["prediction_id"]
-        assert len((folder / "tiles.csv").read_text().splitlines()) == len(answer["tiles"]) + 1
+        prediction = json.loads((folder / "inspection.json").read_bytes())
+        assert prediction["prediction_id"] == one["prediction_id"]
+        assert len((folder / "tiles.csv").read_text().splitlines()) == len(prediction["tiles"]) + 1
         overlay = Image.open(io.BytesIO((folder / "overlay.jpg").read_bytes()))
-        assert overlay.width >= answer["width"]
+        assert overlay.width >= prediction["width"]
         assert (folder / "tile-1.jpg").is_file()
     page = (out / "report.html").read_text()
     assert "pier 1 &lt;west&gt;.jpg" in page

@@ -82,7 +82,7 @@ def service(start_for_module: StartProcess, place: Path, key: str) -> Iterator[S
 # --- keys -----------------------------------------------------------------------------------------
 
 
-def test_without_a_key_it_starts_only_if_it_is_told_to_answer_anybody(
+def test_without_a_key_it_starts_only_if_it_is_told_to_serve_anybody(
     start: StartProcess, place: Path, tmp_path: Path
 ) -> None:
     process = start(
@@ -123,13 +123,13 @@ def test_nothing_is_told_without_a_known_key(
     service: Service, headers: dict[str, str], path: str
 ) -> None:
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
-    answer = httpx.get(service.client.base_url.join(path), headers=raw)
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    content = answer.json()
+    response = httpx.get(service.client.base_url.join(path), headers=raw)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    content = response.json()
     assert content.keys() == {"detail", "request_id"}
     assert "cracks keys create" in content["detail"]
-    assert "guessed" not in answer.text
+    assert "guessed" not in response.text
 
 
 def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
@@ -137,9 +137,9 @@ def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
 ) -> None:
     url = service.client.base_url.join("/predict")
     for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
-        answer = httpx.post(url, files=uploads(column=BRIGHT), headers=headers)
-        assert answer.status_code == 200
-        assert service.line_of(answer)["key"] == "ann"
+        response = httpx.post(url, files=uploads(column=BRIGHT), headers=headers)
+        assert response.status_code == 200
+        assert service.line_of(response)["key"] == "ann"
     assert key not in service.process.stderr
 
 
@@ -191,7 +191,7 @@ class Raw:
     def send(self, content: bytes) -> None:
         self._socket.sendall(content)
 
-    def answer(self) -> tuple[int, str]:
+    def response(self) -> tuple[int, str]:
         """Return the status, and what else came until the body ended or the connection did."""
         said = b""
         while b"\r\n\r\n" not in said or not said.rstrip().endswith(b"}"):
@@ -209,7 +209,7 @@ def test_what_is_announced_as_too_large_is_refused_before_it_is_sent(
     service: Service, key: str
 ) -> None:
     with Raw(service, key, JPEG, f"Content-Length: {10**13}") as request:
-        status, said = request.answer()
+        status, said = request.response()
     assert status == 413
     assert "at most 2 MiB" in said
 
@@ -221,7 +221,7 @@ def test_what_grows_too_large_unannounced_is_refused_while_it_is_sent(
         chunk = bytes(MEGABYTE // 2)
         for _ in range(5):
             request.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-        status, _ = request.answer()
+        status, _ = request.response()
     assert status == 413
     assert service.predict(column=BRIGHT)[0]["label"] == "crack"
 
@@ -230,7 +230,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(service: Service, key: str)
     begin = time.monotonic()
     with Raw(service, key, JPEG, "Content-Length: 1000") as request:
         request.send(b"\xff\xd8\xff")
-        status, said = request.answer()
+        status, said = request.response()
     assert status == 408
     assert "within 1.5 s" in said
     assert "connection: close" in said.lower()
@@ -248,9 +248,9 @@ def test_many_large_uploads_at_a_time_are_refused_for_now_and_then_forgotten(
         ]
         for request in sent:
             request.send(bytes(length - 1))
-        answers = [request.answer() for request in sent]
-    assert sorted(status for status, _ in answers) == [408, 429]
-    refused = dict(answers)[429]
+        responses = [request.response() for request in sent]
+    assert sorted(status for status, _ in responses) == [408, 429]
+    refused = dict(responses)[429]
     assert "retry-after: 1" in refused.lower()
     # Both are let go: a large one has room again.
     assert (
@@ -261,7 +261,7 @@ def test_many_large_uploads_at_a_time_are_refused_for_now_and_then_forgotten(
     )
 
 
-def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_answered(service: Service) -> None:
+def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_served(service: Service) -> None:
     before = service.metric("cracks_overload_refusals_total")
     files = uploads(**{f"{n}": plain_image((n, n, n), "PNG", 300) for n in range(3)})
 
@@ -269,10 +269,10 @@ def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_answered(service
         return service.client.post("/predict", files=files)
 
     with ThreadPoolExecutor(12) as clients:
-        answers = list(clients.map(ask, range(60)))
-    assert {answer.status_code for answer in answers} == {200, 429}
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+        responses = list(clients.map(ask, range(60)))
+    assert {response.status_code for response in responses} == {200, 429}
+    refused = [response for response in responses if response.status_code == 429]
+    assert all(int(response.headers["Retry-After"]) >= 1 for response in refused)
     assert service.metric("cracks_overload_refusals_total") == before + len(refused)
     assert service.predict(column=BRIGHT)[0]["label"] == "crack"
 
@@ -343,26 +343,26 @@ def test_nothing_of_an_upload_is_written_to_the_disk(service: Service, place: Pa
         ("GET", "/answers?limit=many", 422),
     ],
 )
-def test_every_answer_has_an_id_and_tells_browsers_to_be_careful(
+def test_every_response_has_an_id_and_tells_browsers_to_be_careful(
     service: Service, method: str, path: str, status: int
 ) -> None:
-    answer = service.client.request(method, path)
-    assert answer.status_code == status
+    response = service.client.request(method, path)
+    assert response.status_code == status
     for name, value in HEADERS:
-        assert answer.headers[name.decode()] == value.decode()
-    assert "unsafe" not in answer.headers["Content-Security-Policy"]
-    assert "no-" in answer.headers["Cache-Control"]
+        assert response.headers[name.decode()] == value.decode()
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert "no-" in response.headers["Cache-Control"]
     if status >= 400:
-        assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
-        assert len(answer.json()["detail"].splitlines()) == 1
-    line = service.line_of(answer)
+        assert response.json()["request_id"] == response.headers["X-Request-ID"]
+        assert len(response.json()["detail"].splitlines()) == 1
+    line = service.line_of(response)
     assert (line["status"], line["method"]) == (status, method)
 
 
 def test_the_id_of_a_request_is_kept_if_it_can_do_no_harm(service: Service) -> None:
     def id_for(given: str) -> str:
-        answer = service.client.get("/health", headers={"X-Request-ID": given})
-        return answer.headers["X-Request-ID"]
+        response = service.client.get("/health", headers={"X-Request-ID": given})
+        return response.headers["X-Request-ID"]
 
     assert id_for("trace-7.b_1") == "trace-7.b_1"
     for harmful in ("x" * 65, "a b", '"}', "<script>", ""):
@@ -388,10 +388,10 @@ def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_the_image(
 
 
 def test_an_address_is_logged_by_its_template_not_as_it_was_written(service: Service) -> None:
-    answer = service.client.get("/v2/models/some%0Aname/ready")
-    assert service.line_of(answer)["path"] == "/v2/models/{name}/ready"
-    answer = service.client.get("/%0A/../nothing?key=crk_1")
-    assert service.line_of(answer)["path"] == "unknown"
+    response = service.client.get("/v2/models/some%0Aname/ready")
+    assert service.line_of(response)["path"] == "/v2/models/{name}/ready"
+    response = service.client.get("/%0A/../nothing?key=crk_1")
+    assert service.line_of(response)["path"] == "unknown"
     assert "crk_1" not in service.process.stderr
 
 

@@ -78,14 +78,14 @@ class Page(OpenPage):
         self["files"].send_keys(str(file))
 
     def inspect(self, folder: Path, name: str = "pier.png", content: bytes | None = None) -> None:
-        """Choose a photo and wait for its answer."""
+        """Choose a photo and wait for its prediction."""
         file = folder / name
         file.write_bytes(content or photograph())
         self.take(file)
-        self.wait_for_answer()
+        self.wait_for_prediction()
 
-    def wait_for_answer(self) -> None:
-        self.wait(lambda: self["verdict"].is_displayed() and self["facts"].text, "the answer")
+    def wait_for_prediction(self) -> None:
+        self.wait(lambda: self["verdict"].is_displayed() and self["facts"].text, "the prediction")
         self.settle()
 
     def colour_at(self, place: tuple[int, int]) -> list[int]:
@@ -166,7 +166,7 @@ def is_ready(url: str) -> bool:
 def open_url(
     start_for_module: StartProcess, workspace: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """A service that answers anybody."""
+    """A service that serves anybody."""
     folder = tmp_path_factory.mktemp("open") / "service"
     return serve(start_for_module, workspace, folder, ["--open"], CRACKS_SERVE_MAX_INSPECTIONS="1")
 
@@ -178,7 +178,7 @@ def page(browser: webdriver.Chrome, open_url: str) -> Iterator[Page]:
         yield page
 
 
-# --- the answer -----------------------------------------------------------------------------------
+# --- the prediction -------------------------------------------------------------------------------
 
 
 def test_a_photo_gets_a_heat_map_where_it_is_cracked(page: Page, tmp_path: Path) -> None:
@@ -207,12 +207,12 @@ def test_a_photo_is_dropped_and_pasted_as_well_as_chosen(page: Page) -> None:
     for kind in ("drop", "paste"):
         page.run(hand_in, kind, list(photograph()), f"{kind}.png")
         page.wait_for_text("result-title", f"{kind}.png")
-        page.wait_for_answer()
+        page.wait_for_prediction()
     names = [one.text for one in page.all("#photos .photo-name")]
     assert names == ["drop.png", "paste.png"]
     page.all("#photos button")[0].click()
     assert page["result-title"].text == "drop.png"
-    page.wait_for_answer()
+    page.wait_for_prediction()
     assert page.colour_at(IN_THE_CRACK) != page.colour_at(BESIDE_IT)
 
 
@@ -222,10 +222,10 @@ def test_what_the_browser_computes_is_what_the_service_says(
     page.inspect(tmp_path)
     page.set("scale", 0.5)
     page["download-json"].click()
-    answer = json.loads(page.downloaded("pier-cracks.json").read_text(encoding="utf-8"))
+    prediction = json.loads(page.downloaded("pier-cracks.json").read_text(encoding="utf-8"))
     files = {"photo": ("pier.png", photograph())}
     said = httpx.post(f"{open_url}/inspect?mm_per_px=0.5", files=files, timeout=20).json()
-    seen = answer.pop("as_seen")
+    seen = prediction.pop("as_seen")
     assert (seen["threshold"], seen["label"]) == (said["threshold"], said["label"])
     assert seen["crack_share"] == pytest.approx(said["crack_share"], abs=1e-6)
     assert seen["crack_area_cm2"] == pytest.approx(said["crack_area_cm2"], abs=0.01)
@@ -235,7 +235,7 @@ def test_what_the_browser_computes_is_what_the_service_says(
     ]
     assert seen["regions"] == in_pixels
     same = {"tiles", "width", "height", "label", "score", "crack_share", "model_version", "run_id"}
-    assert {key: answer[key] for key in same} == {key: said[key] for key in same}
+    assert {key: prediction[key] for key in same} == {key: said[key] for key in same}
 
 
 def test_a_photo_that_was_taken_sideways_is_upright(page: Page, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_format_that_browsers_cannot_draw_is_drawn_by_the_service(
 def test_a_photo_unlike_the_training_data_is_not_to_be_trusted(page: Page, tmp_path: Path) -> None:
     page.inspect(tmp_path, "brick.png", photograph(ground=(190, 40, 20)))
     (warning,) = page.all("#warnings .warning")
-    assert warning.text.startswith("Do not trust this answer.")
+    assert warning.text.startswith("Do not trust this prediction.")
     assert page["verdict-word"].text == "Crack, but do not trust it"
     assert "unlike the photographs that the model was trained on" in warning.text
     page.inspect(tmp_path, "pier.png")
@@ -338,35 +338,35 @@ def test_with_a_scale_sizes_are_in_millimetres(page: Page, tmp_path: Path) -> No
 # --- downloads ------------------------------------------------------------------------------------
 
 
-def test_tiles_picture_and_answer_can_be_downloaded(page: Page, tmp_path: Path) -> None:
+def test_tiles_picture_and_prediction_can_be_downloaded(page: Page, tmp_path: Path) -> None:
     page.inspect(tmp_path, "=beam, 3.png")
     page.set("threshold", 0.9)
     for kind in ("csv", "json", "png"):
         page[f"download-{kind}"].click()
     file = page.downloaded("=beam, 3-cracks.csv")
     rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
-    answer = json.loads(page.downloaded("=beam, 3-cracks.json").read_text(encoding="utf-8"))
-    assert [float(row["score"]) for row in rows] == [tile["score"] for tile in answer["tiles"]]
+    prediction = json.loads(page.downloaded("=beam, 3-cracks.json").read_text(encoding="utf-8"))
+    assert [float(row["score"]) for row in rows] == [tile["score"] for tile in prediction["tiles"]]
     assert {row["label"] for row in rows} == {"no crack"}
     # A spreadsheet must not take the name of a file for a formula.
     assert {row["file"] for row in rows} == {"'=beam, 3.png"}
-    assert answer["label"] == "crack"
-    assert (answer["as_seen"]["threshold"], answer["as_seen"]["label"]) == (0.9, "no crack")
+    assert prediction["label"] == "crack"
+    assert (prediction["as_seen"]["threshold"], prediction["as_seen"]["label"]) == (0.9, "no crack")
     with Image.open(page.downloaded("=beam, 3-cracks.png")) as picture:
         assert (picture.format, picture.size) == ("PNG", (WIDTH, HEIGHT))
         red, _, blue, *_ = picture.getpixel(IN_THE_CRACK)
         assert red > blue + 40
 
 
-# --- the model and its answers --------------------------------------------------------------------
+# --- the model and its predictions ----------------------------------------------------------------
 
 
 def test_the_card_of_the_model_is_in_plain_words(page: Page) -> None:
-    card = page.wait_for_text("model-card", "Right answers")
+    card = page.wait_for_text("model-card", "Correct predictions")
     assert "75 %" in card
     assert "drawn pictures of concrete" in card
     assert "0.50: a tile with this score or more counts as crack" in card
-    assert page.wait_for_text("in-service", "Model version 1 answers.")
+    assert page.wait_for_text("in-service", "Model version 1 is in service.")
 
 
 def test_the_history_says_why_a_version_was_put_into_service(page: Page) -> None:
@@ -375,7 +375,7 @@ def test_the_history_says_why_a_version_was_put_into_service(page: Page) -> None
     assert "ann" in history
 
 
-def test_recent_answers_show_the_photo_that_was_just_sent(page: Page, tmp_path: Path) -> None:
+def test_recent_predictions_show_the_photo_that_was_just_sent(page: Page, tmp_path: Path) -> None:
     page.inspect(tmp_path)
     id_ = page.fact("Prediction id")
     page.wait_for_text("answers-list", id_)
@@ -413,7 +413,7 @@ def test_without_a_connection_it_says_so_and_can_be_tried_again(page: Page, tmp_
     page.wait_for_text("problem", "The service cannot be reached.")
     page.emulate("Network.emulateNetworkConditions", **ONLINE)
     page.all("#problem button")[0].click()
-    page.wait_for_answer()
+    page.wait_for_prediction()
 
 
 def test_an_upload_shows_how_far_it_is_and_can_be_cancelled(page: Page, tmp_path: Path) -> None:
@@ -455,7 +455,7 @@ def test_a_busy_service_is_asked_again_after_a_while(
     finally:
         enough.set()
     page.wait_for_text("problem", "Trying again in")
-    page.wait_for_answer()
+    page.wait_for_prediction()
     for other in others:
         other.join()
 
@@ -476,7 +476,7 @@ def test_a_service_with_keys_asks_for_one(
         page["key"].send_keys("crk_wrong", Keys.ENTER)
         page.wait_for_text("key-wrong", "does not accept this key")
         page["key"].send_keys(key, Keys.ENTER)
-        page.wait_for_text("model-card", "Right answers")
+        page.wait_for_text("model-card", "Correct predictions")
         assert not page["key-dialog"].is_displayed()
         page.inspect(tmp_path)
         assert page.run("return JSON.stringify(localStorage)").count(key) == 0

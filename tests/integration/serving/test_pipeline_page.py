@@ -130,8 +130,8 @@ def test_data_and_pictures_want_a_key_and_the_page_asks_for_it(full: Service) ->
 
 def test_the_interface_is_described_with_an_example_that_is_one(full: Service) -> None:
     described = full.client.get("/openapi.json").json()["paths"]
-    answer = described["/pipeline/overview"]["get"]["responses"]["200"]["content"]
-    example = answer["application/json"]["example"]
+    response = described["/pipeline/overview"]["get"]["responses"]["200"]["content"]
+    example = response["application/json"]["example"]
     told = PipelineOverview.model_validate(example)
     assert told.model_dump(mode="json", exclude_none=True) == example
     assert example["runs"]
@@ -227,7 +227,7 @@ def test_the_page_shows_champion_trainings_data_and_monitoring(page: Overview) -
     assert "crack recall is higher by 0.0021" in page.text("champion-card")
     runs = page.text("runs-card")
     assert "Started for: embedding: evidence 131 (needed 100) over 3 windows" in runs
-    assert "validate: broken: labels are known. Mend the sources." in runs
+    assert "validate: broken: labels are known. Fix the sources." in runs
     assert "38,402 are distinct" in page.text("data-card")
     assert "asked for" in page.text("watching-card")
     assert "no crack 4f1c22" in page.text("alarm-card")

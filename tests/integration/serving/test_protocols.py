@@ -54,12 +54,12 @@ def service(
     ],
     ids=["inputs", "named inputs", "instances", "named instances"],
 )
-def test_it_answers_as_mlflow_models_serve_does_and_says_more(
+def test_it_responds_as_mlflow_models_serve_does_and_says_more(
     service: Service, body: dict[str, Any]
 ) -> None:
-    answer = service.client.post("/invocations", json=body)
-    assert answer.status_code == 200, answer.text
-    content = answer.json()
+    response = service.client.post("/invocations", json=body)
+    assert response.status_code == 200, response.text
+    content = response.json()
     np.testing.assert_allclose(content["predictions"], [[SCORE], [60 / 255]], atol=1e-4)
     assert [one["label"] for one in content["answers"]] == ["crack", "no crack"]
     assert parse_prediction_id(content["answers"][0]["prediction_id"]).version == "1"
@@ -82,9 +82,9 @@ def test_it_answers_as_mlflow_models_serve_does_and_says_more(
     ],
 )
 def test_other_inputs_are_refused_in_words(service: Service, body: Any, reason: str) -> None:
-    answer = service.client.post("/invocations", json=body)
-    assert answer.status_code == 400
-    assert reason in answer.json()["detail"]
+    response = service.client.post("/invocations", json=body)
+    assert response.status_code == 400
+    assert reason in response.json()["detail"]
 
 
 def test_mlflows_signs_of_life(service: Service) -> None:
@@ -175,13 +175,13 @@ def test_nvidias_client_asks_here_as_it_asks_triton(
     assert said["server"]["extensions"] == ["binary_tensor_data"]
     outputs = {one["name"]: one["datatype"] for one in said["model"]["outputs"]}
     for way in ("binary pixels", "pixels as JSON"):
-        answer = said[way]
-        assert answer.keys() == outputs.keys() | {"id", "version"}
-        assert (answer["id"], answer["version"]) == ("mine", "1")
-        assert answer["score"] == pytest.approx([SCORE, 60 / 255], abs=1e-4)
-        assert answer["label"] == ["crack", "no crack"]
-        assert answer["novel"] == [False, False]
-        assert parse_prediction_id(answer["prediction_id"][0]).version == "1"
+        response = said[way]
+        assert response.keys() == outputs.keys() | {"id", "version"}
+        assert (response["id"], response["version"]) == ("mine", "1")
+        assert response["score"] == pytest.approx([SCORE, 60 / 255], abs=1e-4)
+        assert response["label"] == ["crack", "no crack"]
+        assert response["novel"] == [False, False]
+        assert parse_prediction_id(response["prediction_id"][0]).version == "1"
     assert said["files"]["score"] == pytest.approx([SCORE], abs=0.01)
     assert said["files"].keys() == {"id", "version", "score", "label"}
     status, message = said["refusal"]
@@ -204,9 +204,9 @@ PACKED = struct.pack("<I", len(BRIGHT)) + BRIGHT
 
 def test_files_come_as_base64_in_plain_json_too(service: Service) -> None:
     document = tensor("encoded", "BYTES", [2], data=[FILE, FILE])
-    answer = service.client.post(f"{MODEL}/versions/1/infer", json=document).json()
-    assert answer["parameters"] == {"run_id": "run-1"}
-    scores = next(one for one in answer["outputs"] if one["name"] == "score")
+    response = service.client.post(f"{MODEL}/versions/1/infer", json=document).json()
+    assert response["parameters"] == {"run_id": "run-1"}
+    scores = next(one for one in response["outputs"] if one["name"] == "score")
     assert (scores["datatype"], scores["shape"]) == ("FP64", [2])
     assert scores["data"] == pytest.approx([SCORE, SCORE], abs=1e-4)
 
@@ -246,10 +246,10 @@ def test_files_come_as_base64_in_plain_json_too(service: Service) -> None:
 def test_another_request_is_refused_where_clients_of_the_protocol_look(
     service: Service, document: Any, tail: bytes, status: int, reason: str
 ) -> None:
-    answer = infer(service, document, tail)
-    assert answer.status_code == status
-    assert reason in answer.json()["detail"]
-    assert answer.json()["error"] == answer.json()["detail"]
+    response = infer(service, document, tail)
+    assert response.status_code == status
+    assert reason in response.json()["detail"]
+    assert response.json()["error"] == response.json()["detail"]
 
 
 def test_a_length_of_the_json_that_is_none_is_refused(service: Service) -> None:
@@ -295,7 +295,7 @@ def test_the_description_is_valid_and_names_every_route(description: dict[str, A
     }
 
 
-def test_every_operation_says_what_it_does_what_it_answers_and_how_it_refuses(
+def test_every_operation_says_what_it_does_what_it_returns_and_how_it_refuses(
     description: dict[str, Any],
 ) -> None:
     for name, operation in operations(description).items():
@@ -307,7 +307,7 @@ def test_every_operation_says_what_it_does_what_it_answers_and_how_it_refuses(
                 assert schema["$ref"].endswith("/Problem"), (name, status)
 
 
-def test_every_answer_has_an_example_of_each_of_its_parts(description: dict[str, Any]) -> None:
+def test_every_response_has_an_example_of_each_of_its_parts(description: dict[str, Any]) -> None:
     schemas = description["components"]["schemas"]
 
     def lacking(schema: dict[str, Any], path: str) -> Iterator[str]:

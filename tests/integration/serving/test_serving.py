@@ -63,16 +63,16 @@ def shared(
         yield service
 
 
-# --- answers --------------------------------------------------------------------------------------
+# --- predictions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("image", "label"), [(BRIGHT, "crack"), (DARK, "no crack")])
-def test_one_image_gets_one_answer_with_all_that_explains_it(
+def test_one_image_gets_one_prediction_with_all_that_explains_it(
     shared: Service, image: bytes, label: str
 ) -> None:
     expected = SCORE_OF_BRIGHT if label == "crack" else SCORE_OF_DARK
-    (answer,) = shared.predict(column=image)
-    assert [answer] == [
+    (prediction,) = shared.predict(column=image)
+    assert [prediction] == [
         {
             "file": "column",
             "label": label,
@@ -80,25 +80,25 @@ def test_one_image_gets_one_answer_with_all_that_explains_it(
             "threshold": 0.5,
             "novelty": None,
             "novel": None,
-            "prediction_id": answer["prediction_id"],
+            "prediction_id": prediction["prediction_id"],
             "model_version": "1",
             "run_id": "run-1",
         }
     ]
 
 
-def test_every_answer_has_an_id_that_says_model_image_and_time(shared: Service) -> None:
+def test_every_prediction_has_an_id_that_says_model_image_and_time(shared: Service) -> None:
     before = datetime.now(UTC) - timedelta(milliseconds=1)
-    answers = shared.predict(bright=BRIGHT, dark=DARK)
+    predictions = shared.predict(bright=BRIGHT, dark=DARK)
     digest = shared.client.get("/model").json()["bundle_digest"]
-    for answer, content in zip(answers, (BRIGHT, DARK), strict=True):
-        said = parse_prediction_id(answer["prediction_id"])
+    for prediction, content in zip(predictions, (BRIGHT, DARK), strict=True):
+        said = parse_prediction_id(prediction["prediction_id"])
         assert (said.version, said.bundle) == ("1", digest[:12])
         assert said.image == digest_of_bytes(content)[:16]
         assert before <= said.time <= datetime.now(UTC)
 
 
-def test_an_image_unlike_the_training_data_is_answered_and_flagged(
+def test_an_image_unlike_the_training_data_is_predicted_and_flagged(
     start: StartProcess, workspace: Path, tmp_path: Path
 ) -> None:
     hand_over(tmp_path / "service", make_bundle(tmp_path / "v1", novelty=True), "1")
@@ -109,7 +109,7 @@ def test_an_image_unlike_the_training_data_is_answered_and_flagged(
     assert usual["novelty"] <= 1 < strange["novelty"]
 
 
-def test_several_images_jpeg_and_png_of_any_size_are_answered_in_their_order(
+def test_several_images_jpeg_and_png_of_any_size_are_predicted_in_their_order(
     shared: Service,
 ) -> None:
     greys = [10, 250, 90, 170, 40, 210, 60, 130, 240, 20]  # more than one batch
@@ -117,26 +117,26 @@ def test_several_images_jpeg_and_png_of_any_size_are_answered_in_their_order(
         f"{number}-{grey}": grey_image(grey, ("JPEG", "PNG")[number % 2], 227 + 30 * (number % 3))
         for number, grey in enumerate(greys)
     }
-    answers = shared.predict(**images)
-    assert [answer["file"] for answer in answers] == list(images)
+    predictions = shared.predict(**images)
+    assert [prediction["file"] for prediction in predictions] == list(images)
     # A JPEG may miss a grey by one.
-    assert [answer["score"] for answer in answers] == pytest.approx(
+    assert [prediction["score"] for prediction in predictions] == pytest.approx(
         [grey / 255 for grey in greys], abs=1.01 / 255
     )
 
 
-def test_the_most_files_that_are_allowed_are_all_answered(shared: Service) -> None:
+def test_the_most_files_that_are_allowed_are_all_predicted(shared: Service) -> None:
     assert len(shared.predict(**{f"{n}": DARK for n in range(MOST_FILES)})) == MOST_FILES
 
 
-def test_many_clients_at_a_time_each_get_their_own_answer(shared: Service) -> None:
+def test_many_clients_at_a_time_each_get_their_own_prediction(shared: Service) -> None:
     wrong: list[float] = []
 
     def ask(grey: int) -> None:
         for _ in range(10):
-            (answer,) = shared.predict(image=grey_image(grey))
-            if answer["score"] != pytest.approx(grey / 255, abs=1e-4):
-                wrong.append(answer["score"])
+            (prediction,) = shared.predict(image=grey_image(grey))
+            if prediction["score"] != pytest.approx(grey / 255, abs=1e-4):
+                wrong.append(prediction["score"])
 
     clients = [threading.Thread(target=ask, args=(grey,)) for grey in range(0, 256, 32)]
     for client in clients:
@@ -209,7 +209,7 @@ def test_too_large_a_request_is_refused(shared: Service) -> None:
     assert f"at most {LIMITS.max_upload_mb} MiB" in response.json()["detail"]
 
 
-def test_after_every_refusal_it_still_answers(shared: Service) -> None:
+def test_after_every_refusal_it_still_serves(shared: Service) -> None:
     shared.client.post("/predict", files=uploads(notes=b"no image"))
     assert shared.predict(column=BRIGHT)[0]["label"] == "crack"
     assert "Traceback" not in shared.process.stderr
@@ -236,10 +236,10 @@ def test_it_becomes_ready_without_a_restart_when_the_first_champion_is_handed_ov
 
 @dataclass
 class Client(threading.Thread):
-    """Sends the same image again and again; keeps each answer, and what was none."""
+    """Sends the same image again and again; keeps each prediction, and what was none."""
 
     service: Service
-    answers: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -251,13 +251,13 @@ class Client(threading.Thread):
     def run(self) -> None:
         while not self._enough.is_set():
             try:
-                self.answers += self.service.predict(column=BRIGHT)
+                self.predictions += self.service.predict(column=BRIGHT)
             except httpx.HTTPError as error:
                 self.failures.append(str(error))
 
     def wait_for_version(self, version: str) -> None:
-        what = f"an answer of version {version}"
-        wait_until(lambda: self.answers[-1]["model_version"] == version, what)
+        what = f"a prediction of version {version}"
+        wait_until(lambda: self.predictions[-1]["model_version"] == version, what)
 
     def stop(self) -> None:
         self._enough.set()
@@ -271,7 +271,7 @@ def test_no_request_fails_while_champions_change_and_each_version_explains_its_s
     client = Client(service)
     client.start()
     try:
-        wait_until(lambda: client.answers, "the first answer")
+        wait_until(lambda: client.predictions, "the first prediction")
         for version in ("2", "3"):
             bundle = make_bundle(tmp_path / f"v{version}", factors[version])
             hand_over(service.folder, bundle, version)
@@ -279,13 +279,13 @@ def test_no_request_fails_while_champions_change_and_each_version_explains_its_s
     finally:
         client.stop()
     assert client.failures == []
-    versions = [answer["model_version"] for answer in client.answers]
+    versions = [prediction["model_version"] for prediction in client.predictions]
     assert set(versions) == set(factors)
-    assert versions == sorted(versions), "an old version answered after a new one"
-    for answer in client.answers:
-        expected = SCORE_OF_BRIGHT * factors[answer["model_version"]]
-        assert answer["score"] == pytest.approx(expected, abs=1e-4)
-        assert answer["run_id"] == f"run-{answer['model_version']}"
+    assert versions == sorted(versions), "an old version predicted after a new one"
+    for prediction in client.predictions:
+        expected = SCORE_OF_BRIGHT * factors[prediction["model_version"]]
+        assert prediction["score"] == pytest.approx(expected, abs=1e-4)
+        assert prediction["run_id"] == f"run-{prediction['model_version']}"
 
 
 def test_a_damaged_new_bundle_is_refused_and_the_old_one_stays_until_a_sound_one_comes(
@@ -299,8 +299,8 @@ def test_a_damaged_new_bundle_is_refused_and_the_old_one_stays_until_a_sound_one
     problem = service.wait_for_problem()
     assert name in problem
     assert "model.bin has not the SHA-256" in problem
-    (answer,) = service.predict(column=BRIGHT)
-    assert (answer["model_version"], answer["score"]) == (
+    (prediction,) = service.predict(column=BRIGHT)
+    assert (prediction["model_version"], prediction["score"]) == (
         "1",
         pytest.approx(SCORE_OF_BRIGHT, abs=1e-4),
     )
@@ -333,7 +333,7 @@ def test_the_bundle_of_another_version_under_a_champions_name_is_refused(
         pytest.param(b"\x80\x81\xff", id="no text"),
     ],
 )
-def test_a_damaged_champion_file_is_told_of_and_forgotten_once_it_is_mended(
+def test_a_damaged_champion_file_is_reported_until_it_is_fixed(
     service: Service, tmp_path: Path, nonsense: bytes
 ) -> None:
     pointer = service.folder / POINTER
@@ -401,15 +401,15 @@ def test_ctrl_c_lets_a_request_under_way_finish(service: Service) -> None:
     )
     with socket.create_connection(("127.0.0.1", port or 0), timeout=10) as connection:
         connection.sendall(head.encode() + body[:50])
-        # Answered after what was sent before on another connection: the request has begun.
+        # Responds after what was sent before on another connection: the request has begun.
         service.client.get("/health")
         service.client.close()
         service.process.interrupt()
         wait_until(lambda: refuses_connections(port or 0), "the end of listening")
         connection.sendall(body[50:])
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert b'"model_version":"1"' in answer
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b'"model_version":"1"' in response
     assert service.process.wait(8) in (0, 130)
 
 
@@ -447,7 +447,7 @@ def predict(
     return process
 
 
-def test_the_command_line_gives_the_same_answers_as_the_service(
+def test_the_command_line_gives_the_same_predictions_as_the_service(
     start: StartProcess, workspace: Path, shared: Service, images: list[Path]
 ) -> None:
     done = predict(start, workspace, shared.folder, *images, "--json")
@@ -456,10 +456,11 @@ def test_the_command_line_gives_the_same_answers_as_the_service(
     assert without_times(json.loads(done.stdout)) == without_times(served)
 
 
-def without_times(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return answers whose prediction ids say all but when they were given."""
+def without_times(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return predictions whose prediction ids say all but when they were given."""
     return [
-        answer | {"prediction_id": answer["prediction_id"].rpartition("-")[0]} for answer in answers
+        prediction | {"prediction_id": prediction["prediction_id"].rpartition("-")[0]}
+        for prediction in predictions
     ]
 
 

@@ -1,4 +1,4 @@
-"""Promotions and rollbacks under load: no request fails, and no answer is of two models."""
+"""Promotions and rollbacks under load: no request fails, and no prediction is of two models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.integration.services import Service, make_workspace, serving, uploads
 pytestmark = pytest.mark.integration
 
 FACTORS = {"1": 1.0, "2": 0.5, "3": 0.25}
-#: What answers, one after the other: promotions and rollbacks.
+#: What is in service, one after the other: promotions and rollbacks.
 TURNS = ("2", "1", "3", "2", "3", "1", "2", "1", "3", "1")
 
 GREYS = (200, 60)
@@ -58,7 +58,7 @@ class Handover:
         return made
 
     def name(self, version: str) -> Champion:
-        """Let a version answer, as a promotion does."""
+        """Put a version into service, as a promotion does."""
         self.turns += 1
         transaction = {"transaction": f"{self.turns}"}
         named = self.champions[version].model_copy(update=transaction)
@@ -71,7 +71,7 @@ class Handover:
 
 @dataclass
 class Asked:
-    """One request for all images, and what was answered."""
+    """One request for all images, and what was predicted."""
 
     sent: float  # seconds
     done: float
@@ -81,7 +81,7 @@ class Asked:
 
 @dataclass
 class Client(threading.Thread):
-    """Asks again and again; keeps each answer, and what was none."""
+    """Sends requests again and again; keeps each prediction, and each failure."""
 
     url: str
     asked: list[Asked] = field(default_factory=list)
@@ -99,12 +99,12 @@ class Client(threading.Thread):
                 sent = time.monotonic()
                 try:
                     response = client.post("/predict", files=uploads(**IMAGES))
-                    answers = response.raise_for_status().json()["predictions"]
+                    predictions = response.raise_for_status().json()["predictions"]
                 except httpx.HTTPError as error:
                     self.failures.append(repr(error))
                     continue
-                versions = {answer["model_version"] for answer in answers}
-                scores = [answer["score"] for answer in answers]
+                versions = {prediction["model_version"] for prediction in predictions}
+                scores = [prediction["score"] for prediction in predictions]
                 self.asked.append(Asked(sent, time.monotonic(), versions, scores))
 
     def stop(self) -> None:
@@ -126,11 +126,11 @@ def handover(tmp_path: Path) -> Handover:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_no_request_fails_and_none_is_answered_by_a_version_that_was_swapped_away(
+def test_no_request_fails_and_none_is_served_by_a_version_that_was_swapped_away(
     start: StartProcess, workspace: Path, handover: Handover, processes: int
 ) -> None:
     options = ("--open", "--processes", str(processes))
-    swaps: list[tuple[str, float, float]] = []  # version, named, all answer with it
+    swaps: list[tuple[str, float, float]] = []  # version, named, all have loaded it
     with serving(start, workspace, handover.service, *options) as service:
         wait_until(lambda: len(living_processes(handover.service)) == processes, "the processes")
         wait_for_service(handover.service, handover.name("1"), 20)
@@ -140,8 +140,8 @@ def test_no_request_fails_and_none_is_answered_by_a_version_that_was_swapped_awa
         try:
             for version in TURNS:
                 before = time.monotonic()
-                answering = wait_for_service(handover.service, handover.name(version), 20)
-                assert len(answering) == processes
+                loaded = wait_for_service(handover.service, handover.name(version), 20)
+                assert len(loaded) == processes
                 swaps.append((version, before, time.monotonic()))
                 time.sleep(0.1)
         finally:
@@ -180,13 +180,13 @@ def test_a_broken_bundle_is_refused_by_all_and_the_old_one_stays(
     with pytest.raises(ServiceError, match=r"refused it: .*model\.bin has not the SHA-256"):
         wait_for_service(handover.service, handover.name("3"), 20)
     assert "model.bin" in service.wait_for_problem()
-    (answer,) = service.predict(image=IMAGES["200"])
-    assert answer["model_version"] == "1"
+    (prediction,) = service.predict(image=IMAGES["200"])
+    assert prediction["model_version"] == "1"
     assert len(wait_for_service(handover.service, handover.name("2"), 20)) == 2
     assert service.wait_for_version("2")["problem"] is None
 
 
-def test_a_process_that_is_killed_is_replaced_by_one_that_answers_with_the_champion(
+def test_a_process_that_is_killed_is_replaced_by_one_that_serves_the_champion(
     two: tuple[Service, Handover],
 ) -> None:
     service, handover = two
@@ -205,7 +205,7 @@ def test_a_process_that_is_killed_is_replaced_by_one_that_answers_with_the_champ
             assert response.json()["predictions"][0]["model_version"] == "1"
 
 
-def test_when_it_is_told_to_end_a_request_under_way_is_answered_and_no_report_is_left(
+def test_when_it_is_told_to_end_a_request_under_way_is_finished_and_no_report_is_left(
     two: tuple[Service, Handover],
 ) -> None:
     service, handover = two
@@ -220,8 +220,8 @@ def test_when_it_is_told_to_end_a_request_under_way_is_answered_and_no_report_is
         os.kill(service.process.pid, signal.SIGTERM)
         wait_until(lambda: len(living_processes(handover.service)) < 2, "the end of the other one")
         connection.sendall(image[50:])
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.1 200")
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert response.startswith(b"HTTP/1.1 200")
     assert service.process.wait(15) in (0, 130)
     assert living_processes(handover.service) == []
     assert "Traceback" not in service.process.stderr

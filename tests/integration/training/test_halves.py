@@ -148,7 +148,7 @@ def test_the_threshold_is_one_of_calibrated_scores(tmp_path: Path) -> None:
     ]
 
 
-def test_an_image_unlike_the_training_data_is_answered_and_flagged(tmp_path: Path) -> None:
+def test_an_image_unlike_the_training_data_is_predicted_and_flagged(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
     red = plain_image((250, 160, 40), size=SIZE)
     grey, novel = answers(bundle, grey_image(150, size=SIZE), red)
@@ -195,6 +195,6 @@ def test_a_description_that_was_sealed_damaged_is_refused_before_it_answers(
         Classifier(seal_bundle(bundle.folder, kept))
 
 
-def test_no_image_gets_no_answer(tmp_path: Path) -> None:
+def test_no_image_gets_no_prediction(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
     assert answers(bundle) == []

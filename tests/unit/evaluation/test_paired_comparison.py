@@ -164,7 +164,7 @@ def test_equal_inputs_give_equal_numbers() -> None:
 
 def test_without_a_crack_there_is_no_recall_to_compare() -> None:
     nothing = np.zeros(3, bool)
-    with pytest.raises(ValueError, match="there must be a crack"):
+    with pytest.raises(ValueError, match="no patch is cracked"):
         compared(nothing, nothing, nothing, ["a", "b", "c"])
 
 

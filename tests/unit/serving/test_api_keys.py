@@ -1,4 +1,4 @@
-"""Keys of those who may ask the service: made once, kept as digests, revocable at any time."""
+"""API keys of the service: made once, kept as digests, revocable at any time."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_what_is_no_name_or_no_key_is_refused_in_words(file: Path) -> None:
         revoke_key(file, "ann")
 
 
-def test_a_damaged_file_opens_nothing_until_it_is_mended(file: Path) -> None:
+def test_a_damaged_file_opens_nothing_until_it_is_fixed(file: Path) -> None:
     key = create_key(file, "ann")
     ring, sound = KeyRing(file), file.read_bytes()
     assert ring.name_of(key) == "ann"

@@ -1,4 +1,4 @@
-"""What happens around a route: failures and slow answers become answers too."""
+"""What happens around a route: failures and slow routes get a response too."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_a_failure_is_told_to_the_log_and_not_to_the_client(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, "serving"):
-        answer = asked(fails)
-    assert answer.status_code == 500
-    assert "plum" not in answer.text
-    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+        response = asked(fails)
+    assert response.status_code == 500
+    assert "plum" not in response.text
+    assert response.json()["request_id"] == response.headers["X-Request-ID"]
     (failed,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert failed.exc_info is not None
     assert "the secret word is plum" in str(failed.exc_info[1])
@@ -50,8 +50,8 @@ def test_a_failure_is_told_to_the_log_and_not_to_the_client(
     assert line.__dict__["status"] == 500
 
 
-def test_an_answer_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+def test_a_response_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     settings = ServiceSettings(service=tmp_path, answer_timeout=0.05)
-    answer = asked(RequestLimits(sleeps, settings))
-    assert answer.status_code == 504
-    assert "No answer within 0.05 s" in json.loads(answer.content)["detail"]
+    response = asked(RequestLimits(sleeps, settings))
+    assert response.status_code == 504
+    assert "No response within 0.05 s" in json.loads(response.content)["detail"]

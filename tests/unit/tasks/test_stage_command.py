@@ -28,7 +28,7 @@ from tests.unit.builders import ROOT
         ["__main__"],
     ],
 )
-def test_anything_but_one_stage_is_answered_with_the_usage(
+def test_anything_but_one_stage_is_refused_with_the_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2

@@ -56,7 +56,7 @@ def _leaves(section: dict[str, Any], prefix: str = "") -> list[str]:
 
 @pytest.mark.parametrize("key", [*Params.model_json_schema()["properties"], *KEYS])
 def test_a_missing_key_is_refused_by_name(file: Path, key: str) -> None:
-    with pytest.raises(ParamsError, match=rf"missing key {key}\b.*Mend it in"):
+    with pytest.raises(ParamsError, match=rf"missing key {key}\b.*Fix it in"):
         load_params(_edit(file, key))
 
 
@@ -68,7 +68,7 @@ def test_an_unknown_key_is_refused_by_name(file: Path, key: str) -> None:
         load_params(_edit(file, key, 1))
 
 
-def test_a_mistyped_key_is_answered_with_the_right_one(file: Path) -> None:
+def test_a_mistyped_key_is_refused_with_the_right_one(file: Path) -> None:
     with pytest.raises(ParamsError, match=r"Did you mean train\.epochs\?"):
         load_params(_edit(file, "train.epoch", 1))
 

@@ -59,11 +59,11 @@ RUN = RunFacts(
     patches_digest="e" * 64,
 )
 VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {**TAGS, "verdict": "better"})
-ANSWER = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, tzinfo=UTC))
+PREDICTION = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, tzinfo=UTC))
 
 
 def _chain(run: RunFacts = RUN, **changes: Any) -> Chain:
-    given: dict[str, Any] = {"version": VERSION, "asked": ANSWER, "commit_is_here": True}
+    given: dict[str, Any] = {"version": VERSION, "asked": PREDICTION, "commit_is_here": True}
     given |= changes
     here = given.pop("commit_is_here")
     return follow(run, given["version"], given["asked"], commit_is_here=here)
@@ -109,7 +109,7 @@ def test_a_patch_is_found_by_its_first_digits_with_all_its_copies() -> None:
 # --- a whole chain --------------------------------------------------------------------------------
 
 
-def test_a_whole_chain_leads_from_the_answer_to_the_patch() -> None:
+def test_a_whole_chain_leads_from_the_prediction_to_the_patch() -> None:
     chain = _chain()
     assert chain.broken == []
     assert [link.name for link in chain.links] == [
@@ -129,7 +129,7 @@ def test_a_whole_chain_leads_from_the_answer_to_the_patch() -> None:
 
 
 def test_an_image_that_is_not_in_the_data_breaks_nothing() -> None:
-    chain = _chain(asked=replace(ANSWER, image="f" * 16))
+    chain = _chain(asked=replace(PREDICTION, image="f" * 16))
     assert chain.broken == []
     assert chain.patch is None
     assert "neither trained, validated nor tested" in chain.links[-1].says
@@ -188,10 +188,10 @@ def test_what_the_run_keeps_must_be_what_was_registered(
     assert broken.startswith(f"{link}: {reason}")
 
 
-def test_an_answer_of_another_bundle_is_named() -> None:
-    (broken,) = _chain(asked=replace(ANSWER, bundle="7" * 12)).broken
+def test_a_prediction_of_another_bundle_is_named() -> None:
+    (broken,) = _chain(asked=replace(PREDICTION, bundle="7" * 12)).broken
     assert broken == (
-        "bundle: the answer was given by bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
+        "bundle: the prediction is of bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
     )
 
 

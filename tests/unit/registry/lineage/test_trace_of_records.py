@@ -1,4 +1,4 @@
-"""Tracing: what the record says of an answer is told; what it does not say breaks no chain."""
+"""Tracing: what the prediction log has is shown; what it lacks breaks no chain."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cracks.registry.lineage.trace import _recorded, as_document
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.tags import BUNDLE_TAG
 
-ANSWER = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14, 22, tzinfo=UTC))
+PREDICTION = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14, 22, tzinfo=UTC))
 RUN = RunFacts("0" * 32, {BUNDLE_TAG: "b" * 64}, bundle_digest="b" * 64)
 VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {})
 
 
 def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedPrediction:
     return RecordedPrediction(
-        prediction_id=str(ANSWER),
-        time=ANSWER.time,
+        prediction_id=str(PREDICTION),
+        time=PREDICTION.time,
         kind="predict",
         image_sha256="aa" * 32,
         label="crack",
@@ -40,8 +40,8 @@ def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedPredic
     )
 
 
-def chain(answer: RecordedPrediction | None) -> Chain:
-    return follow(RUN, VERSION, ANSWER, commit_is_here=True, recorded=answer)
+def chain(prediction: RecordedPrediction | None) -> Chain:
+    return follow(RUN, VERSION, PREDICTION, commit_is_here=True, recorded=prediction)
 
 
 @pytest.fixture
@@ -53,51 +53,51 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_chain_begins_with_what_was_answered() -> None:
-    (answer, *_) = chain(recorded()).links
-    assert answer.broken == ()
-    assert answer.says == (
-        "given at 2026-11-21 16:14:22.000+00:00 by version 3; "
+def test_a_chain_begins_with_what_was_predicted() -> None:
+    (link, *_) = chain(recorded()).links
+    assert link.broken == ()
+    assert link.says == (
+        "made at 2026-11-21 16:14:22.000+00:00 by version 3; "
         "crack (predict), score 0.9871 with a threshold of 0.5000, novelty 0.40"
     )
     assert chain(recorded(novel=True)).links[0].says.endswith("novelty 1.25, novel")
 
 
-def test_an_answer_that_is_not_in_the_record_breaks_nothing() -> None:
-    (answer, *_) = chain(None).links
-    assert answer.broken == ()
-    assert answer.says.endswith("by version 3; not in the record")
+def test_a_prediction_that_is_not_in_the_log_breaks_nothing() -> None:
+    (link, *_) = chain(None).links
+    assert link.broken == ()
+    assert link.says.endswith("by version 3; not in the record")
 
 
 def test_a_record_that_names_another_run_breaks_the_chain() -> None:
-    (answer, *_) = chain(recorded("f" * 32)).links
-    assert answer.broken == (f"the record names run {'f' * 32}, the version {RUN.run_id}",)
+    (link, *_) = chain(recorded("f" * 32)).links
+    assert link.broken == (f"the record names run {'f' * 32}, the version {RUN.run_id}",)
 
 
 def test_the_record_of_the_service_folder_is_looked_into(service: Path) -> None:
-    assert _recorded(ANSWER, service) == recorded()
-    other = PredictionId("3", "b" * 12, "cc" * 8, ANSWER.time)
+    assert _recorded(PREDICTION, service) == recorded()
+    other = PredictionId("3", "b" * 12, "cc" * 8, PREDICTION.time)
     assert _recorded(other, service) is None
-    assert _recorded(ANSWER, service / "elsewhere") is None
+    assert _recorded(PREDICTION, service / "elsewhere") is None
 
 
 def test_another_place_of_the_record_is_taken_from_the_environment(
     service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PLACE_VARIABLE, str(service / "answers"))
-    assert _recorded(ANSWER, tmp_path / "elsewhere") == recorded()
+    assert _recorded(PREDICTION, tmp_path / "elsewhere") == recorded()
 
 
 def test_a_record_that_cannot_be_read_is_told_of_and_breaks_nothing(
     service: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(PLACE_VARIABLE, "s3://NoBucket/answers")
-    assert _recorded(ANSWER, service) is None
+    assert _recorded(PREDICTION, service) is None
     assert "cannot be read" in caplog.text
 
 
-def test_in_json_the_answer_has_all_that_a_list_shows() -> None:
-    document = json.loads(json.dumps(as_document(str(ANSWER), chain(recorded()))))
+def test_in_json_the_prediction_has_all_that_a_list_shows() -> None:
+    document = json.loads(json.dumps(as_document(str(PREDICTION), chain(recorded()))))
     assert document["recorded"]["score"] == 0.98712
     assert document["recorded"]["time"] == "2026-11-21T16:14:22.000+00:00"
     assert "image" not in document["recorded"]
