@@ -1,4 +1,4 @@
-"""Find image files wherever somebody names them: files, folders, and prefixes in S3."""
+"""Find image files: single files, folders, and prefixes in S3."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ REMOTE = "s3://"
 #: Endings of files in a folder that are taken for images; whether they are, decoding tells.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 
-#: Objects that are fetched at a time, and that are fetched ahead at most.
-THREADS, AHEAD = 16, 32
+#: Objects that are fetched at a time, and that are prefetched at most.
+THREADS, PREFETCHED = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def image_file(name: str, stamp: str) -> ImageFile:
     from cracks.storage.addresses import StoredObject
 
     bucket, _, key = name.removeprefix(REMOTE).partition("/")
-    # Size and ETag are for whoever compares; reading needs neither.
+    # Size and ETag are for comparisons; reading needs neither.
     stored = StoredObject(key, 0, "", key)
     return ImageFile(name, stamp, lambda: _reader(bucket).read(stored), remote=True)
 
@@ -66,7 +66,7 @@ def find_images(places: Sequence[str], without: Path | None = None) -> list[Imag
 
     Raises:
         SourceError: a place does not exist, cannot be listed, or holds no image.
-        SourceUnavailable: the storage does not answer.
+        SourceUnavailable: the storage does not respond.
     """
     found: dict[str, ImageFile] = {}
     for place in places:
@@ -99,7 +99,7 @@ def prefetched(files: Iterable[ImageFile]) -> Iterator[ImageFile]:
                 pool = pool or ThreadPool(THREADS)
                 file = replace(file, read=pool.apply_async(file.read).get)
             waiting.append(file)
-            if not file.remote or len(waiting) == AHEAD:
+            if not file.remote or len(waiting) == PREFETCHED:
                 yield waiting.popleft()
         yield from waiting
         finished = True
@@ -136,7 +136,7 @@ def _file(path: str) -> ImageFile:
         facts = os.stat(path)  # noqa: PTH116
         stamp = f"{facts.st_size}-{facts.st_mtime_ns}"
     except OSError:
-        stamp = "gone"  # a link that leads nowhere; reading it says so
+        stamp = "gone"  # a broken link; reading it raises
     return ImageFile(path, stamp, partial(_bytes_of, path))
 
 
@@ -184,7 +184,7 @@ def content_of(file: ImageFile) -> bytes:
 
     Raises:
         UnreadableImage: it cannot be read; the message is the reason.
-        SourceUnavailable: the storage does not answer.
+        SourceUnavailable: the storage does not respond.
     """
     try:
         return file.read()
