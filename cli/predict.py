@@ -64,7 +64,7 @@ def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> No
 
     champion, bundle = open_champion(open_workspace(context.obj).service)
     contents = [_read(image) for image in images]
-    answers = Classifier(bundle).answers(contents, images)
+    answers = Classifier(bundle).predict(contents, images)
     rows = [
         {"file": image, **_shown(answer), "model_version": champion.version}
         for image, answer in zip(images, answers, strict=True)

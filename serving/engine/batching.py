@@ -82,7 +82,7 @@ class Engine:
     async def answers(
         self, contents: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS
     ) -> list[Prediction]:
-        """Return an answer for each encoded image, the same that `Classifier.answers` gives.
+        """Return an answer for each encoded image, the same that `Classifier.predict` gives.
 
         Args:
             contents: files of a format that is answered for.

@@ -1,6 +1,6 @@
-"""A network that remembers: what it has answered before is found by the digest of what was asked.
+"""A network with a cache: its outputs are stored by the digest of their inputs.
 
-Whoever changes the head only asks the frozen half the same things once more.
+A training that changes only the head computes nothing of the frozen half again.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Features = npt.NDArray[np.float32]
 
 
 class CachedNetwork:
-    """A network from batches to features that are vectors, with answers kept in a file."""
+    """A network from batches to features that are vectors, with a cache in a file."""
 
     def __init__(self, network: Callable[[], Runs], identity: str, file: Path) -> None:
-        """Take what is known of the network from `file`, if there is anything.
+        """Read the cache of the network from `file`, if there is one.
 
         Args:
-            network: opens it; called only if something is asked that is not known.
+            network: opens it; called only if an input is not in the cache.
             identity: a digest that no other network has; see `identity_of`.
-            file: where the answers are kept, an .npz.
+            file: the cache, an .npz.
         """
         self._open, self._identity, self._file = network, identity, file
         self._known = _kept(file, identity)
@@ -55,7 +55,7 @@ class CachedNetwork:
         yield from self._ready(waiting)
 
     def save(self) -> None:
-        """Keep what was asked since this was opened, and nothing older."""
+        """Save the entries that were used since this was opened; older ones are dropped."""
         asked = dict(sorted(self._asked.items()))
         # numpy dates every member 1980-01-01: equal contents give equal bytes.
         with atomic_replace(self._file) as partial, partial.open("wb") as file:
@@ -93,7 +93,7 @@ class CachedNetwork:
 
 
 def identity_of(folder: Path, precision: str) -> str:
-    """Return a digest of the network in `folder`, of its precision, and of what can run it."""
+    """Return a digest of the network in `folder`, of its precision, and of the runtimes."""
     files = {file.name: digest_of_file(file) for file in sorted(folder.iterdir())}
     return digest_of_value([files, precision, {name: _version(name) for name in RUNTIMES}])
 
@@ -110,7 +110,7 @@ def _key(batch: Batch) -> str:
 
 
 def _kept(file: Path, identity: str) -> dict[str, Features]:
-    """Return the features of each batch by its key; none if they are damaged or another's."""
+    """Return the features of each batch by its key; none if it is damaged or another network's."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             if str(kept["identity"]) != identity:

@@ -84,7 +84,7 @@ def test_whatever_comes_together_gets_the_answers_of_the_command_line_to_the_las
         parts = await asyncio.gather(*map(ask, range(0, len(IMAGES), together)))
         return [answer for part in parts for answer in part]
 
-    expected = classifier.answers(IMAGES, NAMES)
+    expected = classifier.predict(IMAGES, NAMES)
     answers = asyncio.run(ask_all())
     assert answers == expected  # raw scores, too
     for answer, other in zip(answers, expected, strict=True):
@@ -96,7 +96,7 @@ def test_patches_that_are_decoded_already_get_the_same_answers(
 ) -> None:
     pixels = np.stack([decode_to_size(image, SIZE) for image in IMAGES])
     answers = asyncio.run(engine.predict_pixels(pixels))
-    assert answers == classifier.answers(IMAGES, NAMES)
+    assert answers == classifier.predict(IMAGES, NAMES)
 
 
 def test_no_image_gets_no_answer(engine: Engine) -> None:

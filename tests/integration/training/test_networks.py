@@ -228,13 +228,13 @@ class Halves:
     featurizer: keras.Model
     trainable: keras.Model
 
-    def answers(self, pixels: Pixels) -> dict[str, np.ndarray[Any, Any]]:
+    def outputs(self, pixels: Pixels) -> dict[str, np.ndarray[Any, Any]]:
         """Return what Keras gives for the two in a row."""
         from cracks.training.networks.architectures import build_classifier, with_features
 
         whole = build_classifier(self.featurizer, with_features(self.trainable))
-        answers: dict[str, np.ndarray[Any, Any]] = whole.predict_on_batch(pixels)
-        return answers
+        outputs: dict[str, np.ndarray[Any, Any]] = whole.predict_on_batch(pixels)
+        return outputs
 
 
 def telling_halves(architecture: str, mode: str, pixels: Pixels) -> Halves:
@@ -311,7 +311,7 @@ def test_a_network_for_which_there_is_no_room_is_told_of_as_the_system_says_it(
         ("efficientnetv2b0", "probe"),
     ],
 )
-def test_both_halves_connected_answer_as_keras_does_by_name(
+def test_both_halves_connected_predict_as_keras_does_by_name(
     pixels: Pixels, tmp_path: Path, architecture: str, mode: str
 ) -> None:
     from cracks.training.networks.architectures import with_features
@@ -325,14 +325,14 @@ def test_both_halves_connected_answer_as_keras_does_by_name(
     connected(
         tmp_path / "featurizer/network.xml", tmp_path / "trainable/network.xml", tmp_path / "m.xml"
     )
-    answers = Network(tmp_path / "m.xml").run_all([pixels[:5], pixels[5:]])
-    expected = halves.answers(pixels)
-    assert answers.keys() == {"score", "features"}
-    assert answers["score"].shape == (len(pixels), 1)
-    assert answers["features"].shape == expected["features"].shape
+    outputs = Network(tmp_path / "m.xml").run_all([pixels[:5], pixels[5:]])
+    expected = halves.outputs(pixels)
+    assert outputs.keys() == {"score", "features"}
+    assert outputs["score"].shape == (len(pixels), 1)
+    assert outputs["features"].shape == expected["features"].shape
     assert expected["score"].std() > 0.1
-    assert answers["score"] == pytest.approx(expected["score"], abs=1e-3)
-    difference = np.abs(answers["features"] - expected["features"])
+    assert outputs["score"] == pytest.approx(expected["score"], abs=1e-3)
+    difference = np.abs(outputs["features"] - expected["features"])
     assert difference.max() < 5e-3 * spread(expected["features"])
 
 
