@@ -490,10 +490,10 @@ DIGESTS = {
 
 @dataclass
 class Download:
-    """A server of weights that redirects, as Keras' own does, and says what `answer` gives."""
+    """A server of weights that redirects, as Keras' own does, and sends what `response` returns."""
 
     url: str
-    answer: Callable[[bytes], bytes] = lambda content: content
+    response: Callable[[bytes], bytes] = lambda content: content
     promised: int | None = None  # bytes; None for what is really sent
     served: list[str] = field(default_factory=list)
 
@@ -546,7 +546,7 @@ def download(
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            content = self.download.answer(published)
+            content = self.download.response(published)
             self.send_response(200)
             self.send_header("Content-Length", str(self.download.promised or len(content)))
             self.end_headers()
@@ -595,12 +595,12 @@ def test_imagenet_weights_are_downloaded_once_and_loaded(
 def test_a_download_that_breaks_off_is_refused_and_begun_anew_the_next_time(
     published_as: str, download: Download, published: bytes
 ) -> None:
-    download.answer = lambda content: content[: len(content) // 2]
+    download.response = lambda content: content[: len(content) // 2]
     download.promised = len(published)
     with pytest.raises(WeightsError, match=f"imagenet cannot be loaded into {published_as}"):
         downloaded(published_as)
 
-    download.answer, download.promised = (lambda content: content), None
+    download.response, download.promised = (lambda content: content), None
     downloaded(published_as)
     assert len(download.served) == 4
 
@@ -608,13 +608,13 @@ def test_a_download_that_breaks_off_is_refused_and_begun_anew_the_next_time(
 def test_a_page_in_place_of_the_weights_is_refused_and_not_used_the_next_time(
     published_as: str, download: Download, tmp_path: Path
 ) -> None:
-    download.answer = lambda _: b"<html>Please log in to this network.</html>"
+    download.response = lambda _: b"<html>Please log in to this network.</html>"
     with pytest.raises(WeightsError, match=f"imagenet cannot be loaded into {published_as}") as no:
         downloaded(published_as)
     assert "\n" not in str(no.value)
     assert not list((tmp_path / "models").iterdir())
 
-    download.answer = lambda content: content
+    download.response = lambda content: content
     downloaded(published_as)
 
 
