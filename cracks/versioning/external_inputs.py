@@ -20,7 +20,7 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
 
     Raises:
         SourceError: the source has vanished or is damaged.
-        SourceUnavailable: it is on a server that does not answer.
+        SourceUnavailable: it is on a server that does not respond.
     """
     report = paths.report(stage)
     if not report.is_file():
