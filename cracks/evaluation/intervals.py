@@ -5,7 +5,7 @@ Patches of one photograph are no independent evidence, so whole groups are drawn
 3.8; Field & Welsh, Journal of the Royal Statistical Society B 69, 2007, 369–390), and the 2.5 and
 97.5 % quantiles of the metric over the resamples are taken.
 
-That alone promises too much where mistakes are rare: with none, every resample is perfect. So the
+That alone is too narrow where mistakes are rare: with none, every resample is perfect. So the
 interval is widened to hold a second one, that of Korn & Graubard (Survey Methodology 24, 1998,
 193–201): the exact binomial interval (Clopper & Pearson, Biometrika 26, 1934, 404–413) of as many
 independent trials as would vary like the resamples do. One imagined group that goes wholly wrong

@@ -19,7 +19,7 @@ COLUMNS: Final = ("id", "path", "label", "split", "score")
 
 FOLDS: Final = 5
 
-#: Inverse strength of the penalty. Wrong labels must not be learned by heart.
+#: Inverse strength of the penalty. A model must not memorise wrong labels.
 PENALTY: Final = 0.01
 MAX_ITERATIONS: Final = 100
 

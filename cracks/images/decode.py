@@ -121,7 +121,7 @@ def decode_upright(content: bytes, max_pixels: int) -> Pixels:
 
 @contextmanager
 def _opened(content: bytes, formats: Sequence[str], max_pixels: int) -> Iterator[Image.Image]:
-    """Yield an image that is not decoded yet; say in words whatever goes wrong with it."""
+    """Yield an image that is not decoded yet; turn every error into UnreadableImage."""
     if not content:
         raise UnreadableImage("empty file")
     try:

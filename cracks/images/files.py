@@ -104,7 +104,7 @@ def prefetched(files: Iterable[ImageFile]) -> Iterator[ImageFile]:
         yield from waiting
         finished = True
     finally:
-        # The last files may not have been read yet when the next one is asked for in vain.
+        # The last files may still be unread when the iterator is exhausted.
         if pool and finished:
             pool.close()
         elif pool:

@@ -71,7 +71,7 @@ class PredictionsFile:
 
     @contextmanager
     def opened(self) -> Iterator[PredictionsFile]:
-        """Hold the place for this process; whatever ends the block, what was added is written.
+        """Lock the place for this process; when the block ends, what was added is written.
 
         Raises:
             WorkspaceBusy: another process writes there.
@@ -100,7 +100,7 @@ class PredictionsFile:
         stamps = self._stamps()
         missing = [file for file in files if stamps.get(file.name) != file.stamp]
         if changed := [file.name for file in missing if file.name in stamps]:
-            self._forget(changed)
+            self._remove(changed)
         return missing
 
     def add(self, chunk: ScoredChunk) -> None:
@@ -111,7 +111,7 @@ class PredictionsFile:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left; where one file is wanted, make it of the shards."""
+        """Write the last shard; if `out` is one file, make it of the shards."""
         self._flush()
         if not self._is_file:
             return
@@ -196,7 +196,7 @@ class PredictionsFile:
             stamps |= zip(table["file"].to_pylist(), table["stamp"].to_pylist(), strict=True)
         return stamps
 
-    def _forget(self, names: Sequence[str]) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         changed = pa.array(names, pa.string())
         for place in self._places():
             table = pq.read_table(place)

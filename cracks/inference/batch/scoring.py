@@ -61,7 +61,7 @@ def score_files(
         classifier: the model.
         champion: which version that is, for the prediction ids.
         files: images of any size, resampled to the size of a patch where it is another.
-        advance: told how many files are done.
+        advance: called with the number of files that are done.
 
     Raises:
         SourceUnavailable: the storage stopped responding.

@@ -79,7 +79,7 @@ class Bundle:
 
     @property
     def novelty(self) -> Path | None:
-        """What tells photographs unlike the training data; None in a bundle that has none."""
+        """The novelty description of the training data; None in a bundle that has none."""
         return self._optional(NOVELTY)
 
     @property

@@ -24,7 +24,7 @@ SCORE_DIGITS, NOVELTY_DIGITS, SHARE_DIGITS, LENGTH_DIGITS = 6, 4, 6, 2
 
 
 class Measures(Protocol):
-    """Whatever measures patches: `Classifier`, or what stands in for it."""
+    """Anything that measures patches, as `Classifier` does."""
 
     @property
     def bundle(self) -> Bundle:
@@ -169,7 +169,7 @@ def inspect_photo(
         pixels: uint8 RGB (height, width, 3), upright.
         overlap: share of a patch's side that neighbours have in common, 0 to `MAX_OVERLAP`.
         mm_per_px: how many millimetres of the surface a pixel shows; None: not known.
-        advance: told how many patches were done; what it raises ends the inspection.
+        advance: called with the number of patches done; what it raises ends the inspection.
     """
     height, width = pixels.shape[:2]
     tiling = Tiling(width, height, classifier.bundle.content.patch_size, overlap)

@@ -56,7 +56,7 @@ class InspectionFolder:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Hold the folder for this process.
+        """Lock the folder for this process.
 
         Raises:
             WorkspaceBusy: another process writes there.

@@ -62,7 +62,7 @@ def _fitted(pixels: Pixels) -> Image.Image:
     height, width = pixels.shape[:2]
     longest = max(width, height)
     scale = min(max(longest, SHORTEST), LONGEST) / longest
-    # What is far too large is thinned out first: a photograph more in memory is none too few.
+    # What is far too large is subsampled first, to save the memory of another photograph.
     step = max(1, int(0.5 / scale))
     photo = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step]))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
