@@ -3,7 +3,7 @@
     service/processes/<host>-<pid>.json   which champion it serves, which it is ready to
                                           serve next, and which it refused
 
-A process touches its file while it lives; the report of a killed one expires after seconds.
+A process touches its file while it lives; a killed one's report expires in a few seconds.
 """
 
 from __future__ import annotations
