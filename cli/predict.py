@@ -64,7 +64,7 @@ def _predict_few(context: typer.Context, images: list[str], as_json: bool) -> No
 
     champion, bundle = open_champion(open_workspace(context.obj).service)
     contents = [_read(image) for image in images]
-    predictions = Classifier(bundle).answers(contents, images)
+    predictions = Classifier(bundle).predict(contents, images)
     rows = [
         {"file": image, **_shown(prediction), "model_version": champion.version}
         for image, prediction in zip(images, predictions, strict=True)

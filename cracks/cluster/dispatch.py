@@ -29,7 +29,7 @@ Showing = Callable[[int], AbstractContextManager[Advance]]
 def predict_files(
     service: Path, places: Sequence[str], out: Path, showing: Showing
 ) -> dict[str, Any]:
-    """Write the champion's predictions for every image; a second call does only what is missing.
+    """Write the champion's predictions for every image; a second call resumes.
 
     Where `DASK_SCHEDULER_ADDRESS` names a cluster, that computes them.
 
@@ -37,15 +37,15 @@ def predict_files(
         service: the folder that names the champion.
         places: files, folders, and addresses `s3://bucket/prefix`.
         out: one file `NAME.parquet`, or a folder of shards.
-        showing: is told of the images as they are done.
+        showing: shows the progress over the images.
 
     Returns:
-        What `PredictionsFile.summary` says, and `answered_now`.
+        `PredictionsFile.summary`, and `answered_now`: how many were predicted by this call.
 
     Raises:
         ServiceError: no champion is in service; BundleError: its bundle is damaged.
         StorageError: a place cannot be listed, or holds no image.
-        StorageUnavailable: the storage stopped answering; what was predicted is kept.
+        StorageUnavailable: the storage stopped responding; what was predicted is kept.
         WorkspaceError: `out` cannot be written, or holds the predictions of another model.
         WorkspaceBusy: another process writes there.
         ClusterError: the cluster cannot do it.
@@ -81,7 +81,7 @@ def refuse_if_nothing_was_readable(summary: dict[str, Any]) -> None:
 def compute_features(
     params: Params, shards: Sequence[Path], featurizer: Path, store: FeatureStore, advance: Advance
 ) -> None:
-    """Compute the features of some shards and keep them in `store`.
+    """Compute the features of some shards and put them into `store`.
 
     Where `DASK_SCHEDULER_ADDRESS` names a cluster, that computes them.
 

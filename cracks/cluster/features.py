@@ -1,4 +1,4 @@
-"""Features on the cluster: a piece is a shard, a result the array that is kept for it."""
+"""Features on the cluster: a piece is a shard, a result its array."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ def store_features_on_cluster(
     settings: ClusterSettings,
     shards: Sequence[Path],
     featurizer: Path,
-    kept: FeatureStore,
+    features: FeatureStore,
     advance: Advance,
     *,
     precision: str,
     size: int,
     batch_size: int,
 ) -> None:
-    """Compute the features of shards on the cluster, and keep them here as the local run does.
+    """Compute the features of shards on the cluster, and store them here as the local run does.
 
     A shard that is not in the store yet is sent, once and for all; what `dvc push` sent is there.
 
     Args:
         settings: where the cluster is.
-        shards: on this machine, those whose features are not known.
+        shards: on this machine, those without features.
         featurizer: folder of the half that computes them.
-        kept: where they are kept here.
-        advance: told how many images are done.
+        features: their store on this machine.
+        advance: called with the number of images that are done.
         precision: that is computed in.
         size: pixels of the patches' width and height.
         batch_size: patches that the network gets at once.
@@ -98,7 +98,7 @@ def store_features_on_cluster(
             failures.append(outcome)
             continue
         content = io.BytesIO(read_result(store, outcome.piece.key))
-        kept.keep(shards[outcome.piece.number], np.load(content, allow_pickle=False))
+        features.put(shards[outcome.piece.number], np.load(content, allow_pickle=False))
         advance(outcome.piece.images)
     require_no_failure(sorted(failures, key=lambda one: one.piece.number), len(shards))
 

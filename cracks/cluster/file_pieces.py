@@ -42,9 +42,9 @@ def pieces_of(
     work_on: Callable[[Named], Work],
     key_of: Callable[[str], str],
 ) -> Iterator[Piece]:
-    """Cut the missing files into pieces where all the files would be cut.
+    """Cut the missing files into pieces at the same places as all the files.
 
-    So what a stopped run has left in the store fits the next one.
+    So the next run finds the results that a stopped one has left in the store.
 
     Args:
         files: all of them, in their order.

@@ -1,4 +1,4 @@
-"""A piece: what one thread of a worker does in one go, and where its result lies."""
+"""A piece: the work of one task on a worker, and where its result lies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from cracks.errors import ClusterError
 from cracks.storage.object_store import ObjectStore
 
-#: Pieces that are named in a refusal.
+#: Pieces that are named in an error message.
 SHOWN = 5
 
 
@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a piece: its result lies in the store, or it failed again and again."""
+    """The outcome of a piece: its result lies in the store, or it failed again and again."""
 
     piece: Piece
     failure: str | None = None  # the reason
@@ -57,6 +57,6 @@ def require_no_failure(failures: Sequence[Outcome], total: int) -> None:
     more += f" and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
     raise ClusterError(
         f"{len(failures):,} of {total:,} pieces failed again and again: {first.piece.name} "
-        f"({(first.failure or '').rstrip('.')}){more}. The others are done and kept; mend it, then "
-        "run it again: only these are computed."
+        f"({(first.failure or '').rstrip('.')}){more}. The others are done and kept; fix the "
+        "cause, then run it again: only these are computed."
     )

@@ -1,4 +1,4 @@
-"""Batch scoring on the cluster: a piece is as many files as are scored together, in their order."""
+"""Batch scoring on the cluster: a piece is a batch of files, in their order."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ BEHIND = 2 * SHARD_ROWS // CHUNK
 
 @dataclass(frozen=True)
 class FilePredictions:
-    """Answer for some files."""
+    """Predict some files."""
 
     bundle: str  # the key of its folder
     champion: Champion
     files: Named
 
     def run(self, store: ObjectStore, threads: int) -> bytes:
-        """Return the answers, and what could not be read, as JSON."""
+        """Return the predictions, and what could not be read, as JSON."""
         classifier = loaded_classifier(store, self.bundle, threads)
         files = [image_file(name, stamp) for name, stamp in self.files]
         chunks = list(score_files(classifier, self.champion, files, lambda _: None))
@@ -60,7 +60,7 @@ def score_on_cluster(
     missing: Sequence[ImageFile],
     advance: Advance,
 ) -> Iterator[ScoredChunk]:
-    """Yield the answers for the missing files, as `score_files` does, from the cluster.
+    """Yield the predictions for the missing files, as `score_files` does, from the cluster.
 
     Results are removed from the store once they were taken and others after them.
 

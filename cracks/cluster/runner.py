@@ -1,4 +1,4 @@
-"""Run pieces on the cluster: few at a time, each once, whatever becomes of its processes."""
+"""Run pieces on the cluster: few at a time, each once, even if processes of the cluster die."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from cracks.storage.object_store import RETRY_ATTEMPTS, open_store, retry_pause
 #: Pieces in flight for each thread of the cluster: one that is computed, one that waits there.
 IN_FLIGHT = 2
 
-#: How often a piece is tried, where nothing says that time will heal it.
+#: How often a piece is tried, unless its error is transient.
 ATTEMPTS = 3
 
 #: So many pieces that fail before any succeeds have one cause; the others would fail, too.
 HOPELESS = 10
 
-#: Seconds between two looks at the cluster, and that scheduler or workers may be gone.
+#: Seconds between two polls of the cluster, and that scheduler or workers may be gone.
 LOOK_INTERVAL, GONE_TIMEOUT = 2.0, 300.0
 
 
@@ -50,10 +50,10 @@ class _Attempt:
 def outcomes(
     settings: ClusterSettings, pieces: Iterable[Piece], beginning: str, sample: str | None = None
 ) -> Iterator[Outcome]:
-    """Yield what became of each piece, as soon as it is known.
+    """Yield the outcome of each piece, as soon as it is known.
 
-    A piece whose result lies in the store is not computed. One that fails is tried again later,
-    while the others go on. However this ends, what was not computed yet is cancelled.
+    A piece whose result lies in the store is not computed. One that fails is retried later,
+    while the others continue. However this ends, what was not computed yet is cancelled.
 
     Args:
         settings: where the cluster is.
@@ -62,7 +62,7 @@ def outcomes(
         sample: an image that every worker must see, or None.
 
     Raises:
-        ClusterUnavailable: nobody listens, or scheduler or workers were gone for too long.
+        ClusterUnavailable: no scheduler responds, or scheduler or workers were gone for too long.
         ClusterError: a worker has other versions or no access, or nothing at all succeeds.
     """
     run = _Run(settings, pieces, beginning, sample)
@@ -84,7 +84,7 @@ class _Run:
         self._known = set(self._store.keys(beginning))
         self._running: dict[Future, _Attempt] = {}
         self._ended: Queue[Future] = Queue()
-        #: When, a number that keeps the order, and what to try again.
+        #: When, a number that keeps the order, and what to retry.
         self._again: list[tuple[float, int, _Attempt]] = []
         self._numbers = itertools.count()
         self._threads, self._looked, self._had_workers = 0, 0.0, time.monotonic()
@@ -189,7 +189,7 @@ class _Run:
     # --- workers and scheduler ------------------------------------------------------------------
 
     def _look_at_workers(self) -> None:
-        """Count the threads now and then; give up where there has been none for long."""
+        """Poll the number of threads; give up where there has been none for long."""
         now = time.monotonic()
         if now - self._looked < LOOK_INTERVAL:
             return
@@ -207,7 +207,7 @@ class _Run:
             )
 
     def _retire(self, error: Unfit) -> None:
-        """Send away a worker that came in the middle of the work and does not fit."""
+        """Remove a worker that joined during the work and cannot take part."""
         _say(f"the worker {error.worker} is sent away: {error}")
         with suppress(Exception):
             self._client.retire_workers([error.worker], close_workers=True)
@@ -234,8 +234,8 @@ class _Run:
 
 
 def _patience(error: BaseException) -> int:
-    heals = isinstance(error, CracksError) and error.is_transient
-    return RETRY_ATTEMPTS if heals else ATTEMPTS
+    transient = isinstance(error, CracksError) and error.is_transient
+    return RETRY_ATTEMPTS if transient else ATTEMPTS
 
 
 def _reason(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""Connect to a scheduler, and make sure that every worker computes what this process would."""
+"""Connect to a scheduler, and check that every worker computes what this process would."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OF_SCHEDULER = ("python", "dask", "distributed")
 
 
 def connect(settings: ClusterSettings, sample: str | None) -> Client:
-    """Return a client of a cluster whose workers were all found fit.
+    """Return a client of a cluster after checking all its workers.
 
     Args:
         settings: where the cluster is.
         sample: an image that every worker must see, or None.
 
     Raises:
-        ClusterUnavailable: nobody listens, or there is no worker.
+        ClusterUnavailable: no scheduler responds, or there is no worker.
         ClusterError: a scheduler or worker has other versions, or a worker has no access.
     """
     client = reach(settings.address)
@@ -56,12 +56,12 @@ def connect(settings: ClusterSettings, sample: str | None) -> Client:
 
 
 def reach(address: str) -> Client:
-    """Return a client of the scheduler, whatever its workers are.
+    """Return a client of the scheduler; its workers are not checked.
 
     Raises:
-        ClusterUnavailable: nobody listens there.
+        ClusterUnavailable: no scheduler responds.
     """
-    # What they say of a lost connection is said here in one line.
+    # Dask logs a lost connection in many lines; here it becomes one.
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -71,13 +71,13 @@ def reach(address: str) -> Client:
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterUnavailable(
-            f"No Dask scheduler answers at {address} ({reason}). Start one "
+            f"No Dask scheduler responds at {address} ({reason}). Start one "
             f"(`dask scheduler`), correct {ADDRESS}, or unset it to work on this machine."
         ) from None
 
 
 def close(client: Client) -> None:
-    """Close the client; a scheduler that is gone does not keep anybody waiting."""
+    """Close the client; do not wait for a scheduler that is gone."""
     with suppress(Exception):
         client.close(timeout=CLOSE_TIMEOUT)
 
@@ -86,7 +86,7 @@ def dashboard_link(settings: ClusterSettings) -> str:
     """Return the address of Dask's own dashboard.
 
     Raises:
-        ClusterUnavailable: nobody listens there.
+        ClusterUnavailable: no scheduler responds.
     """
     client = reach(settings.address)
     try:
@@ -96,7 +96,7 @@ def dashboard_link(settings: ClusterSettings) -> str:
 
 
 def tell(client: Client, settings: ClusterSettings) -> None:
-    """Say on standard error which cluster works, and where it can be watched."""
+    """Print to standard error which cluster is used, and its dashboard."""
     threads = client.nthreads()
     print(
         f"  {settings.address}: {len(threads)} workers, {sum(threads.values())} threads; "
@@ -115,7 +115,7 @@ def _require_same_scheduler(client: Client) -> None:
             "Deploy the image of this commit there."
         )
     for address, one in found["workers"].items():
-        # Asked of Dask itself: where this differs, nothing of ours may be there to answer.
+        # Dask reports these: with other versions the worker may be unable to run our own check.
         if different := differences(_of_dask(one), _chosen(own_versions())):
             raise ClusterError(
                 f"The worker {address} cannot take part: it has {', '.join(different)}. "
@@ -146,18 +146,18 @@ def _require_workers(client: Client, settings: ClusterSettings) -> None:
 def _unfit(client: Client, settings: ClusterSettings, sample: str | None) -> dict[str, str]:
     """Return the workers that cannot take part, each with the reason."""
     try:
-        answers = client.run(
+        responses = client.run(
             require_fit, settings.store, dict(own_versions()), sample, on_error="return"
         )
-    except Exception as error:  # of a worker that has not even the function
-        answers = {"(one of them)": error}
+    except Exception as error:  # of a worker that does not have the function
+        responses = {"(one of them)": error}
     return {
         address: (
-            str(answer)
-            if isinstance(answer, Unfit)
-            else f"it cannot run this project's code ({' '.join(str(answer).split())})"
+            str(response)
+            if isinstance(response, Unfit)
+            else f"it cannot run this project's code ({' '.join(str(response).split())})"
         )
-        for address, answer in answers.items()
-        # One that ended meanwhile is no matter.
-        if answer is not None and not isinstance(answer, OSError)
+        for address, response in responses.items()
+        # One that ended meanwhile does not count.
+        if response is not None and not isinstance(response, OSError)
     }

@@ -1,6 +1,6 @@
 """Which versions a process computes with, and how those of two processes differ.
 
-The same bytes come out only where the same code and libraries compute; so this is compared first.
+Only the same code and libraries give the same bytes; so this is compared first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def own_versions() -> Versions:
 
 
 def library_versions(versions: Versions) -> Versions:
-    """Return what decides results that are kept; a change of this project's code need not."""
+    """Return the versions that stored results depend on; without this project's code."""
     return {name: value for name, value in versions.items() if not name.startswith("the code")}
 
 

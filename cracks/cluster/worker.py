@@ -1,4 +1,4 @@
-"""What runs on a worker: it is compared with whoever asks, then reads, computes and writes."""
+"""What runs on a worker: a comparison with the calling process, then the pieces."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Unfit(CracksError):
     """A worker cannot take part; the message says why, without saying which worker."""
 
     def __init__(self, reason: str, worker: str = "") -> None:
-        super().__init__(reason, worker)  # all that there is to send
+        super().__init__(reason, worker)  # the arguments that are pickled
 
     def __str__(self) -> str:
         return str(self.args[0])
 
     @property
     def worker(self) -> str:
-        """The address of the worker, where it was found in the middle of the work."""
+        """The address of the worker, if it joined during the work."""
         return str(self.args[1])
 
 
@@ -53,7 +53,7 @@ def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
     except Unfit as error:
         raise Unfit(str(error), str(worker.address)) from None
     place = _opened(store)
-    # A worker that was killed may have written it, and not said so.
+    # A killed worker may have written it without reporting it.
     if not is_done(place, key):
         with in_one_thread():
             content = work.run(place, worker.state.nthreads)
@@ -62,11 +62,11 @@ def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
 
 
 def require_fit(store: str, versions: Versions, sample: str | None = None) -> None:
-    """Compare this process with the one that asks, and try what it will have to do.
+    """Compare this process with the calling one, and try to read and write the store.
 
     Args:
         store: that it must read and write.
-        versions: of the process that asks.
+        versions: of the calling process.
         sample: an image that it must see, or None.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The steps of an evaluation: score, decide, ask the network, draw, and measure on test."""
+"""The steps of an evaluation: score, decide, probe the network, draw, and measure on test."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Inputs:
     parts: dict[str, SplitFeatures]  # train, validation, test
     featurizer: Runs
     trainable: Runs
-    frozen: CachedNetwork  # the featurizer as one that remembers what it was asked
+    frozen: CachedNetwork  # the featurizer with a cache of its outputs
 
     @property
     def probed(self) -> bool:
@@ -83,7 +83,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Scored:
-    """What the classifier says of the patches that it was not trained on."""
+    """What the classifier predicts for the patches that it was not trained on."""
 
     validation: HeldOut
     test: HeldOut
@@ -127,7 +127,7 @@ class Picked:
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked of the network while figures are drawn."""
+    """What the network computes while figures are drawn."""
 
     changed: Picked
     variants: Future[dict[str, Scores]]  # of `changed`, in every variant
@@ -146,7 +146,7 @@ class Drawn:
 
 @contextmanager
 def threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
-    """Yield a thread that learns and one that asks the network: alone, each leaves a core idle."""
+    """Yield a thread that learns and one that runs the network: alone, each leaves a core idle."""
     with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(1) as asking:
         yield learning, asking
 
@@ -157,7 +157,7 @@ def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
     Args:
         params: of the workspace.
         paths: of the workspace.
-        cache: file of what the frozen half was asked before.
+        cache: file with the outputs of the frozen half.
 
     Raises:
         WorkspaceError: something is missing or does not match; BundleError: a network is damaged.
@@ -173,7 +173,7 @@ def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
         return open_network(paths.featurizer, precision)
 
     frozen = CachedNetwork(opened, identity_of(paths.featurizer, precision), cache)
-    # Features that are pixels are many, and made in no time: those are not remembered.
+    # Features that are pixels are many, and made in no time: those are not cached.
     probed = len(parts["train"].features.shape) == 1
     trainable = open_network(paths.trainable, precision)
     featurizer = frozen if probed else opened()
@@ -181,7 +181,7 @@ def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
 
 
 def score(inputs: Inputs) -> Scored:
-    """Let the network score validation and test, and validation decide what test is measured by."""
+    """Score validation and test, and choose calibration, threshold and limit on validation."""
     size, parts = inputs.params.ingest.patch_size, inputs.parts
     halves = inputs.featurizer, inputs.trainable
     contents = {
@@ -208,7 +208,7 @@ def examine_labels(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Exami
 
 
 def ask(inputs: Inputs, scored: Scored, asking: ThreadPoolExecutor) -> Questions:
-    """Begin to ask the network about patches that are changed, covered, or of other materials."""
+    """Begin to predict patches that are changed, covered, or of other materials."""
     section, size = inputs.params.evaluate, inputs.params.ingest.patch_size
     halves, decided = (inputs.featurizer, inputs.trainable), scored.decided
     predict = predictor_with(*halves, decided.calibration)
@@ -244,7 +244,7 @@ def draw_test(inputs: Inputs, scored: Scored, figures: Path) -> Drawn:
 def draw_suspects(
     inputs: Inputs, scored: Scored, examined: Examined | None, figures: Path
 ) -> tuple[Examined, list[dict[str, Any]]]:
-    """Draw the patches that are probably labelled wrongly, and return what was examined, and them.
+    """Draw the patches that are probably labelled wrongly, and return them with what was examined.
 
     Args:
         inputs: the data.

@@ -1,4 +1,4 @@
-"""Test how a classifier behaves: what must not change its answer, what must, what it endures.
+"""Test how a classifier behaves: what must not change its prediction, what must, what it endures.
 
 Source: Ribeiro, Wu, Guestrin and Singh, "Beyond Accuracy: Behavioral Testing of NLP Models with
 CheckList" (ACL 2020), section 2: invariance and directional expectation tests.
@@ -28,7 +28,7 @@ from cracks.system.parallel import prefetch_map
 #: From uint8 RGB batches (b, size, size, 3) to the scores of all their patches, float64 (n,).
 Predict = Callable[[Iterable[Pixels]], Scores]
 
-#: What the rate of a row is the share of.
+#: What the rate of a row is the share of; these names are stored.
 SAME_PREDICTION: Final = "same answer"
 RAISED_SCORE: Final = "raised score"
 CALLED_CRACK: Final = "called crack"
@@ -67,7 +67,7 @@ def scores_of_variants(
     patches: Iterable[Pixels],
     ids: Sequence[str],
     cracked: Cracked,
-    answer: Predict,
+    predict: Predict,
     batch_size: int,
 ) -> dict[str, Scores]:
     """Return the scores of each patch in every variant, by the name of the variant.
@@ -76,7 +76,7 @@ def scores_of_variants(
         patches: (n,) pictures, each uint8 RGB (size, size, 3); read once, as they are needed.
         ids: (n,) names of the patches, which decide on what is drawn by chance.
         cracked: bool (n,), the true labels.
-        answer: called once, with the batches of all variants of all patches.
+        predict: called once, with the batches of all variants of all patches.
         batch_size: variants in a batch at most.
 
     Returns:
@@ -90,7 +90,7 @@ def scores_of_variants(
         return [perturbed(pixels, name, id_) for name in names]
 
     made = prefetch_map(variants, zip(patches, ids, wanted, strict=True))
-    given = iter(answer(batched(chain.from_iterable(made), batch_size)).tolist())
+    given = iter(predict(batched(chain.from_iterable(made), batch_size)).tolist())
     scores = {name: np.full(len(ids), np.nan) for name in (*always, DRAWN_CRACK)}
     for position, names in enumerate(wanted):
         for name in names:
@@ -118,8 +118,9 @@ def rows_of_scores(
 
     Returns:
         A row for each test and kind: test (the variant), kind, patches, rate, low, high. Kinds are
-        SAME_ANSWER (share of the patches that keep their answer), RAISED_SCORE and CALLED_CRACK
-        (shares of the clean patches on which a crack was drawn), ACCURACY and CRACK_RECALL.
+        SAME_PREDICTION (share of the patches that keep their label), RAISED_SCORE and
+        CALLED_CRACK (shares of the clean patches on which a crack was drawn), ACCURACY and
+        CRACK_RECALL.
     """
     names = np.asarray(groups)
     plain, drawn = scores[UNDISTURBED], scores[DRAWN_CRACK]

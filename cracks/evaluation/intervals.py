@@ -5,7 +5,7 @@ Patches of one photograph are no independent evidence, so whole groups are drawn
 3.8; Field & Welsh, Journal of the Royal Statistical Society B 69, 2007, 369–390), and the 2.5 and
 97.5 % quantiles of the metric over the resamples are taken.
 
-That alone promises too much where mistakes are rare: with none, every resample is perfect. So the
+That alone is too narrow where mistakes are rare: with none, every resample is perfect. So the
 interval is widened to hold a second one, that of Korn & Graubard (Survey Methodology 24, 1998,
 193–201): the exact binomial interval (Clopper & Pearson, Biometrika 26, 1934, 404–413) of as many
 independent trials as would vary like the resamples do. One imagined group that goes wholly wrong
@@ -42,7 +42,7 @@ BLOCK = 1_000_000
 Floats = npt.NDArray[np.float64]
 Interval = dict[str, float]
 
-#: Nothing is known, and that is said.
+#: The interval where nothing is known.
 WHOLE_RANGE: Interval = {"low": 0.0, "high": 1.0}
 
 
@@ -77,7 +77,7 @@ def measure_with_intervals(
     Returns:
         The metrics as plain numbers, and "intervals": {metric: {"low": x, "high": y}}, of 95 %.
         The interval holds the metric. It is 0 to 1 where fewer than two groups tell anything: of
-        those with a crack for the recall, of those answered `crack` for the precision, and so on.
+        those with a crack for the recall, of those predicted `crack` for the precision, and so on.
         Resamples without one of the labels are left out where the metric needs both.
         The expected calibration error of a finite split is too high on average (Kumar, Liang & Ma,
         "Verified Uncertainty Calibration", NeurIPS 2019), so its interval reaches further down.
@@ -132,9 +132,9 @@ def _estimates(
 ) -> dict[str, _Estimate]:
     names, group = np.unique(groups, return_inverse=True)
     called = scores >= threshold
-    answers = [cracked & called, cracked & ~called, ~cracked & called, ~cracked & ~called]
+    outcomes = [cracked & called, cracked & ~called, ~cracked & called, ~cracked & ~called]
     too_low = (cracked - scores)[:, None] * (bin_of(scores, BINS)[:, None] == np.arange(BINS))
-    sums = sums_by_group(group, *answers, (cracked - scores) ** 2, *too_low.T)
+    sums = sums_by_group(group, *outcomes, (cracked - scores) ** 2, *too_low.T)
     ranked = _Ranked(cracked, scores, group)
     blocks = list(_resample(sums, ranked, len(names), resamples, seed))
     totals, areas = (np.concatenate(parts) for parts in zip(*blocks, strict=True))

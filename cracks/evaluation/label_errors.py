@@ -19,7 +19,7 @@ COLUMNS: Final = ("id", "path", "label", "split", "score")
 
 FOLDS: Final = 5
 
-#: Inverse strength of the penalty. Wrong labels must not be learned by heart.
+#: Inverse strength of the penalty. A model must not memorise wrong labels.
 PENALTY: Final = 0.01
 MAX_ITERATIONS: Final = 100
 
@@ -161,8 +161,8 @@ def _standardised(features: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np
 def _folds(cracked: Cracked, groups: Sequence[str]) -> npt.NDArray[np.intp] | None:
     """Return the fold of each patch, int (n,), or None where no two folds have both labels.
 
-    Whole groups are dealt, each label's in equal shares: scikit-learn's StratifiedGroupKFold
-    does so too, but takes 11 s for 40,000 groups.
+    Whole groups are assigned to folds, each label's in equal shares: scikit-learn's
+    StratifiedGroupKFold does this too, but takes 11 s for 40,000 groups.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -171,8 +171,8 @@ def _folds(cracked: Cracked, groups: Sequence[str]) -> npt.NDArray[np.intp] | No
     fewest = min(mostly_cracked.sum(), (~mostly_cracked).sum())
     if fewest < 2:
         return None
-    dealer = StratifiedKFold(min(FOLDS, int(fewest)), shuffle=True, random_state=0)
+    folds = StratifiedKFold(min(FOLDS, int(fewest)), shuffle=True, random_state=0)
     fold_of_group = np.empty(len(names), np.intp)
-    for number, (_, assigned) in enumerate(dealer.split(names, mostly_cracked)):
+    for number, (_, assigned) in enumerate(folds.split(names, mostly_cracked)):
         fold_of_group[assigned] = number
     return fold_of_group[group]

@@ -18,7 +18,7 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that is measured on a split, and who speaks of it."""
+    """A number that is measured on a split, and where it is shown."""
 
     name: str  # in reports, in MLflow, and in params.yaml
     spoken: str
@@ -43,7 +43,7 @@ METRICS = (
 
 
 def spoken(name: str) -> str:
-    """Return what people call a metric."""
+    """Return the display name of a metric."""
     return next(metric.spoken for metric in METRICS if metric.name == name)
 
 
@@ -122,7 +122,7 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
 
 
 def curves(cracked: Cracked, scores: Scores, threshold: float, raw: Scores) -> Curves:
-    """Return ROC, precision–recall and calibration curves and the answers, as rows of tables.
+    """Return ROC, precision–recall and calibration curves and all labels, as rows of tables.
 
     Args:
         cracked: bool (n,), the true labels.
@@ -178,7 +178,7 @@ def calibration_bins(cracked: Cracked, scores: Scores, bins: int = 10) -> list[d
 def worst_mistakes(
     cracked: Cracked, scores: Scores, threshold: float, count: int
 ) -> npt.NDArray[np.intp]:
-    """Return the positions of the wrongly answered patches, the most certain mistakes first."""
+    """Return the positions of the wrongly predicted patches, the most certain mistakes first."""
     wrong = np.flatnonzero((scores >= threshold) != cracked)
     distance = np.abs(scores[wrong] - threshold)
     return wrong[np.argsort(-distance, kind="stable")][:count]

@@ -33,7 +33,7 @@ WIDEST_REACH: Final = 127
 SEAM: Final = 10
 
 
-def occlusion_maps(patches: Pixels, answer: Predict, window: int, stride: int) -> Maps:
+def occlusion_maps(patches: Pixels, predict: Predict, window: int, stride: int) -> Maps:
     """Return by how much the log-odds of a crack fall when a place of a patch is covered.
 
     Log-odds and not scores: a score of 0.9999 hardly moves while half of what speaks for a crack is
@@ -42,7 +42,7 @@ def occlusion_maps(patches: Pixels, answer: Predict, window: int, stride: int) -
 
     Args:
         patches: uint8 RGB (n, size, size, 3).
-        answer: called once, with 1 + rows × columns variants of each patch.
+        predict: called once, with 1 + rows × columns variants of each patch.
         window: side of the covered square in pixels, at most `size`. A third of it covers a good
             part of a wide crack; what is much smaller leaves enough of it to be as sure as before.
         stride: pixels from one place to the next at most; see `places`.
@@ -58,7 +58,7 @@ def occlusion_maps(patches: Pixels, answer: Predict, window: int, stride: int) -
             yield pixels
             yield from _covered_everywhere(pixels, starts, window)
 
-    scores = answer(batched(variants(), BATCH_SIZE))
+    scores = predict(batched(variants(), BATCH_SIZE))
     log_odds = _log_odds(scores).reshape(len(patches), 1 + len(starts) ** 2)
     drops = log_odds[:, :1] - log_odds[:, 1:]
     return drops.reshape(len(patches), len(starts), len(starts)).astype(np.float32)

@@ -9,16 +9,16 @@ the lower bound one imagined group of mean size is added, which the challenger g
 and the champion right; for the upper bound the other way round. This is Gaffke's bound for the mean
 of a variable of known range (Mathematical Methods of Statistics 14, 2005, 451–467; Phan, Thomas &
 Learned-Miller, ICML 2021). Where every group is one patch and the challenger only loses, it is
-exactly that of Clopper & Pearson (Biometrika 26, 1934, 404–413), and where both models answer
+exactly that of Clopper & Pearson (Biometrika 26, 1934, 404–413), and where both models predict
 alike it is the rule of three: 3 / groups at 95 %. No difference seen is not no difference.
 
 Whether a difference may be chance is tested by exchange: if the models are equally good, their
-answers could be exchanged in any group, so the sum of differences is compared with the sums under
-all exchanges (Fisher, The Design of Experiments, 1935, section 21; Pitman, Journal of the Royal
-Statistical Society Supplement 4, 1937, 119–130). Where every group is one patch, this is McNemar's
-exact test, one-sided. Several metrics are tested at once by the largest of their standardised sums
-(Westfall & Young, Resampling-Based Multiple Testing, 1993, section 2.3), which, other than a
-correction by Bonferroni, knows that the accuracy and the crack recall share their mistakes.
+predictions could be exchanged in any group, so the sum of differences is compared with the sums
+under all exchanges (Fisher, The Design of Experiments, 1935, section 21; Pitman, Journal of the
+Royal Statistical Society Supplement 4, 1937, 119–130). Where every group is one patch, this is
+McNemar's exact test, one-sided. Several metrics are tested at once by the largest of their
+standardised sums (Westfall & Young, Resampling-Based Multiple Testing, 1993, section 2.3), which,
+unlike a correction by Bonferroni, knows that accuracy and crack recall share their mistakes.
 
 McNemar's exact test on the patches themselves (Psychometrika 12, 1947, 153–157; exact: Edwards,
 Psychometrika 13, 1948, 185–187, corrects its approximation) is reported beside, and decides
@@ -65,8 +65,8 @@ class Difference:
     mcnemar_p: float  # two-sided, as if patches were independent
     patches: int  # that the metric is measured on
     groups: int
-    gained: int  # patches that only the challenger answers rightly
-    lost: int  # patches that only the champion answers rightly
+    gained: int  # patches that only the challenger predicts correctly
+    lost: int  # patches that only the champion predicts correctly
     groups_gained: int  # groups with more gained than lost
     groups_lost: int
 
@@ -79,7 +79,7 @@ class Difference:
 class _Sums:
     """What a metric says of each group that has patches for it."""
 
-    difference: Floats  # (groups,), rightly answered patches, challenger minus champion
+    difference: Floats  # (groups,), correctly predicted patches, challenger minus champion
     patches: Floats  # (groups,)
 
 
@@ -97,11 +97,11 @@ def compare(
 
     Args:
         cracked: bool (n,), the true labels, both of which occur.
-        challenger: bool (n,), whether it answers `crack`.
+        challenger: bool (n,), whether it predicts `crack`.
         champion: bool (n,), likewise.
         groups: (n,) names; patches of one group are no independent evidence.
         confidence: of each one-sided bound, in (0.5, 1).
-        resamples: how often the groups are weighted anew; 1,000 are enough for two digits.
+        resamples: how often the groups are given new weights; 1,000 are enough for two digits.
         seed: draws the weights, and the exchanges where there are too many to count.
 
     Returns:
@@ -115,9 +115,9 @@ def compare(
     rights = [challenger == cracked, champion == cracked]
     of = {metric.name: metric.compared_on(cracked) for metric in METRICS if metric.compared_on}
     names, group = np.unique(np.asarray(groups), return_inverse=True)
-    ahead = rights[0].astype(np.float64) - rights[1]
+    gain = rights[0].astype(np.float64) - rights[1]
     sums = {
-        metric: _Sums(*sums_by_group(group, ahead * members, members).T)
+        metric: _Sums(*sums_by_group(group, gain * members, members).T)
         for metric, members in of.items()
     }
     bounds = _bounds(list(sums.values()), len(names), confidence, resamples, seed)

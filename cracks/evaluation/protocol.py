@@ -44,7 +44,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Patches that the classifier was not trained on, and what its network says of them."""
+    """Patches that the classifier was not trained on, and the outputs of its network."""
 
     part: SplitFeatures
     raw: Scores  # (n,), as the network gives them
@@ -77,9 +77,9 @@ def one_thread() -> Iterator[None]:
 def held_out(
     featurizer: Runs, trainable: Runs, part: SplitFeatures, contents: Sequence[bytes], size: int
 ) -> HeldOut:
-    """Return the patches of a split with what the network says of them.
+    """Return the patches of a split with the outputs of the network.
 
-    Features that are vectors are taken as they were computed. Pixels were kept as whole grey
+    Features that are vectors are taken as they were computed. Pixels were stored as whole grey
     values, which is enough to learn from; here the network sees what it will see in service.
 
     Args:
@@ -192,7 +192,7 @@ def sliced(
     contents: Sequence[bytes],
     resamples: int,
 ) -> list[dict[str, Any]]:
-    """Return how well each slice of test is answered; see `cracks.evaluation.slices.slice_rows`.
+    """Return how well each slice of test is predicted; see `cracks.evaluation.slices.slice_rows`.
 
     Args:
         test: the patches, n of them.
@@ -219,11 +219,11 @@ def predictor_with(
 ) -> Callable[[Iterable[Pixels]], Scores]:
     """Return a function from uint8 batches (b, size, size, 3) to calibrated scores (n,)."""
 
-    def answer(batches: Iterable[Pixels]) -> Scores:
+    def predict(batches: Iterable[Pixels]) -> Scores:
         raw = _both(featurizer, trainable, batches)["score"][:, 0]
         return calibration.apply(raw.astype(np.float64))
 
-    return answer
+    return predict
 
 
 def rates_by_kind(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Measure the answers on parts of a split: dark patches, faint cracks, one source."""
+"""Measure the predictions on parts of a split: dark patches, faint cracks, one source."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def slice_rows(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Return a row for each slice, with how well it is answered.
+    """Return a row for each slice, with how well it is predicted.
 
     Of many slices one will look bad by chance: of twenty 95 % intervals one misses its rate.
 

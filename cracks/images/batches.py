@@ -1,4 +1,4 @@
-"""Decode images in batches, ahead of whoever takes them."""
+"""Decode images in batches that are prefetched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decoded_batches(
     names: Sequence[str] | None = None,
     decode: Callable[[bytes, int], Pixels] = decode_to_size,
 ) -> Iterator[Pixels]:
-    """Return uint8 (at most batch_size, size, size, 3) batches, decoded ahead by several threads.
+    """Return uint8 (at most batch_size, size, size, 3) batches, prefetched by several threads.
 
     Raises:
         UnreadableImage: an image does not decode; the message begins with its name, if given.

@@ -1,4 +1,4 @@
-"""Decode images in memory: checked before they cost anything, refused with a reason in words."""
+"""Decode images in memory: checked before they are decoded, refused with a reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Pixels = npt.NDArray[np.uint8]
 #: Formats of a data set; anything else is refused unopened.
 STORED_FORMATS = ("JPEG", "PNG")
 
-#: Formats that are answered for. Of a file of several pictures the first one counts.
+#: Formats that are predicted. Of a file of several pictures the first one counts.
 FORMATS = (*STORED_FORMATS, "WEBP", "TIFF")
 
 #: How many times the memory of a JPEG a format takes to be decoded; so many fewer pixels it may
 #: have. Measured on 100 megapixels: WebP 1.6 GB, progressive JPEG 1 GB, the others 0.8 GB.
 COSTS = {"WEBP": 2}
 
-#: What the formats are called in a refusal.
+#: The names of the formats in an error message.
 NAMES = {"WEBP": "WebP"}
 
 #: The EXIF tag that says how a camera was held; 1 is upright.
@@ -121,7 +121,7 @@ def decode_upright(content: bytes, max_pixels: int) -> Pixels:
 
 @contextmanager
 def _opened(content: bytes, formats: Sequence[str], max_pixels: int) -> Iterator[Image.Image]:
-    """Yield an image that is not decoded yet; say in words whatever goes wrong with it."""
+    """Yield an image that is not decoded yet; turn every error into UnreadableImage."""
     if not content:
         raise UnreadableImage("empty file")
     try:
@@ -171,8 +171,8 @@ def decode_to_size(content: bytes, size: int, max_pixels: int = MAX_PIXELS) -> P
 def decode_stored(content: bytes, size: int = 0) -> Pixels:
     """Return a patch that `decode` has accepted before as the same uint8 RGB pixels, but faster.
 
-    OpenCV takes many a damaged file for a whole one, so files that nobody has looked at are for
-    `decode`; it does the rest, too, where OpenCV is missing.
+    OpenCV accepts many damaged files, so files that were never checked are for `decode`; it
+    decodes the others, too, where OpenCV is missing.
 
     Args:
         content: the file.

@@ -1,4 +1,4 @@
-"""Find image files wherever somebody names them: files, folders, and prefixes in S3."""
+"""Find image files: single files, folders, and prefixes in S3."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from cracks.storage.object_store import BucketStore
 #: Endings of files in a folder that are taken for images; whether they are, decoding tells.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 
-#: Objects that are fetched at a time, and that are fetched ahead at most.
-THREADS, AHEAD = 16, 32
+#: Objects that are fetched at a time, and that are prefetched at most.
+THREADS, PREFETCHED = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def find_images(places: Sequence[str], without: Path | None = None) -> list[Imag
 
     Raises:
         StorageError: a place does not exist, cannot be listed, or holds no image.
-        StorageUnavailable: the storage does not answer.
+        StorageUnavailable: the storage does not respond.
     """
     found: dict[str, ImageFile] = {}
     for place in places:
@@ -87,12 +87,12 @@ def prefetched(files: Iterable[ImageFile]) -> Iterator[ImageFile]:
                 pool = pool or ThreadPool(THREADS)
                 file = replace(file, read=pool.apply_async(file.read).get)
             waiting.append(file)
-            if not file.remote or len(waiting) == AHEAD:
+            if not file.remote or len(waiting) == PREFETCHED:
                 yield waiting.popleft()
         yield from waiting
         finished = True
     finally:
-        # The last files may not have been read yet when the next one is asked for in vain.
+        # The last files may still be unread when the iterator is exhausted.
         if pool and finished:
             pool.close()
         elif pool:
@@ -124,7 +124,7 @@ def _file(path: str) -> ImageFile:
         facts = os.stat(path)  # noqa: PTH116
         stamp = f"{facts.st_size}-{facts.st_mtime_ns}"
     except OSError:
-        stamp = "gone"  # a link that leads nowhere; reading it says so
+        stamp = "gone"  # a broken link; reading it raises
     return ImageFile(path, stamp, partial(_bytes_of, path))
 
 
@@ -158,7 +158,7 @@ def content_of(file: ImageFile) -> bytes:
 
     Raises:
         UnreadableImage: it cannot be read; the message is the reason.
-        StorageUnavailable: the storage does not answer.
+        StorageUnavailable: the storage does not respond.
     """
     try:
         return file.read()

@@ -1,4 +1,4 @@
-"""Change a patch on purpose, in named ways, to see whether a classifier still answers the same.
+"""Change a patch on purpose, in named ways, to see whether a classifier still predicts the same.
 
 Sources: invariance and directional tests are those of Ribeiro, Wu, Guestrin and Singh, "Beyond
 Accuracy: Behavioral Testing of NLP Models with CheckList" (ACL 2020), section 2; blur, noise and
@@ -97,7 +97,7 @@ def _as_pixels(values: npt.NDArray[Any]) -> Pixels:
     return np.asarray(values.round().clip(0, 255), np.uint8)
 
 
-#: Changes that make no crack and mend none, so that the answer must stay.
+#: Changes that make no crack and remove none, so that the prediction must stay.
 INVARIANCES: Final[Mapping[str, Change]] = {
     "mirrored left to right": partial(_mirrored, axis=1),
     "mirrored top to bottom": partial(_mirrored, axis=0),

@@ -189,7 +189,7 @@ def _seen(mask: Field, size: tuple[int, int]) -> Field:
 
 
 def _balanced(rng: Rng, surface: Field) -> Field:
-    # Mean and contrast are drawn afresh, whatever was painted, so that they say nothing of a label.
+    # Mean and contrast are drawn again, independent of the marks, so they do not reveal a label.
     # The green plane speaks for all three: its spread is theirs, at a third of the time.
     contrast = rng.uniform(0.09, 0.17) / max(float(surface[1].std()), 1e-3)
     return np.asarray(1 + (surface - surface.mean()) * np.float32(contrast), np.float32)

@@ -1,4 +1,4 @@
-"""Draw photographs of what is no concrete, to see whether it is told apart from it."""
+"""Draw photographs of other materials, to see whether they are told apart from concrete."""
 
 from __future__ import annotations
 

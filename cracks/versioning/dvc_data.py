@@ -1,4 +1,4 @@
-"""The data that DVC keeps: what is here, what is in the remote, and both brought together."""
+"""The data that DVC tracks: what is here, what is in the remote, pull and push."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 REMOTE = "elsewhere"
 
 
-#: In what dvc says of a transfer: the storage refuses for now; these credentials do not open it.
+#: In dvc's messages about a transfer: a transient refusal; credentials without access.
 NOT_NOW = ("Connection", "connect to", "timed out", "Timeout", "SlowDown", "Unavailable", "(50")
 
 
@@ -49,10 +49,10 @@ def _plain(value: Any) -> Any:
 
 
 def bring_data(paths: Paths) -> list[str]:
-    """Put the outputs that dvc.lock names into place; return those that could not be had.
+    """Put the outputs that dvc.lock names into place; return those that are missing.
 
-    They come from the cache, or else from the default remote. Outputs that DVC does not keep
-    (`cache: false`) are none of its business.
+    They come from the cache, or else from the default remote. Outputs that DVC does not cache
+    (`cache: false`) are left alone.
     """
     run_dvc(paths, ["checkout", "--force"], {})
     if _absent(paths):
@@ -63,8 +63,8 @@ def bring_data(paths: Paths) -> list[str]:
 
 
 def _absent(paths: Paths) -> list[str]:
-    kept = (path for path, _ in recorded_outputs(paths, kept=True))
-    return [path for path in kept if not (paths.root / path).exists()]
+    cached = (path for path, _ in recorded_outputs(paths, cached=True))
+    return [path for path in cached if not (paths.root / path).exists()]
 
 
 def use_remote(paths: Paths, address: str) -> None:
@@ -116,17 +116,17 @@ def push_data(paths: Paths) -> None:
         RemoteError: the remote refuses, or lacks what is not here; RemoteUnavailable: for now.
     """
     absent = _absent(paths)
-    kept = [path for path, _ in recorded_outputs(paths, kept=True) if path not in absent]
-    if kept:
-        _transfer(paths, "push", kept)
+    cached = [path for path, _ in recorded_outputs(paths, cached=True) if path not in absent]
+    if cached:
+        _transfer(paths, "push", cached)
     if lost := _not_in_remote(paths, absent):
         raise _lost(paths, lost)
 
 
 def _lost(paths: Paths, outputs: Sequence[str]) -> RemoteError:
     return RemoteError(
-        f"{default_remote(paths)[0]} lacks {', '.join(outputs)}, which dvc.lock names: nobody "
-        "could rebuild the model. `dvc push` in the clone that made it."
+        f"{default_remote(paths)[0]} lacks {', '.join(outputs)}, which dvc.lock names: the "
+        "model could not be rebuilt. `dvc push` in the clone that made it."
     )
 
 
@@ -136,7 +136,7 @@ def _not_in_remote(paths: Paths, outputs: Sequence[str]) -> list[str]:
     with Repo(str(paths.root)) as repo:
         remote = repo.cloud.get_remote_odb(hash_name="md5")
         # The list of a folder's files is sent after all of them.
-        digests = recorded_outputs(paths, kept=True)
+        digests = recorded_outputs(paths, cached=True)
         try:
             return [path for path, md5 in digests if path in outputs and not remote.exists(md5)]
         except Exception as error:  # of the storage's own library, each has its own
@@ -164,8 +164,8 @@ def _transfer(paths: Paths, verb: str, outputs: Sequence[str]) -> None:
     raise RemoteError(f"{what} `dvc {verb}` in that folder shows more.")
 
 
-def recorded_outputs(paths: Paths, *, kept: bool) -> list[tuple[str, str]]:
-    """Return path and digest of the outputs in dvc.lock that DVC keeps, or of those it does not.
+def recorded_outputs(paths: Paths, *, cached: bool) -> list[tuple[str, str]]:
+    """Return path and digest of the outputs in dvc.lock that DVC caches, or of the others.
 
     Raises:
         WorkspaceError: dvc.yaml or dvc.lock cannot be read.
@@ -175,7 +175,7 @@ def recorded_outputs(paths: Paths, *, kept: bool) -> list[tuple[str, str]]:
 
     try:
         with Repo(str(paths.root)) as repo:
-            outputs = [out for out in repo.index.outs if out.use_cache == kept and out.hash_info]
+            outputs = [out for out in repo.index.outs if out.use_cache == cached and out.hash_info]
             return [
                 (Path(out.fs_path).relative_to(paths.root).as_posix(), str(out.hash_info.value))
                 for out in outputs

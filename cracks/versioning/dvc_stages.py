@@ -28,14 +28,14 @@ LOCK_TIMEOUT = 10.0
 #: Seconds that an interrupted stage has to remove what it was writing.
 CLEAR_UP_TIME = 10.0
 
-#: Tells `python -m tasks` to leave the message of a refusal in a file instead of printing it.
+#: Makes `python -m tasks` leave the message of a refusal in a file instead of printing it.
 MESSAGE_FILE = "CRACKS_MESSAGE_FILE"
 
 
-#: In what dvc says of a stage that Ctrl-C has ended.
+#: In dvc's message about a stage that Ctrl-C has ended.
 INTERRUPTED = "exited with 130"
 
-#: What the system says, and so every tool, where there is no room for another byte.
+#: The message of the system, and so of every tool, when the disk is full.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
@@ -169,7 +169,7 @@ def run_dvc(
 
 
 def _let_end(process: subprocess.Popen[str]) -> None:
-    """Wait for the stage, which a terminal has sent Ctrl-C as well, to clear up; then insist."""
+    """Wait for the stage, which a terminal has sent Ctrl-C as well, to clean up; then kill it."""
     try:
         process.wait(timeout=CLEAR_UP_TIME)
     except subprocess.TimeoutExpired:
@@ -210,7 +210,7 @@ def _changes(entry: Any, paths: Paths) -> Iterator[str]:
         return
     for changed in entry.values():
         for path, state in changed.items():
-            # DVC tells paths as they are seen from the current folder, if that is in the workspace.
+            # DVC prints paths relative to the current folder, if that is in the workspace.
             base = Path.cwd() if Path.cwd().is_relative_to(paths.root) else paths.root
             seen = Path(os.path.relpath(base / path, paths.root)).as_posix()
             if isinstance(state, str):

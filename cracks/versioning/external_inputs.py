@@ -20,7 +20,7 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
 
     Raises:
         SourceError, StorageError: the source has vanished or is damaged.
-        SourceUnavailable, StorageUnavailable: it is on a server that does not answer.
+        SourceUnavailable, StorageUnavailable: it is on a server that does not respond.
     """
     report = paths.report(stage)
     if not report.is_file():

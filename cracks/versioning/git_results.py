@@ -1,7 +1,7 @@
-"""Git where nothing is but a URL: clone, take up earlier results, commit new ones, push them.
+"""Git with a URL only: clone, check out earlier results, commit new ones, push them.
 
 Code comes from one branch. Results (`RESULTS`) go to another, which holds that code and nothing
-else of its own, and which is never forced: what somebody has pushed stays in its history.
+else of its own, and which is never forced: everything that was pushed stays in its history.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ RESULTS = ("dvc.lock", "reports")
 #: Variables of the environment: a token for https, and the user that it belongs to.
 TOKEN, USER = "CRACKS_GIT_TOKEN", "CRACKS_GIT_USER"
 
-#: How often results are pushed again because somebody else was first.
+#: How often a push of results is retried because another one was first.
 ATTEMPTS = 6
 
-#: In what git says of a push: somebody else was first.
+#: In git's message about a push: another one was first.
 MOVED = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
 
-#: In what git says of a server: these credentials do not open it.
+#: In git's message about a server: credentials without access.
 DENIED = (
     "Authentication failed",
     "could not read Username",
@@ -50,7 +50,7 @@ DENIED = (
     "error: 403",
 )
 
-#: In what git says of a server: it cannot be reached, or refuses for now.
+#: In git's message about a server: a transient error.
 NOT_NOW = (
     "resolve host",
     "refused",
@@ -88,7 +88,7 @@ def check_url(url: str) -> None:
     """Refuse a URL that would carry a secret into settings, logs and the Prefect UI.
 
     Raises:
-        RemoteError: it has a password, or a token would go over an open line.
+        RemoteError: it has a password, or a token would be sent unencrypted.
     """
     if not url or url.startswith("-"):
         raise RemoteError(
@@ -104,7 +104,7 @@ def check_url(url: str) -> None:
     near = parts.hostname in ("127.0.0.1", "localhost", "::1")
     if os.environ.get(TOKEN) and parts.scheme == "http" and not near:
         raise RemoteError(
-            f"The token in {TOKEN} would go to {parts.hostname} for everybody to read. Give a URL "
+            f"The token in {TOKEN} would go to {parts.hostname} unencrypted. Give a URL "
             "that begins with https://."
         )
 
@@ -143,8 +143,8 @@ def _go_to(clone: Clone, revision: str) -> None:
 def take_up_results(clone: Clone) -> str:
     """Check out the results branch with the code that is checked out now.
 
-    Where both branches went on, the code is that of `branch`, and the results are those of the
-    results branch, unless somebody has committed others to `branch` since.
+    Where both branches have new commits, the code is that of `branch`, and the results are those of
+    the results branch, unless others were committed to `branch` since.
 
     Returns:
         The commit that the code comes from.
@@ -159,8 +159,8 @@ def take_up_results(clone: Clone) -> str:
     if not fork or foreign:
         raise RemoteError(
             f"The branch {clone.results} has changes of its own ({_some(foreign) or 'all of it'}), "
-            f"which {short(base)} of {clone.branch} does not have: nobody knows which code to run. "
-            "Name another branch for the results, or merge it first."
+            f"which {short(base)} of {clone.branch} does not have, so it is unclear which code to "
+            "run. Name another branch for the results, or merge it first."
         )
     _git(root, "checkout", "--quiet", "-B", clone.results, tip if tip and fork == base else base)
     if tip and fork not in (base, tip):
@@ -174,11 +174,11 @@ def _join(clone: Clone, base: str, fork: str, tip: str) -> None:
         names = _git(root, "ls-tree", "--name-only", tip, "--", *RESULTS).splitlines()
         _git(root, "checkout", "--quiet", tip, "--", *names)
     subject = f"Take over {short(base)} of {clone.branch}"
-    _go_on(root, _git(root, "write-tree"), subject, tip, base)
+    _commit_tree(root, _git(root, "write-tree"), subject, tip, base)
 
 
-def _go_on(root: Path, tree: str, message: str, *parents: str) -> None:
-    """Let the branch lead to a new commit; the files stay as they are."""
+def _commit_tree(root: Path, tree: str, message: str, *parents: str) -> None:
+    """Commit a tree on the branch; the files stay as they are."""
     options = [part for parent in parents for part in ("-p", parent)]
     commit = _git(root, "commit-tree", tree, *options, "-m", message)
     _git(root, "reset", "--quiet", "--soft", commit)
@@ -224,7 +224,7 @@ def check_push(clone: Clone) -> None:
 def push_results(clone: Clone, spare: str) -> Pushed:
     """Push what is committed; return where it is.
 
-    Where somebody else's results came first, ours are committed on top of theirs. Where their
+    Where another run's results came first, ours are committed on top of theirs. Where their
     commit has other code, ours go to the branch `spare`.
 
     Raises:
@@ -237,7 +237,7 @@ def push_results(clone: Clone, spare: str) -> Pushed:
             return Pushed(commit, known)
         done = _push(clone, branch)
         if done.returncode == 0:
-            _git(clone.root, "update-ref", _kept(branch), commit)
+            _git(clone.root, "update-ref", _tracking_ref(branch), commit)
             return Pushed(commit, branch)
         if not _says(done, MOVED):
             raise _refusal(clone, done)
@@ -250,7 +250,7 @@ def push_results(clone: Clone, spare: str) -> Pushed:
 
 
 def _make_room(clone: Clone, branch: str, spare: str) -> str:
-    """Put our results behind those that came first; return the branch for them."""
+    """Commit our results after those that came first; return the branch for them."""
     tip = _fetch(clone, branch)
     if not tip:
         return branch
@@ -263,19 +263,19 @@ def _make_room(clone: Clone, branch: str, spare: str) -> str:
     logger.info("%s has moved: the results go on top", branch)
     tree = _git(clone.root, "rev-parse", "HEAD^{tree}")
     subject = _git(clone.root, "log", "-1", "--format=%s")
-    _go_on(clone.root, tree, f"{subject} (beside {short(tip)})", tip, "HEAD")
+    _commit_tree(clone.root, tree, f"{subject} (beside {short(tip)})", tip, "HEAD")
     return branch
 
 
 def _branch_with(clone: Clone, commit: str) -> str:
-    """Return a branch that the server had with this commit when it was last asked, or nothing."""
-    options = ("--contains", commit, f"--format=%(refname:lstrip={_kept('').count('/')})")
-    known = _git(clone.root, "for-each-ref", *options, _kept("")).splitlines()
+    """Return a branch that the server had with this commit at the last fetch, or nothing."""
+    options = ("--contains", commit, f"--format=%(refname:lstrip={_tracking_ref('').count('/')})")
+    known = _git(clone.root, "for-each-ref", *options, _tracking_ref("")).splitlines()
     return clone.results if clone.results in known else (known or [""])[0]
 
 
-def _kept(branch: str) -> str:
-    """Return where a clone keeps what it knows of a branch of the server."""
+def _tracking_ref(branch: str) -> str:
+    """Return the remote-tracking ref of a branch."""
     return f"refs/remotes/origin/{branch}"
 
 
@@ -292,9 +292,9 @@ def _fetch(clone: Clone, branch: str) -> str:
     """Return the commit that a branch of the server leads to; empty if there is none."""
     if not _ask(clone, clone.root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
         return ""
-    refs = f"+refs/heads/{branch}:{_kept(branch)}"
+    refs = f"+refs/heads/{branch}:{_tracking_ref(branch)}"
     _ask(clone, clone.root, "fetch", "--quiet", "--no-tags", "origin", refs)
-    return _git(clone.root, "rev-parse", _kept(branch))
+    return _git(clone.root, "rev-parse", _tracking_ref(branch))
 
 
 def _foreign(root: Path, first: str, second: str) -> list[str]:
@@ -312,7 +312,7 @@ def _some(names: list[str]) -> str:
 
 
 def short(commit: str) -> str:
-    """Return as much of a commit's name as a person reads."""
+    """Return the abbreviated hash of a commit."""
     return commit[:12]
 
 
@@ -323,13 +323,13 @@ def _git(root: Path, *arguments: str) -> str:
     """Run git in a clone; return what it prints.
 
     Raises:
-        RemoteError: it fails, which only a damaged clone makes it do.
+        RemoteError: it fails, as the clone is damaged.
     """
     done = _run(root, *arguments)
     if done.returncode:
         raise RemoteError(
             f"git {arguments[0]} failed in {root}: {_reason(done)}. Remove that folder and run it "
-            "again: it is cloned anew."
+            "again: it is cloned again."
         )
     return done.stdout.strip()
 
@@ -356,7 +356,7 @@ def _run(place: Path, *arguments: str, url: str = "") -> subprocess.CompletedPro
 
 
 def _variables(url: str) -> Mapping[str, str]:
-    """Return how git is to behave: it asks nobody, and says in English what is wrong."""
+    """Return how git is to behave: no prompts, and messages in English."""
     who = {"NAME": "cracks", "EMAIL": "cracks@localhost"}
     return {
         "LC_ALL": "C",
@@ -393,7 +393,7 @@ def _says(done: subprocess.CompletedProcess[str], signs: tuple[str, ...]) -> boo
 
 
 def _refusal(clone: Clone, done: subprocess.CompletedProcess[str]) -> RemoteError:
-    """Return what to say of a server's answer."""
+    """Return the error for a server's response."""
     said = f"{clone.url}: git says {_reason(done)}."
     if _says(done, DENIED):
         return RemoteError(
@@ -408,7 +408,7 @@ def _refusal(clone: Clone, done: subprocess.CompletedProcess[str]) -> RemoteErro
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the line of what git says that names the cause, without secrets."""
+    """Return the line of git's output that names the cause, without secrets."""
     lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     signs = (*DENIED, *NOT_NOW, "fatal: ", "error: ", "!")
     told = [line for sign in signs for line in lines if sign in line]

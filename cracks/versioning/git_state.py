@@ -32,7 +32,7 @@ def code_version(root: Path) -> CodeVersion:
 
 
 def has_commit(root: Path, commit: str) -> bool:
-    """Return whether the repository of the workspace has a commit, on whatever branch or on none.
+    """Return whether the repository of the workspace has a commit, on any branch or on none.
 
     Args:
         root: of the workspace.
@@ -50,7 +50,7 @@ def clone_at(paths: Paths, commit: str, target: Path) -> None:
     Raises:
         WorkspaceError: git refused.
     """
-    # A clone of a local folder brings commits too that no branch leads to any more.
+    # A clone of a local folder also has commits that no branch reaches any more.
     options = ["--quiet", "--no-hardlinks", "--no-checkout"]
     _git(paths.root, "clone", *options, "--", str(paths.root), str(target))
     _git(target, "checkout", "--quiet", "--detach", commit)

@@ -1,7 +1,7 @@
-"""A training for a repository and a DVC remote elsewhere: its workspace, and what it gives back.
+"""A training for a repository and a DVC remote elsewhere: its workspace, and its results.
 
-Nothing of it lasts on this machine. The order is what makes a registered model reproducible: data
-to the DVC remote, then dvc.lock and reports to a branch, then the registry.
+Nothing of it lasts on this machine. The order makes a registered model reproducible: data to
+the DVC remote, then dvc.lock and reports to a branch, then the registry.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def scratch_place() -> Path:
 
 
 def prepare(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
-    """Make the workspace for an order in `folder`, or go on in what a killed run has left of it.
+    """Make the workspace for an order in `folder`, or resume in the one that a killed run has left.
 
     Raises:
         RemoteError, StorageError: repository or DVC remote refuse, which is found out here and not
@@ -135,7 +135,7 @@ def prepare(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
     root, note = folder / "workspace", folder / "prepared.json"
     prepared = read_report(note) if note.is_file() else {}
     if prepared.get("order") == asdict(request) and (root / ".git").is_dir():
-        logger.info("Going on in %s, which an earlier attempt has left", root)
+        logger.info("Resuming in %s, which an earlier attempt has left", root)
         remove(root / ".git/index.lock")
     else:
         remove(root)
@@ -166,7 +166,7 @@ def _make(request: RemoteTrainingRequest, root: Path) -> str:
 
 
 def _check_storage(paths: Paths) -> None:
-    """Refuse a remote that would be gone with the workspace, or that is not open to us."""
+    """Refuse a remote that would be gone with the workspace, or that cannot be accessed."""
     address, endpoint = default_remote(paths)
     if not address or Path(address).is_relative_to(paths.root):
         raise RemoteError(
@@ -186,7 +186,7 @@ def _warn_of_other_packages(root: Path) -> None:
 def publish(site: RemoteWorkspace, message: str, run: str) -> Pushed:
     """Send data to the DVC remote, then commit dvc.lock and reports and push them.
 
-    Doing it again after it stopped anywhere finishes it.
+    A retry after an interruption finishes it.
 
     Args:
         site: the workspace.

@@ -1,4 +1,4 @@
-"""A folder for one run: removed when it succeeds, kept when it fails or is killed, found again."""
+"""A folder for one run: removed when it succeeds, kept when it fails or is killed, to resume."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ KEPT = 3
 
 @contextmanager
 def scratch_folder(place: Path, name: str) -> Iterator[Path]:
-    """Yield the folder `name` below `place`, which nobody else has now; remove it on success.
+    """Yield the folder `name` below `place`, locked for this run; remove it on success.
 
-    A run of the same name finds in it what an earlier one left, whatever became of that.
+    A run of the same name finds in it what an earlier one left.
 
     Raises:
         WorkspaceBusy: another process works in it.
@@ -51,7 +51,7 @@ def scratch_folder(place: Path, name: str) -> Iterator[Path]:
 
 
 def _held(folder: Path) -> FileLock:
-    """Return the lock of a folder; the system lets go of it when its process dies."""
+    """Return the lock of a folder; the system releases it when its process dies."""
     return FileLock(_lock_of(folder), timeout=0)
 
 
@@ -67,4 +67,4 @@ def _remove_oldest(own: Path) -> None:
                 remove(folder)
                 _lock_of(folder).unlink(missing_ok=True)
         except Timeout:
-            continue  # somebody works there
+            continue  # locked by another process

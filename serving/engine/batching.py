@@ -82,7 +82,7 @@ class Engine:
     async def predict(
         self, contents: Sequence[bytes], names: Sequence[str], max_pixels: int = MAX_PIXELS
     ) -> list[Prediction]:
-        """Return a prediction for each encoded image, the same as `Classifier.answers`.
+        """Return a prediction for each encoded image, the same as `Classifier.predict`.
 
         Args:
             contents: files of an image format that the service accepts.

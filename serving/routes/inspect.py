@@ -161,7 +161,7 @@ def _inspect(service: Service, wanted: Wanted, notes: RequestContext, advance: A
     now, sha256 = datetime.now(UTC), digest_of_bytes(content)
     document = {
         "file": wanted.upload.name,
-        **inspection.answer(),
+        **inspection.to_json(),
         "prediction_id": str(prediction_id(champion, sha256, now)),
         "model_version": champion.version,
         "run_id": champion.run_id,

@@ -122,7 +122,7 @@ def record_answers(service: Path, photographs: Photographs, hour: datetime) -> l
     """Record what the champion answers, as the service does; return the prediction ids."""
     champion, bundle = open_champion(service)
     contents = [content for content, _ in photographs]
-    answers = Classifier(bundle).answers(contents, [str(n) for n in range(len(contents))])
+    answers = Classifier(bundle).predict(contents, [str(n) for n in range(len(contents))])
     rows = []
     for second, (content, one) in enumerate(zip(contents, answers, strict=True)):
         assert one.features is not None

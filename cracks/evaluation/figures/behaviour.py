@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: What each kind of test is the share of, in words for a figure.
 _HEADINGS: Final[Mapping[str, str]] = {
-    "same answer": "Same answer as undisturbed",
+    "same answer": "Same prediction as undisturbed",
     "raised score": "Clean patches whose score rises",
     "called crack": "Clean patches then called cracked",
     "accuracy": "Accuracy",
@@ -91,7 +91,7 @@ def draw_perturbations(
         threshold: a score at or above it means `crack`.
         folder: to draw into.
     """
-    title = f"Changed patches and their scores (threshold {threshold:.3f}; orange: other answer)"
+    title = f"Changed patches and their scores (threshold {threshold:.3f}; orange: other label)"
     figure, axes = new_grid(max(1, len(patches)), len(scores), title)
     for i, (pixels, id_) in enumerate(zip(patches, ids, strict=True)):
         plain = scores[UNDISTURBED][i] >= threshold
@@ -141,7 +141,7 @@ def draw_least_certain(
     manifest: pa.Table,
     images: Path,
     ids: Sequence[str],
-    answered: tuple[Cracked, Scores, float],
+    scored: tuple[Cracked, Scores, float],
     count: int,
     folder: Path,
 ) -> None:
@@ -151,13 +151,13 @@ def draw_least_certain(
         manifest: finds the pictures.
         images: folder of shards.
         ids: (n,) the patches that were scored.
-        answered: their labels (n,), their scores (n,), and the threshold.
+        scored: their labels (n,), their scores (n,), and the threshold.
         count: how many to draw at most.
         folder: to draw into.
     """
-    cracked, scores, threshold = answered
+    cracked, scores, threshold = scored
     nearest = least_certain(scores, threshold, count)
-    title = f"The least certain answers (threshold {threshold:.3f})"
+    title = f"The least certain predictions (threshold {threshold:.3f})"
     figure, axes = new_grid(max(1, math.ceil(len(nearest) / 6)), 6, title)
     rows = rows_of([ids[i] for i in nearest], manifest)
     for axis, i, pixels in zip(axes, nearest, pixels_of(rows, images), strict=False):

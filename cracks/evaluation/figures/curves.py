@@ -33,7 +33,7 @@ def draw_evaluation(tables: Curves, cracked: Cracked, predicted: Cracked, path: 
     Args:
         tables: what `cracks.evaluation.metrics.curves` gave.
         cracked: bool (n,), the true labels.
-        predicted: bool (n,), the answers.
+        predicted: bool (n,), the predicted labels.
         path: folder to draw into.
     """
     _draw_confusion(cracked, predicted, path)
@@ -113,7 +113,7 @@ def draw_mistakes(
     manifest: pa.Table,
     images: Path,
     ids: list[str],
-    answered: tuple[Cracked, Scores, float],
+    scored: tuple[Cracked, Scores, float],
     count: int,
     path: Path,
 ) -> None:
@@ -123,11 +123,11 @@ def draw_mistakes(
         manifest: finds the pictures.
         images: folder of shards.
         ids: (n,) the patches that were scored.
-        answered: their labels (n,), their scores (n,), and the threshold.
+        scored: their labels (n,), their scores (n,), and the threshold.
         count: how many to draw at most.
         path: folder to draw into.
     """
-    cracked, scores, threshold = answered
+    cracked, scores, threshold = scored
     worst = worst_mistakes(cracked, scores, threshold, count)
     title = f"The worst mistakes on test (threshold {threshold:.3f})"
     figure, axes = new_grid(2, (count + 1) // 2, title if len(worst) else "No mistakes on test")
@@ -171,7 +171,7 @@ def _draw_confusion(cracked: Cracked, predicted: Cracked, path: Path) -> None:
         axis.text(column, row, f"{count:,}", ha="center", va="center", color=colour, size=14)
     axis.set_xticks([0, 1], LABELS)
     axis.set_yticks([0, 1], LABELS)
-    axis.set(xlabel="answered", ylabel="actual", title="Confusion matrix on test")
+    axis.set(xlabel="predicted", ylabel="actual", title="Confusion matrix on test")
     save(figure, path / "confusion.png")
 
 

@@ -1,14 +1,14 @@
-"""Answers in Parquet that grow shard by shard: killed at any time, they are whole and go on.
+"""Predictions in Parquet, written shard by shard: a killed run leaves whole shards and resumes.
 
     answers/                    --out answers
-      part-00000.parquet        at most SHARD_ROWS answers each
-      unreadable.csv            the files without an answer, each with the reason
+      part-00000.parquet        at most SHARD_ROWS predictions each
+      unreadable.csv            the files without a prediction, each with the reason
 
     answers.parquet             --out answers.parquet: one file in the end
     .answers.parquet.parts/     the shards until then
     answers.unreadable.csv
 
-Every shard says in its metadata which model answered, so that no two are ever mixed.
+Every shard names the model in its metadata, so that no two models are ever mixed.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ SCHEMA = pa.schema(
     ]
 )
 
-#: Answers of a shard: a killed process has lost no more than those of one.
+#: Predictions of a shard: a killed process loses no more than those of one.
 SHARD_ROWS = 4096
 
-#: The key of the metadata that says which model answered.
+#: The key of the metadata that says which model predicted.
 MODEL = b"cracks.model"
 
 SUFFIX = ".parquet"
 
 
 class PredictionsFile:
-    """The answers of one model at one place."""
+    """The predictions of one model at one place."""
 
     def __init__(self, out: Path, champion: Champion) -> None:
         """Take the place and the model; `opened` looks at what is there."""
@@ -71,11 +71,11 @@ class PredictionsFile:
 
     @contextmanager
     def opened(self) -> Iterator[PredictionsFile]:
-        """Hold the place for this process; whatever ends the block, what was added is written.
+        """Lock the place for this process; when the block ends, what was added is written.
 
         Raises:
             WorkspaceBusy: another process writes there.
-            WorkspaceError: something else lies there, or the answers of another model.
+            WorkspaceError: something else lies there, or the predictions of another model.
         """
         with _explaining(self._out):
             self._require_usable()
@@ -84,8 +84,8 @@ class PredictionsFile:
                 lock = FileLock(self._folder / ".lock", timeout=0).acquire()
             except Timeout:
                 raise WorkspaceBusy(
-                    f"Another process writes answers to {self._out}. Wait for it, or give another "
-                    "--out."
+                    f"Another process writes predictions to {self._out}. Wait for it, or give "
+                    "another --out."
                 ) from None
             with lock:
                 self._require_same_model()
@@ -96,22 +96,22 @@ class PredictionsFile:
                     self._list_unreadable()
 
     def missing(self, files: Sequence[ImageFile]) -> list[ImageFile]:
-        """Return the files without an answer, and forget the answers for files that changed."""
+        """Return the files without a prediction; remove the predictions for changed files."""
         stamps = self._stamps()
         missing = [file for file in files if stamps.get(file.name) != file.stamp]
         if changed := [file.name for file in missing if file.name in stamps]:
-            self._forget(changed)
+            self._remove(changed)
         return missing
 
     def add(self, chunk: ScoredChunk) -> None:
-        """Take answers; they are written as soon as they fill a shard."""
+        """Take predictions; they are written as soon as they fill a shard."""
         self._rows += chunk.rows
         self._unreadable += chunk.unreadable
         if len(self._rows) >= SHARD_ROWS:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left; where one file is wanted, make it of the shards."""
+        """Write the last shard; if `out` is one file, make it of the shards."""
         self._flush()
         if not self._is_file:
             return
@@ -126,7 +126,7 @@ class PredictionsFile:
         remove(self._folder)
 
     def summary(self) -> dict[str, Any]:
-        """Return how many answers there are by now, and what they say."""
+        """Return the counts: predictions, cracks, novel and unreadable files; and the model."""
         tables = list(self._tables("label", "novel"))
         labels, novel = (
             pa.chunked_array([table[name].combine_chunks() for table in tables], type_)
@@ -150,7 +150,7 @@ class PredictionsFile:
 
     @property
     def unreadable_list(self) -> Path:
-        """The table of the files that have no answer."""
+        """The table of the files that could not be read."""
         if self._is_file:
             return self._out.with_name(f"{self._out.stem}.unreadable.csv")
         return self._folder / "unreadable.csv"
@@ -180,14 +180,14 @@ class PredictionsFile:
             said = _said_model(place)
             if said is None:
                 raise WorkspaceError(
-                    f"{place} does not hold answers of `cracks predict`. Give another --out."
+                    f"{place} does not hold predictions of `cracks predict`. Give another --out."
                 )
             if said != _identity(self._champion):
                 raise WorkspaceError(
-                    f"{self._out} holds answers of version {said.get('version')} (bundle "
+                    f"{self._out} holds predictions of version {said.get('version')} (bundle "
                     f"{str(said.get('bundle_digest'))[:12]}), and version "
                     f"{self._champion.version} (bundle {self._champion.bundle_digest[:12]}) "
-                    "answers now. Give another --out, or remove the old one."
+                    "is in service now. Give another --out, or remove the old one."
                 )
 
     def _stamps(self) -> dict[str, str]:
@@ -196,7 +196,7 @@ class PredictionsFile:
             stamps |= zip(table["file"].to_pylist(), table["stamp"].to_pylist(), strict=True)
         return stamps
 
-    def _forget(self, names: Sequence[str]) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         changed = pa.array(names, pa.string())
         for place in self._places():
             table = pq.read_table(place)
@@ -233,7 +233,7 @@ def _identity(champion: Champion) -> dict[str, str]:
 
 
 def _said_model(place: Path) -> dict[str, Any] | None:
-    """Return which model answered by what a shard says; None where it is no shard of ours."""
+    """Return the model that a shard names; None where it is no shard of predictions."""
     try:
         metadata = pq.read_schema(place).metadata or {}
         said = json.loads(metadata.get(MODEL, b"null"))
@@ -244,11 +244,11 @@ def _said_model(place: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _explaining(out: Path) -> Iterator[None]:
-    """Say in words why a place cannot be written."""
+    """Turn an OSError into a message that says why a place cannot be written."""
     try:
         yield
     except OSError as error:
         raise WorkspaceError(
             f"{out} cannot be written ({error.strerror or error}). Make room, or give another "
-            "--out; what was answered is kept."
+            "--out; what was predicted is kept."
         ) from None

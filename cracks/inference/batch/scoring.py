@@ -1,4 +1,4 @@
-"""Read, decode and answer for a stream of files; what cannot be read does not stop the rest."""
+"""Read, decode and score a stream of files; a file that cannot be read does not stop the rest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that could not be answered for, and why."""
+    """A file that could not be read, and why."""
 
     file: str
     reason: str
@@ -36,7 +36,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class ScoredChunk:
-    """What became of some files: rows as `store.SCHEMA` has them, and those without one."""
+    """The results for some files: rows of `predictions_file.SCHEMA`, and the unreadable files."""
 
     rows: list[dict[str, Any]]
     unreadable: list[Unreadable]
@@ -52,19 +52,19 @@ class _Decoded:
 def score_files(
     classifier: Classifier, champion: Champion, files: Iterable[ImageFile], advance: Advance
 ) -> Iterator[ScoredChunk]:
-    """Yield the answers for files chunk by chunk, in order.
+    """Yield the predictions for files chunk by chunk, in order.
 
-    Reading and decoding overlap with the network; one chunk's answers and a few decoded batches
-    are in memory, whatever the number of files.
+    Reading and decoding overlap with the network; one chunk's predictions and a few decoded
+    batches are in memory, whatever the number of files.
 
     Args:
-        classifier: what answers.
+        classifier: the model.
         champion: which version that is, for the prediction ids.
         files: images of any size, resampled to the size of a patch where it is another.
-        advance: told how many files are done.
+        advance: called with the number of files that are done.
 
     Raises:
-        StorageUnavailable: the storage stopped answering.
+        StorageUnavailable: the storage stopped responding.
     """
     size = classifier.bundle.content.patch_size
 
@@ -109,25 +109,25 @@ def _scored(
                 yield np.stack([one.pixels for one in readable])
             advance(len(group))
 
-    answers = classifier.predictions_from(classifier.measure_pixels(batches()))
+    predictions = classifier.predictions_from(classifier.measure_pixels(batches()))
     now = datetime.now(UTC)
     rows = [
-        _row(file, sha256, answer, champion, now)
-        for (file, sha256), answer in zip(known, answers, strict=True)
+        _row(file, sha256, prediction, champion, now)
+        for (file, sha256), prediction in zip(known, predictions, strict=True)
     ]
     return ScoredChunk(rows, unreadable)
 
 
 def _row(
-    file: ImageFile, sha256: str, answer: Prediction, champion: Champion, now: datetime
+    file: ImageFile, sha256: str, prediction: Prediction, champion: Champion, now: datetime
 ) -> dict[str, Any]:
     return {
         "file": file.name,
-        "label": answer.label,
-        "score": answer.score,
-        "threshold": answer.threshold,
-        "novelty": answer.novelty,
-        "novel": answer.novel,
+        "label": prediction.label,
+        "score": prediction.score,
+        "threshold": prediction.threshold,
+        "novelty": prediction.novelty,
+        "novel": prediction.novel,
         "model_version": champion.version,
         "run_id": champion.run_id,
         "prediction_id": str(prediction_id(champion, sha256, now)),

@@ -5,12 +5,12 @@ model.xml     the network as OpenVINO IR: uint8 pixels to `score` and `features`
 model.bin     its weights
 novelty.npz   what photographs like the training data look like
 golden.parquet  a few patches with the scores that they must get
-reference.parquet  what the network says of held-out patches, for monitoring
-neighbours.parquet  training patches, to show what an answered one is nearest to
+reference.parquet  the network's outputs for held-out patches, for monitoring
+neighbours.parquet  training patches, to show the nearest ones beside a prediction
 model.onnx    the same network for ONNX Runtime, if export.formats names it
 model.tflite  the same network for LiteRT, if export.formats names it
 
-Format 1 had neither calibration nor novelty; a champion of that time goes on answering.
+Format 1 had neither calibration nor novelty; a champion of that format is still served.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class BundleContent(BaseModel):
-    """What bundle.json says."""
+    """The content of bundle.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +77,7 @@ class Bundle:
 
     @property
     def novelty(self) -> Path | None:
-        """What tells photographs unlike the training data; None in a bundle that has none."""
+        """The novelty description of the training data; None in a bundle that has none."""
         return self._optional(NOVELTY)
 
     @property
@@ -87,12 +87,12 @@ class Bundle:
 
     @property
     def reference(self) -> Path | None:
-        """Held-out patches to compare answers with; None in a bundle that has none."""
+        """Held-out patches to compare predictions with; None in a bundle that has none."""
         return self._optional(REFERENCE)
 
     @property
     def neighbours(self) -> Path | None:
-        """Training patches to show beside answers; None in a bundle that has none."""
+        """Training patches to show beside predictions; None in a bundle that has none."""
         return self._optional(NEIGHBOURS)
 
     def _optional(self, name: str) -> Path | None:

@@ -21,5 +21,5 @@ def read_bundle_table(file: Path) -> pa.Table:
     except WorkspaceError as error:
         reason = str(error).split(" Run `dvc repro`")[0]
         raise BundleError(
-            f"{reason} Promote the version again: `cracks promote` fetches its bundle anew."
+            f"{reason} Promote the version again: `cracks promote` fetches its bundle again."
         ) from None

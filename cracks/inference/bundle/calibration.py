@@ -1,4 +1,4 @@
-"""Turn scores into probabilities that keep their word: fitted on validation, applied in service."""
+"""Calibrate scores to probabilities: fitted on validation, applied in service."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Scores = npt.NDArray[np.float64]
 
 
 class Calibration(BaseModel):
-    """A monotone map of scores to probabilities; it never puts one patch before another anew."""
+    """A monotone map of scores to probabilities; it never reverses the order of two patches."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     method: Method = "none"
-    #: Of `temperature`: what the logit of a score is divided by. Above 1 the answer is less sure.
+    #: Of `temperature`: what the logit of a score is divided by. Above 1 scores get less sure.
     temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] | None = None
     #: Of `isotonic`: pairs of a score and its probability, both rising, joined by straight lines.
     knots: tuple[tuple[Share, Inside], ...] = ()
@@ -85,9 +85,9 @@ class Calibration(BaseModel):
 def fit_calibration(method: Method, cracked: Cracked, scores: Scores) -> Calibration:
     """Return the calibration that fits the labels best.
 
-    Both methods aim at smoothed targets instead of 0 and 1: of N patches that were all answered
-    rightly, the next may still be wrong with a chance of about 1 in N. Without it a split that is
-    separated perfectly, as ours nearly are, would make every answer certain.
+    Both methods aim at smoothed targets instead of 0 and 1: of N patches that were all predicted
+    correctly, the next may still be wrong with a chance of about 1 in N. Without it a split that is
+    separated perfectly, as ours nearly are, would make every prediction certain.
 
     Args:
         method: `temperature` divides the logits by one number (Guo et al., "On Calibration of
@@ -117,7 +117,7 @@ def expected_calibration_error(cracked: Cracked, scores: Scores, bins: int = BIN
     Bins of equal width over the probability of a crack, each closed on its left. Introduced by
     Naeini, Cooper & Hauskrecht ("Obtaining Well Calibrated Probabilities Using Bayesian Binning",
     AAAI 2015); with 15 equally wide bins by Guo et al. (ICML 2017, section 2), who bin the
-    probability of the answered label.
+    probability of the predicted label.
 
     Args:
         cracked: bool (n,), the true labels.
@@ -136,7 +136,7 @@ def bin_of(scores: Scores, bins: int) -> npt.NDArray[np.intp]:
 def calibration_report(
     calibration: Calibration, cracked: Cracked, scores: Scores
 ) -> dict[str, Any]:
-    """Return how well the scores keep their word before and after the calibration.
+    """Return how well the scores are calibrated before and after the calibration.
 
     Args:
         calibration: fitted on other patches than these.

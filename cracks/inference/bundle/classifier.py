@@ -1,4 +1,4 @@
-"""Answer for images with a bundle: the same code in the service and on the command line."""
+"""Predict images with a bundle: the same code in the service and on the command line."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from cracks.inference.runtime.openvino_runtime import Network, Outputs, joined
 #: Small batches use both cores better than large ones.
 BATCH_SIZE = 4
 
-#: What the network knows of images, float32 (n, d), or of one image, (d,).
+#: The network's features of images, float32 (n, d), or of one image, (d,).
 Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the classifier says of one image."""
+    """What the classifier predicts for one image."""
 
     label: str
     score: float  # probability of a crack
@@ -38,7 +38,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the network says of n images."""
+    """What the network computes for n images."""
 
     raw: npt.NDArray[np.float64]  # (n,), scores as the network gives them
     scores: npt.NDArray[np.float64]  # (n,), calibrated
@@ -50,10 +50,10 @@ class Measured:
 
 
 class Classifier:
-    """A bundle that is loaded and ready to answer."""
+    """A bundle that is loaded and ready to predict."""
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        """Load the network, and what it knows of the training data.
+        """Load the network, and the description of the training data.
 
         Args:
             bundle: verified.
@@ -67,11 +67,11 @@ class Classifier:
         self._novelty = load_novelty(bundle.novelty) if bundle.novelty else None
 
     def measure(self, contents: Sequence[bytes], names: Sequence[str] | None = None) -> Measured:
-        """Return what the network says of encoded images.
+        """Return what the network computes for encoded images.
 
         Args:
             contents: JPEG or PNG files; an image of another size than the patches is resampled.
-            names: what to call each of them in a refusal.
+            names: what to call each of them in an error message.
 
         Raises:
             UnreadableImage: one of them does not decode.
@@ -80,10 +80,10 @@ class Classifier:
         return self.measure_pixels(decoded_batches(contents, size, BATCH_SIZE, names))
 
     def measure_pixels(self, batches: Iterable[Pixels]) -> Measured:
-        """Return what the network says of images that are decoded already, all in one.
+        """Return what the network computes for decoded images, all batches in one.
 
         Args:
-            batches: uint8 RGB (k, size, size, 3) of the bundle's `patch_size`, k > 0 as it comes;
+            batches: uint8 RGB (k, size, size, 3) of the bundle's `patch_size`, of any k > 0;
                 small ones of `BATCH_SIZE` are fastest.
         """
         return self._measured(joined(self._network.stream(batches)))
@@ -94,15 +94,15 @@ class Classifier:
         """Return the calibrated scores, float64 (n,), of encoded images, as `measure` does."""
         return self.measure(contents, names).scores
 
-    def answers(self, contents: Sequence[bytes], names: Sequence[str]) -> list[Prediction]:
-        """Return an answer for each encoded image, as `measure` does."""
+    def predict(self, contents: Sequence[bytes], names: Sequence[str]) -> list[Prediction]:
+        """Return a prediction for each encoded image; raises as `measure` does."""
         return self.predictions_from(self.measure(contents, names))
 
     def predictions_from(self, measured: Measured) -> list[Prediction]:
-        """Return an answer for each image that was measured."""
+        """Return a prediction for each image that was measured."""
         none = [None] * len(measured)
         return [
-            self._answer(*values)
+            self._prediction(*values)
             for values in zip(
                 measured.scores.tolist(),
                 measured.raw.tolist(),
@@ -125,7 +125,7 @@ class Classifier:
         request = self._network.open_request()
         return lambda batch: self._measured(request.run(batch))
 
-    def _answer(
+    def _prediction(
         self, score: float, raw: float, distance: float | None, features: Features | None
     ) -> Prediction:
         threshold = self.bundle.content.threshold

@@ -1,4 +1,4 @@
-"""Tell photographs that are unlike the training data from the rest, by the network's features."""
+"""Detect photographs that are unlike the training data, by the network's features."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARED, OWN = 128, 64
 #: Coordinates by which kinds are found; the finer ones are mostly noise.
 COARSE = 64
 
-#: How sure the limit is to keep its promise on patches of photographs that nobody has seen yet.
+#: Confidence that the limit holds on patches of unseen photographs.
 CONFIDENCE: Final = 0.99
 RESAMPLES = 1000
 
@@ -117,13 +117,13 @@ def fit_novelty(
     max_flagged: float = 0.01,
     seed: int = 0,
 ) -> Novelty:
-    """Return what tells novel patches from those like the training data.
+    """Return a description of the training data that separates novel patches from it.
 
     Args:
         train_features: float32 (n, d) of the patches that the network learned from.
         validation_features: float32 (m, d) of patches that it did not; they set the limit. With
-            fewer than 1 / `max_flagged` of them the limit is the farthest one, and no promise.
-        validation_groups: (m,) names; patches of one group stand and fall together. None: each
+            fewer than 1 / `max_flagged` of them the limit is the farthest one, without a guarantee.
+        validation_groups: (m,) names; patches of one group are resampled together. None: each
             patch is a group.
         max_flagged: share of patches like these that may be flagged, in (0, 1).
         seed: of the kinds, and of the resampling behind the limit.
@@ -153,7 +153,7 @@ def calibrated_limit(
 
     Args:
         distances: float64 (m,) of patches that were not used for fitting, m > 0.
-        groups: (m,) names of what stands and falls together, or None.
+        groups: (m,) names of what is resampled together, or None.
         max_flagged: share in (0, 1).
         seed: of the resampling.
 
@@ -349,8 +349,8 @@ def _kinds(inside: Matrix, seed: int) -> npt.NDArray[np.intp]:
 def _number_of_kinds(patches: int) -> int:
     """Return the largest power of two up to the root of the patches by 6, and up to `KINDS`.
 
-    So 2 kinds from 144 patches on, 4 from 576, 8 from 2,304: of too few patches a kind would
-    know its members by heart. Odd numbers, measured, tell other materials apart less surely.
+    So 2 kinds from 144 patches on, 4 from 576, 8 from 2,304: with too few patches a kind
+    would overfit. Odd numbers, measured, separate other materials less well.
     """
     return int(2 ** np.floor(np.log2(np.clip(np.sqrt(patches) / 6, 1, KINDS))))
 

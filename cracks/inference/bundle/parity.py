@@ -45,13 +45,13 @@ def require_parity(name: str, found: dict[str, Any], limits: ExportParams, preci
         name: what was compared, for the message.
         found: what `parity` gave.
         limits: the section `export` of params.yaml.
-        precision: in f32 the scores must agree; in another only the answers must.
+        precision: in f32 the scores must agree; in another only the labels must.
 
     Raises:
         BundleError: a limit is exceeded, with the number.
     """
     difference, flipped = found["largest_score_difference"], found["flipped_labels"]
-    # Not `>`: a difference that is no number is no agreement.
+    # Not `>`: a difference that is NaN must be refused, too.
     if precision == "f32" and not difference <= limits.max_score_difference:
         raise BundleError(
             f"export: {name} gives other scores than Keras or the evaluation, by up to "
@@ -60,9 +60,10 @@ def require_parity(name: str, found: dict[str, Any], limits: ExportParams, preci
         )
     if precision != "f32" and flipped > limits.max_flipped_share * found["compared"]:
         raise BundleError(
-            f"export: in {precision} {name} gives {flipped} of {found['compared']} other answers "
-            f"than Keras, where export.max_flipped_share allows {limits.max_flipped_share:.2g} of "
-            "them. Nothing was exported; write featurize.precision=f32."
+            f"export: in {precision} {name} gives {flipped} of {found['compared']} patches another "
+            f"label than Keras; export.max_flipped_share allows "
+            f"{limits.max_flipped_share:.2g} of them. Nothing was exported; "
+            "write featurize.precision=f32."
         )
 
 
@@ -72,7 +73,7 @@ def check_parity(
     """Return how far each runtime is from Keras, and the bundle from the evaluation.
 
     Args:
-        raw: scores float (n,) of the same patches by whoever gave them: "keras", "evaluation",
+        raw: scores float (n,) of the same patches by their source: "keras", "evaluation",
             "openvino", and the other formats.
         content: of the bundle.
         limits: the section `export` of params.yaml.

@@ -1,10 +1,10 @@
 """Hand a bundle over to serving: a folder of bundles, and one small file that names the champion.
 
     service/
-      champion.json              which bundle answers today; replaced in one move
+      champion.json              which bundle is in service; replaced atomically
       bundles/v3-1f0a2b3c4d5e/   a bundle, complete before champion.json names it
 
-Serving needs nothing but this folder, so it goes on answering while MLflow is away.
+Serving needs nothing but this folder, so it keeps predicting while MLflow is down.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POINTER = "champion.json"
 
 
 class Champion(BaseModel):
-    """What champion.json says."""
+    """The content of champion.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,12 +86,12 @@ def _is_whole(place: Path) -> bool:
 
 
 def name_champion(service: Path, champion: Champion) -> None:
-    """Let serving answer with `champion` from now on."""
+    """Put `champion` into service."""
     write_json(service / POINTER, champion.model_dump())
 
 
 def withdraw_champion(service: Path) -> None:
-    """Name no champion; a service that runs goes on with the one that it has."""
+    """Name no champion; a running service keeps the one that it has."""
     (service / POINTER).unlink(missing_ok=True)
 
 

@@ -1,10 +1,10 @@
-"""Prediction ids: what a served answer was given by, for what, and when, without any store.
+"""Prediction ids: which model predicted, for which image, and when, without any store.
 
     v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z
     │  │            │                └ when, UTC, with milliseconds
     │  │            └ SHA-256 of the uploaded bytes, its first 16 digits; a patch of the training
     │  │              data has the same digits at the front of its id
-    │  └ digest of the bundle that answered, its first 12 digits
+    │  └ digest of the bundle that predicted, its first 12 digits
     └ version of the model
 
 `cracks trace` follows one back to the data.
@@ -33,7 +33,7 @@ SECOND = "%Y%m%dT%H%M%S"
 
 @dataclass(frozen=True)
 class PredictionId:
-    """What an id says; `str` of it is the id."""
+    """The parts of an id; `str` of it is the id."""
 
     version: str
     bundle: str  # the first digits of the bundle's digest
@@ -47,10 +47,10 @@ class PredictionId:
 
 
 def prediction_id(champion: Champion, image_sha256: str, time: datetime) -> PredictionId:
-    """Return the id of an answer.
+    """Return the id of a prediction.
 
     Args:
-        champion: what answered.
+        champion: the model that predicted.
         image_sha256: of the image as it was sent.
         time: when, with its time zone; milliseconds are kept.
     """
@@ -64,10 +64,10 @@ def prediction_id(champion: Champion, image_sha256: str, time: datetime) -> Pred
 
 
 def parse_prediction_id(text: str) -> PredictionId:
-    """Return what an id says.
+    """Return the parts of an id.
 
     Raises:
-        TrackingError: it is none.
+        TrackingError: it is no prediction id.
     """
     found = PATTERN.fullmatch(text)
     try:
@@ -86,5 +86,5 @@ def parse_prediction_id(text: str) -> PredictionId:
 
 
 def shown(text: str) -> str:
-    """Return what somebody gave in one short line, to be named in a refusal."""
+    """Return a text in one short line, to be quoted in an error message."""
     return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -1,4 +1,4 @@
-"""What the service tells of its earlier champions, written when one is promoted.
+"""What the service shows of its earlier champions, written when one is promoted.
 
     service/history.json   the last changes of the champion, newest first
 
@@ -17,12 +17,12 @@ from cracks.system.atomic_files import write_json
 
 FILE = "history.json"
 
-#: Changes that are told; the ledger has all of them.
+#: Changes that are listed; the ledger has all of them.
 TOLD = 50
 
 
 def write_history(service: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Tell the service of the last changes of the champion.
+    """Write the last changes of the champion for the service.
 
     Args:
         service: the service folder.
@@ -43,7 +43,7 @@ def read_history(service: Path) -> list[dict[str, Any]]:
         return []
     except ValueError:
         raise ServiceError(
-            f"{service / FILE} is damaged. The next promotion writes it anew; `cracks models "
+            f"{service / FILE} is damaged. The next promotion rewrites it; `cracks models "
             "--history` reads the ledger itself."
         ) from None
     return rows

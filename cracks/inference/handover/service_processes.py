@@ -1,9 +1,9 @@
-"""What every service process tells of itself, so that all can switch together, and be waited for.
+"""The reports of all service processes, so that they switch together and can be waited for.
 
-    service/processes/<host>-<pid>.json   which champion it answers with, which it is ready to
-                                          answer with next, and which it refused
+    service/processes/<host>-<pid>.json   which champion it serves, which it is ready to
+                                          serve next, and which it refused
 
-A process touches its file while it lives; one that was killed is forgotten after a few seconds.
+A process touches its file while it lives; a killed one's report expires in a few seconds.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ FOLDER = "processes"
 #: Seconds after its last touch that a report counts as one of a living process.
 STALE_AFTER = 5.0
 
-#: Seconds between two looks at the reports.
+#: Seconds between two polls of the reports.
 LOOK_INTERVAL = 0.05
 
 
 class ServiceReport(BaseModel):
-    """What one service process says."""
+    """The report of one service process."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     process: str
-    champion: Champion | None = None  # that it answers with
-    prepared: Champion | None = None  # that it has loaded, and will answer with once all have
+    champion: Champion | None = None  # that it serves
+    prepared: Champion | None = None  # that it has loaded, and will serve once all have
     refused: Champion | None = None  # that it could not load
     problem: str | None = None
 
@@ -64,7 +64,7 @@ class ServiceReporter:
         problem: str | None,
         prepared: Champion | None = None,
     ) -> None:
-        """Write what changed, or only say that the process lives; from any thread."""
+        """Write what changed, or only that the process lives; from any thread."""
         report = ServiceReport(
             process=self._process,
             champion=champion,
@@ -83,7 +83,7 @@ class ServiceReporter:
         return [one for one in living_processes(self._service) if one.process != self._process]
 
     def end(self) -> None:
-        """Take the report away: the process ends."""
+        """Remove the report: the process ends."""
         with self._lock:
             self._file.unlink(missing_ok=True)
 
@@ -102,13 +102,13 @@ def living_processes(service: Path) -> list[ServiceReport]:
 
 
 def wait_for_service(service: Path, champion: Champion, timeout: float) -> list[str]:
-    """Wait until every service process that lives answers with `champion`.
+    """Wait until every living service process serves `champion`.
 
     Returns:
         The names of the processes; none if no service runs.
 
     Raises:
-        ServiceError: one of them refused the champion, or the time is over.
+        ServiceError: one of them refused the champion, or the timeout is over.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -121,7 +121,7 @@ def wait_for_service(service: Path, champion: Champion, timeout: float) -> list[
             return [one.process for one in living]
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"The service {', '.join(waited_for)} did not answer with version "
+                f"The service {', '.join(waited_for)} did not switch to version "
                 f"{champion.version} within {timeout:.0f} s. Look at its log."
             )
         time.sleep(LOOK_INTERVAL)

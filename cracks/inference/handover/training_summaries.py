@@ -1,4 +1,4 @@
-"""What the service tells of the training runs: the flow leaves a summary of each at its end.
+"""What the service shows of the training runs: the flow writes a summary of each at its end.
 
     service/training-runs.json   the last runs, newest first
 
@@ -22,7 +22,7 @@ from cracks.workspace.reports import Report
 
 FILE = "training-runs.json"
 
-#: Runs that are told of: those of half a year, where one runs each night.
+#: Runs that are listed: half a year, where one runs each night.
 TOLD = 200
 
 #: Characters of a reason or refusal; the flow's own log has all of it.
@@ -55,7 +55,7 @@ class Comparison(BaseModel):
 
 
 class DataSeen(BaseModel):
-    """The photographs that there were, and what became of the expectations of them."""
+    """The photographs that there were, and the results of their expectations."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -117,7 +117,7 @@ RUNS = TypeAdapter(list[TrainingRun])
 
 
 def data_seen(reports: Mapping[str, Report]) -> DataSeen | None:
-    """Return what the reports say of the data; None before `ingest` has ended.
+    """Return the summary of the data from the reports; None before `ingest` has ended.
 
     Args:
         reports: by stage, those of the stages that this run has brought up to date.
@@ -166,7 +166,7 @@ def outcome_of(result: Mapping[str, Any] | None) -> Outcome:
 
 
 def record_run(service: Path, run: TrainingRun) -> None:
-    """Put a run before the others; one that was told of already is replaced.
+    """Put a run before the others; one that is listed already is replaced.
 
     Raises:
         OSError: the folder cannot be written.
@@ -177,7 +177,7 @@ def record_run(service: Path, run: TrainingRun) -> None:
         try:
             earlier = read_runs(service)
         except ServiceError:
-            earlier = []  # Prefect still knows them
+            earlier = []  # Prefect still has them
         others = [one for one in earlier if one.flow_run_id != run.flow_run_id]
         newest_first = sorted([run, *others], key=lambda one: one.ended, reverse=True)
         write_json(service / FILE, [one.model_dump() for one in newest_first[:TOLD]])
@@ -195,5 +195,5 @@ def read_runs(service: Path) -> list[TrainingRun]:
         return []
     except (ValueError, ValidationError) as error:
         raise ServiceError(
-            f"{service / FILE} is damaged ({reason_of(error)}). The next training writes it anew."
+            f"{service / FILE} is damaged ({reason_of(error)}). The next training rewrites it."
         ) from None

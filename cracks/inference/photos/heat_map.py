@@ -38,7 +38,7 @@ def heat_map(tiling: Tiling, scores: npt.NDArray[np.float64], threshold: float) 
 
     A cell is cracked where the mean of its patches reaches the threshold. Where a crack is seen by
     one of several overlapping patches only, the mean may nowhere reach it; then the hottest cells
-    of that patch are cracked, so that no patch that says `crack` is missing on the map.
+    of that patch are cracked, so that every patch predicted `crack` shows on the map.
 
     Args:
         tiling: where the patches lie.

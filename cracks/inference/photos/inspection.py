@@ -19,24 +19,24 @@ from cracks.inference.photos.regions import connected_regions
 from cracks.inference.photos.tiling import OVERLAP, Tiling
 from cracks.system.console import Advance
 
-#: Digits of a score and of a novelty, as in every answer; and of a share and of a length.
+#: Digits of a score and of a novelty, as in every prediction; and of a share and of a length.
 SCORE_DIGITS, NOVELTY_DIGITS, SHARE_DIGITS, LENGTH_DIGITS = 6, 4, 6, 2
 
 
 class Measures(Protocol):
-    """Whatever measures patches: `Classifier`, or what stands in for it."""
+    """Anything that measures patches, as `Classifier` does."""
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle that answers."""
+        """The bundle that is in use."""
 
     def measure_pixels(self, batches: Iterable[Pixels]) -> Measured:
-        """Return what the network says of all batches, in order."""
+        """Return what the network computes for all batches, in order."""
 
 
 @dataclass(frozen=True)
 class PhotoInspection:
-    """What the classifier says of a photograph."""
+    """What the classifier predicts for a photograph."""
 
     tiling: Tiling
     threshold: float
@@ -61,7 +61,7 @@ class PhotoInspection:
 
     @property
     def label(self) -> str:
-        """`crack` if any tile says so."""
+        """`crack` if any tile is one."""
         return CRACK if self.score >= self.threshold else NO_CRACK
 
     @property
@@ -71,7 +71,7 @@ class PhotoInspection:
 
     @property
     def novel(self) -> bool | None:
-        """Whether most tiles are unlike the training data: do not trust the answer."""
+        """Whether most tiles are unlike the training data: do not trust the label."""
         return None if self.novel_share is None else self.novel_share > 0.5
 
     @property
@@ -89,7 +89,7 @@ class PhotoInspection:
         return sorted(found, key=lambda region: -region["score"])
 
     def tiles(self) -> list[dict[str, Any]]:
-        """Return the tiles, row by row, each with its box in pixels and its answer."""
+        """Return the tiles, row by row, each with its box in pixels and its prediction."""
         novelty = [None] * len(self.scores) if self.novelty is None else self.novelty.tolist()
         return [
             {
@@ -108,7 +108,7 @@ class PhotoInspection:
         ]
 
     def summary(self) -> dict[str, Any]:
-        """Return the answer for the photograph as a whole."""
+        """Return the prediction for the photograph as a whole."""
         return {
             "width": self.tiling.width,
             "height": self.tiling.height,
@@ -124,8 +124,8 @@ class PhotoInspection:
             "crack_area_cm2": _rounded(self.crack_area_cm2, LENGTH_DIGITS),
         }
 
-    def answer(self) -> dict[str, Any]:
-        """Return all of it as JSON takes it: the summary, the tiles and the regions."""
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain values: the summary, the tiles and the regions."""
         return self.summary() | {"tiles": self.tiles(), "regions": self.regions}
 
     def _region(self, top: int, left: int, bottom: int, right: int) -> dict[str, Any]:
@@ -162,14 +162,14 @@ def inspect_photo(
     mm_per_px: float | None = None,
     advance: Advance = lambda _: None,
 ) -> PhotoInspection:
-    """Answer for a photograph, patch by patch.
+    """Predict a photograph, patch by patch.
 
     Args:
-        classifier: what answers.
+        classifier: the model.
         pixels: uint8 RGB (height, width, 3), upright.
         overlap: share of a patch's side that neighbours have in common, 0 to `MAX_OVERLAP`.
         mm_per_px: how many millimetres of the surface a pixel shows; None: not known.
-        advance: told how many patches were done; what it raises ends the inspection.
+        advance: called with the number of patches done; what it raises ends the inspection.
     """
     height, width = pixels.shape[:2]
     tiling = Tiling(width, height, classifier.bundle.content.patch_size, overlap)

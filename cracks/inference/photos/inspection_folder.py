@@ -2,7 +2,7 @@
 
 out/
   report.html           the page; open it in a browser
-  settings.json         which model answered, and how the photographs were cut
+  settings.json         which model predicted, and how the photographs were cut
   unreadable.csv        the photographs that could not be inspected, each with the reason
   photos/pier-3-9e107d9d/
     overlay.jpg         the photograph with the heat map over it
@@ -56,7 +56,7 @@ class InspectionFolder:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Hold the folder for this process.
+        """Lock the folder for this process.
 
         Raises:
             WorkspaceBusy: another process writes there.
@@ -85,7 +85,7 @@ class InspectionFolder:
     def write(
         self, file: ImageFile, pixels: Pixels, inspection: PhotoInspection, said: dict[str, Any]
     ) -> None:
-        """Write all that there is to say of a photograph, whole or not at all.
+        """Write the inspection of a photograph atomically.
 
         Args:
             file: where it comes from.
@@ -103,8 +103,8 @@ class InspectionFolder:
             for number, tile in enumerate(worst, start=1):
                 patch = Image.fromarray(_cut(pixels, tile))
                 (folder / tile_name(number)).write_bytes(encoded_picture(patch, "JPEG"))
-            answer = {"file": file.name, **inspection.answer(), **said, "stamp": file.stamp}
-            write_json(folder / INSPECTION, answer | {"worst_tiles": worst})
+            found = {"file": file.name, **inspection.to_json(), **said, "stamp": file.stamp}
+            write_json(folder / INSPECTION, found | {"worst_tiles": worst})
 
     def write_report(
         self, files: Sequence[ImageFile], unreadable: Sequence[dict[str, str]]
@@ -112,7 +112,7 @@ class InspectionFolder:
         """Write the page over the photographs, and the list of those that could not be read.
 
         Returns:
-            what inspection.json says of each photograph that was inspected, but its tiles.
+            the content of inspection.json for each inspected photograph, without its tiles.
         """
         said = ((file, self._said(file)) for file in files)
         inspected = [
@@ -158,7 +158,7 @@ class InspectionFolder:
         return said if isinstance(said, dict) else None
 
     def _shown(self, file: ImageFile, said: dict[str, Any]) -> dict[str, Any]:
-        """Return what is said of a photograph but its tiles, and where its files lie."""
+        """Return the inspection of a photograph without its tiles, and where its files lie."""
         said.pop("tiles", None)
         folder = f"{PHOTOS}/{self._folder(file).name}"
         worst = said.pop("worst_tiles", [])

@@ -1,4 +1,4 @@
-"""Inspect many photographs one after the other; what cannot be read does not stop the rest."""
+"""Inspect many photographs one after the other; one that cannot be read does not stop the rest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def inspect_photos(
     """Inspect photographs into a folder; yield `file` and `reason` of each that cannot be read.
 
     Raises:
-        StorageUnavailable: the storage stopped answering.
+        StorageUnavailable: the storage stopped responding.
     """
 
     def decoded(file: ImageFile) -> _Decoded | dict[str, str]:

@@ -37,7 +37,7 @@ def draw_overlay(pixels: Pixels, inspection: PhotoInspection, version: str) -> I
     Args:
         pixels: uint8 RGB (height, width, 3), what was inspected.
         inspection: what was found.
-        version: of the model that answered, for the legend.
+        version: of the model that predicted, for the legend.
     """
     photo = _fitted(pixels)
     scale = max(photo.size) / max(pixels.shape[:2])
@@ -62,7 +62,7 @@ def _fitted(pixels: Pixels) -> Image.Image:
     height, width = pixels.shape[:2]
     longest = max(width, height)
     scale = min(max(longest, SHORTEST), LONGEST) / longest
-    # What is far too large is thinned out first: a photograph more in memory is none too few.
+    # What is far too large is subsampled first, to save the memory of another photograph.
     step = max(1, int(0.5 / scale))
     photo = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step]))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -133,7 +133,7 @@ def _lines(inspection: PhotoInspection, version: str) -> list[tuple[str, tuple[i
         (f"model version {version}; a frame: a patch of {inspection.threshold:.3f} or more", INK),
     ]
     if inspection.novel:
-        lines.append(("Unlike the training data: do not trust this answer.", WARNING))
+        lines.append(("Unlike the training data: do not trust this result.", WARNING))
     return lines
 
 

@@ -1,6 +1,6 @@
-"""A network that remembers: what it has answered before is found by the digest of what was asked.
+"""A network with a cache: its outputs are stored by the digest of their inputs.
 
-Whoever changes the head only asks the frozen half the same things once more.
+A training that changes only the head computes nothing of the frozen half again.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Features = npt.NDArray[np.float32]
 
 
 class CachedNetwork:
-    """A network from batches to features that are vectors, with answers kept in a file."""
+    """A network from batches to features that are vectors, with a cache in a file."""
 
     def __init__(self, network: Callable[[], Runs], identity: str, file: Path) -> None:
-        """Take what is known of the network from `file`, if there is anything.
+        """Read the cache of the network from `file`, if there is one.
 
         Args:
-            network: opens it; called only if something is asked that is not known.
+            network: opens it; called only if an input is not in the cache.
             identity: a digest that no other network has; see `identity_of`.
-            file: where the answers are kept, an .npz.
+            file: the cache, an .npz.
         """
         self._open, self._identity, self._file = network, identity, file
-        self._known = _kept(file, identity)
-        self._asked: dict[str, Features] = {}
+        self._cache = _read_cache(file, identity)
+        self._used: dict[str, Features] = {}
 
     @cached_property
     def _network(self) -> Runs:
@@ -50,22 +50,22 @@ class CachedNetwork:
         """Yield the features of each batch, in order; only those of new ones are computed."""
         waiting, new = deque[str](), deque[str]()
         for rows in self._computed(self._only_new(batches, waiting, new)):
-            self._asked[new.popleft()] = rows
+            self._used[new.popleft()] = rows
             yield from self._ready(waiting)
         yield from self._ready(waiting)
 
     def save(self) -> None:
-        """Keep what was asked since this was opened, and nothing older."""
-        asked = dict(sorted(self._asked.items()))
+        """Save the entries that were used since this was opened; older ones are dropped."""
+        used = dict(sorted(self._used.items()))
         # numpy dates every member 1980-01-01: equal contents give equal bytes.
         with atomic_replace(self._file) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 allow_pickle=False,
                 identity=np.array(self._identity),
-                keys=np.array(list(asked), "U64"),
-                counts=np.array([len(rows) for rows in asked.values()], np.int64),
-                rows=np.concatenate([*asked.values()] or [np.zeros((0, 0), np.float32)]),
+                keys=np.array(list(used), "U64"),
+                counts=np.array([len(rows) for rows in used.values()], np.int64),
+                rows=np.concatenate([*used.values()] or [np.zeros((0, 0), np.float32)]),
             )
 
     def _computed(self, batches: Iterator[Batch]) -> Iterator[Features]:
@@ -81,19 +81,19 @@ class CachedNetwork:
         for batch in batches:
             key = _key(batch)
             waiting.append(key)
-            if key in self._known:
-                self._asked[key] = self._known[key]
-            elif key not in self._asked and key not in new:
+            if key in self._cache:
+                self._used[key] = self._cache[key]
+            elif key not in self._used and key not in new:
                 new.append(key)
                 yield batch
 
     def _ready(self, waiting: deque[str]) -> Iterator[Outputs]:
-        while waiting and waiting[0] in self._asked:
-            yield {"features": self._asked[waiting.popleft()]}
+        while waiting and waiting[0] in self._used:
+            yield {"features": self._used[waiting.popleft()]}
 
 
 def identity_of(folder: Path, precision: str) -> str:
-    """Return a digest of the network in `folder`, of its precision, and of what can run it."""
+    """Return a digest of the network in `folder`, of its precision, and of the runtimes."""
     files = {file.name: digest_of_file(file) for file in sorted(folder.iterdir())}
     return digest_of_value([files, precision, {name: _version(name) for name in RUNTIMES}])
 
@@ -109,13 +109,13 @@ def _key(batch: Batch) -> str:
     return digest_of_value([batch.shape, batch.dtype.str, digest_of_bytes(batch.tobytes())])
 
 
-def _kept(file: Path, identity: str) -> dict[str, Features]:
-    """Return the features of each batch by its key; none if they are damaged or another's."""
+def _read_cache(file: Path, identity: str) -> dict[str, Features]:
+    """Return the features of each batch by its key; none if it is damaged or another network's."""
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
-            if str(kept["identity"]) != identity:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as cached:
+            if str(cached["identity"]) != identity:
                 return {}
-            keys, ends, rows = kept["keys"].tolist(), np.cumsum(kept["counts"]), kept["rows"]
+            keys, ends, rows = cached["keys"].tolist(), np.cumsum(cached["counts"]), cached["rows"]
             return dict(zip(keys, np.split(rows, ends[:-1]), strict=True)) if keys else {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}

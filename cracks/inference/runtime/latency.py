@@ -18,7 +18,7 @@ WARM_UP: Final = 3
 def time_single(
     call: Callable[[], Any], repetitions: int, clock: Clock = time.perf_counter
 ) -> dict[str, float]:
-    """Return how long `call` takes when nothing else is asked meanwhile.
+    """Return how long `call` takes when nothing else runs meanwhile.
 
     Returns:
         `median_ms` and `p95_ms` of the repetitions, in milliseconds.

@@ -1,7 +1,7 @@
-"""Run the exported network in ONNX Runtime and LiteRT, apart from the process that asks.
+"""Run the exported network in ONNX Runtime and LiteRT, apart from the calling process.
 
-A runtime that meets a network it cannot compute may abort its whole process, so whoever checks a
-network does it through `run_apart`.
+A runtime that meets a network it cannot compute may abort its whole process, so networks are
+checked through `run_apart`.
 """
 
 from __future__ import annotations
@@ -109,15 +109,15 @@ def run_apart(model: Path, images: Pixels, batch_size: int, timeout: float = 600
     """
     runtime, _ = RUNTIMES[model.suffix]
     with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder, "images.npy"), Path(folder, "outputs.npz")
-        np.save(asked, images)
+        given, computed = Path(folder, "images.npy"), Path(folder, "outputs.npz")
+        np.save(given, images)
         command: list[str | Path] = [
             sys.executable,
             "-m",
             "cracks.inference.runtime.onnx_litert",
             model,
         ]
-        command += [str(batch_size), asked, answered]
+        command += [str(batch_size), given, computed]
         try:
             ended = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=timeout
@@ -128,7 +128,7 @@ def run_apart(model: Path, images: Pixels, batch_size: int, timeout: float = 600
             raise BundleError(ended.stderr.strip().splitlines()[-1])
         if ended.returncode:
             raise BundleError(f"{model}: {runtime} {_end(ended.returncode, ended.stderr)}")
-        with np.load(answered) as outputs:
+        with np.load(computed) as outputs:
             return dict(outputs)
 
 
@@ -143,14 +143,14 @@ def _no_network(model: Path, runtime: str, error: Exception) -> BundleError:
     return BundleError(f"{model} is no network that {runtime} can load: {reason}")
 
 
-def main(model: Path, batch_size: int, asked: Path, answered: Path) -> None:
-    """Write the outputs of the images in `asked` (.npy) to `answered` (.npz)."""
-    images = np.load(asked)
+def main(model: Path, batch_size: int, given: Path, computed: Path) -> None:
+    """Write the outputs of the images in `given` (.npy) to `computed` (.npz)."""
+    images = np.load(given)
     _, network = RUNTIMES[model.suffix]
     parts = range(0, len(images), batch_size)
     rows = network(model).run_all(images[start : start + batch_size] for start in parts)
     outputs = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    np.savez(answered, **outputs)  # type: ignore[arg-type]  # none is called allow_pickle
+    np.savez(computed, **outputs)  # type: ignore[arg-type]  # none is called allow_pickle
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ Batch = npt.NDArray[Any]
 #: What it gives: float32 (n, …) for each of its outputs, by name.
 Outputs = dict[str, npt.NDArray[np.float32]]
 
-#: What OpenVINO calls the arithmetic of a precision; the weights of int8 say so themselves.
+#: What OpenVINO calls the arithmetic of a precision; int8 is in the weights.
 ARITHMETIC = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 
 #: The files of a half of the classifier in its folder: in Keras, and the same as OpenVINO IR in the
@@ -35,7 +35,7 @@ ROOM = 1 << 20
 
 
 class Runs(Protocol):
-    """Whatever predicts batches: this module's network, or Keras beside it for comparison."""
+    """Anything that predicts batches: this module's network, or Keras beside it for comparison."""
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         """Yield the outputs for each batch, in order."""
@@ -122,7 +122,7 @@ class Request:
         self._request, self._names = request, names
 
     def run(self, batch: Batch) -> Outputs:
-        """Return the outputs for a batch; other threads go on meanwhile."""
+        """Return the outputs for a batch; other threads run meanwhile."""
         self.start(batch)
         return self.finish()
 

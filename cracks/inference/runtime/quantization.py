@@ -93,7 +93,7 @@ def _sources(node: Node) -> list[str]:
 
 
 def _save(model: Model, target: Path) -> None:
-    # OpenVINO numbers nameless operations on and on, which differs with what a process did before.
+    # OpenVINO numbers nameless operations per process, so names depend on what it did before.
     for position, node in enumerate(model.get_ordered_ops()):
         if node.get_type_name() not in ("Parameter", "Result"):
             node.set_friendly_name(f"{node.get_type_name()}_{position}")

@@ -175,7 +175,7 @@ def _bring_data(version: ModelVersion, target: Paths, paths: Paths) -> list[str]
 def _put_recorded_reports(version: ModelVersion, tracking: Tracking, target: Paths) -> None:
     """Put the reports into place, which DVC does not keep but the run does."""
     with tempfile.TemporaryDirectory(prefix="cracks-") as place:
-        for path, digest in recorded_outputs(target, kept=False):
+        for path, digest in recorded_outputs(target, cached=False):
             file = target.root / path
             if file.is_file() and _md5(file) == digest:
                 continue

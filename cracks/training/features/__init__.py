@@ -1,1 +1,1 @@
-"""The input of the trainable part, computed once and kept per shard."""
+"""The input of the trainable part, computed once and cached per shard."""

@@ -18,7 +18,7 @@ from cracks.errors import DataError, WorkspaceError
 
 
 class FeatureRows:
-    """Rows of several arrays on disk, in an order of their own; read when they are asked for."""
+    """Rows of several arrays on disk, in an order of their own; read when they are requested."""
 
     def __init__(
         self, arrays: Sequence[npt.NDArray[Any]], array_of: npt.ArrayLike, row_of: npt.ArrayLike
@@ -49,7 +49,7 @@ class FeatureRows:
         for number in np.unique(array_of):
             wanted = array_of == number
             rows[wanted] = self._arrays[number][self._row_of[positions[wanted]]]
-            _forget_pages(self._arrays[number])
+            _release_pages(self._arrays[number])
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             raise DataError(
                 "The features hold numbers that are not finite. Remove data/features and run "
@@ -157,7 +157,7 @@ def _read(path: Path) -> npt.NDArray[Any]:
         ) from None
 
 
-def _forget_pages(array: npt.NDArray[Any]) -> None:
+def _release_pages(array: npt.NDArray[Any]) -> None:
     # What was read stays in the system's cache, but no longer counts as this process's memory.
     mapped = getattr(array, "_mmap", None)
     if mapped is not None:

@@ -20,15 +20,15 @@ from cracks.system.parallel import prefetch_map
 from cracks.training.features.store import FeatureStore
 from cracks.workspace.params import Params
 
-#: Computes the features of shards and keeps them: params, shards, folder of the featurizer, store,
-#: and what is told of the patches that are done.
+#: Computes the features of shards and stores them: params, shards, folder of the featurizer, store,
+#: and the callback for progress.
 Compute = Callable[[Params, Sequence[Path], Path, FeatureStore, Advance], None]
 
 
 def compute_here(
     params: Params, shards: Sequence[Path], featurizer: Path, store: FeatureStore, advance: Advance
 ) -> None:
-    """Compute the features of some shards on this machine, and keep them in `store`.
+    """Compute the features of some shards on this machine, and put them into `store`.
 
     Raises:
         WeightsError: a feature is no finite number.
@@ -38,7 +38,7 @@ def compute_here(
     for shard, rows in features_of_shards(
         network, shards, params.ingest.patch_size, section.batch_size, advance
     ):
-        store.keep(shard, rows)
+        store.put(shard, rows)
 
 
 def update_features(
@@ -48,7 +48,7 @@ def update_features(
     folder: Path,
     compute: Compute = compute_here,
 ) -> None:
-    """Compute the features of the shards that `folder` does not know yet, and forget other ones.
+    """Compute the features of the shards that `folder` lacks, and remove the others.
 
     Args:
         params: of the workspace.
@@ -68,7 +68,7 @@ def update_features(
         total = sum(map(count_rows, missing))
         with progress(total, "computing features", "images") as advance:
             compute(params, missing, featurizer, store, advance)
-    store.forget_all_but(shards)
+    store.prune(shards)
 
 
 def features_of_shards(
@@ -83,7 +83,7 @@ def features_of_shards(
         shards: Parquet files of encoded images.
         size: pixels of the patches' width and height.
         batch_size: patches that the network gets at once.
-        advance: told how many are done.
+        advance: called with the number that is done.
 
     Yields:
         uint8 (n, image_size, image_size, 3) of features that are pixels, to whole grey values,
@@ -118,7 +118,7 @@ def features_of(
         contents: the patches' files, in order.
         size: pixels of the patches' width and height.
         batch_size: patches that the network gets at once.
-        shard: its name, for a refusal.
+        shard: its name, for error messages.
 
     Raises:
         UnreadableImage: a patch does not decode; WeightsError: a feature is no finite number.
@@ -129,7 +129,7 @@ def features_of(
 
 
 def _as_kept(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return features as they are kept: pixels to whole grey values."""
+    """Return features as they are stored: pixels to whole grey values."""
     return np.rint(part).astype(np.uint8) if part.ndim == 4 else part
 
 

@@ -1,4 +1,4 @@
-"""The features on disk, an array a shard: those that are known are never computed again."""
+"""The features on disk, an array a shard: those in the cache are never computed again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INDEX = "index.json"
 class FeatureStore:
     """Arrays of features in a folder, and what each of them was computed from.
 
-    An array that was written whole is found again, also by the run after one that was killed.
+    An array is written atomically, so the run after a killed one finds it.
     """
 
     def __init__(self, folder: Path, featurizer: Path, precision: str) -> None:
@@ -39,7 +39,7 @@ class FeatureStore:
         self._digests: dict[Path, str] = {}
 
     def missing(self, shards: Sequence[Path]) -> list[Path]:
-        """Return the shards whose features are not known, in order."""
+        """Return the shards without stored features, in order."""
         index = self._index()
         return [
             shard
@@ -48,16 +48,16 @@ class FeatureStore:
             or not _is_whole(features_file(self._folder, shard.name))
         ]
 
-    def keep(self, shard: Path, rows: npt.NDArray[Any]) -> None:
-        """Write the features of a shard, (n, …), whole or not at all."""
+    def put(self, shard: Path, rows: npt.NDArray[Any]) -> None:
+        """Write the features of a shard, (n, …), atomically."""
         place = features_file(self._folder, shard.name)
-        # First forgotten, then replaced: an index that names it is always true.
+        # Removed from the index first: an index that names an array is always right.
         self._write({name: of for name, of in self._index().items() if name != shard.name})
         with atomic_replace(place) as partial, partial.open("wb") as file:
             np.save(file, rows, allow_pickle=False)
         self._write(self._index() | {shard.name: self._origin(shard)})
 
-    def forget_all_but(self, shards: Sequence[Path]) -> None:
+    def prune(self, shards: Sequence[Path]) -> None:
         """Remove what belongs to no shard any more, or was left by a killed process."""
         known = {features_file(self._folder, shard.name).name for shard in shards} | {INDEX}
         for file in self._folder.iterdir():

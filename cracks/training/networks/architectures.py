@@ -51,7 +51,7 @@ def build_backbone(params: FeaturizeParams) -> keras.Model:
         _network_in(backbone).load_weights(file)
     except Exception as error:  # Keras, h5py and urllib raise many kinds, bare Exception too
         if params.weights == IMAGENET:
-            _forget_download(architecture.downloads)
+            _remove_download(architecture.downloads)
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
             f"featurize.weights: {params.weights} cannot be loaded into {params.architecture}: "
@@ -150,8 +150,8 @@ def _resized(patch_size: int, image_size: int) -> tuple[keras.KerasTensor, keras
     return pixels, layers.Resizing(image_size, image_size, name="resize")(floats)
 
 
-def _forget_download(pattern: str) -> None:
-    """Remove what Keras keeps of a download that proved useless: it would take it again."""
+def _remove_download(pattern: str) -> None:
+    """Remove Keras' cache of a download that is damaged: it would be used again."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     for file in (home / "models").glob(pattern):
         file.unlink()

@@ -1,4 +1,4 @@
-"""What an unfinished training has learned, kept on disk after every epoch."""
+"""Checkpoints of an unfinished training, written after every epoch."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Checkpoint:
     """One training's place on disk; what another training left there is not used."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Take the file, and what tells this training from others: a digest of all it reads."""
+        """Take the file, and the key of this training: a digest of all it reads."""
         self._path, self._key = path, key
 
     def save(self, model: keras.Model, state: TrainingState) -> None:
-        """Keep the model, its optimizer, and the state, whole or not at all."""
+        """Write the model, its optimizer, and the state atomically."""
         facts = {
             "key": self._key,
             "history": state.history,
@@ -58,13 +58,13 @@ class Checkpoint:
             model: compiled, with the optimizer built.
         """
         try:
-            with np.load(self._path, allow_pickle=False) as kept:
-                facts = json.loads(str(kept["facts"]))
+            with np.load(self._path, allow_pickle=False) as saved:
+                facts = json.loads(str(saved["facts"]))
                 if facts.pop("key") != self._key:
                     return TrainingState()
-                now, best = _in_order(kept, "now"), _in_order(kept, "best")
+                now, best = _in_order(saved, "now"), _in_order(saved, "best")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return TrainingState()  # none, or damaged: the training begins anew
+            return TrainingState()  # none, or damaged: the training starts over
         for variable, value in zip(_variables(model), now, strict=True):
             variable.assign(value)
         return TrainingState(best=best, **facts)
@@ -79,5 +79,5 @@ def _numbered(name: str, arrays: Weights) -> dict[str, npt.NDArray[Any]]:
     return {f"{name}_{number:05d}": array for number, array in enumerate(arrays)}
 
 
-def _in_order(kept: Any, name: str) -> Weights:
-    return [kept[key] for key in sorted(kept.files) if key.startswith(f"{name}_")]
+def _in_order(saved: Any, name: str) -> Weights:
+    return [saved[key] for key in sorted(saved.files) if key.startswith(f"{name}_")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: What the outputs are called in every format, in order; a model with one output has the first.
 OUTPUTS: Final = ("score", "features")
 
-#: Fixed, so that a newer converter does not change what is asked of a runtime.
+#: Fixed, so that a newer converter does not change what a runtime must support.
 ONNX_OPSET: Final = 18
 
 #: The name of the free dimension.
@@ -120,7 +120,7 @@ def _resize_to_sizes(converted: ModelProto) -> None:
 def _normalise(converted: ModelProto) -> None:
     """Name everything inside by its place, and put outputs and weights in a fixed order.
 
-    tf2onnx numbers what it makes on and on through the life of a process, and names what two
+    tf2onnx numbers its nodes through the life of a process, and names what two
     layers share after either of them.
     """
     graph = converted.graph
@@ -161,7 +161,7 @@ def _refill(field: Any, values: list[Any]) -> None:
 
 @contextmanager
 def _silent(*loggers: str) -> Iterator[None]:
-    """Let only errors through from the named loggers, which tell of every step."""
+    """Let only errors through from the named loggers, which log every step."""
     before = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -24,7 +24,7 @@ class Devices:
 
     @property
     def description(self) -> str:
-        """What a report says of it."""
+        """The name in reports."""
         replicas = self.strategy.num_replicas_in_sync
         return f"{replicas} × {self.policy}" if replicas > 1 else self.policy
 

@@ -61,15 +61,15 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train `model` in place until the validation loss no longer falls; keep its best weights.
 
-    After each epoch everything that the next one depends on is kept, so that a training that was
-    killed goes on and ends with the same weights as one that was not.
+    After each epoch everything that the next one depends on is saved, so that a killed training
+    resumes and ends with the same weights as one that was not.
 
     Args:
         model: features to scores.
         train: what it learns from.
         validation: what early stopping looks at.
         plan: how.
-        checkpoint: where it is kept.
+        checkpoint: its file.
 
     Returns:
         One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
@@ -182,7 +182,7 @@ class _Repeatable(keras.callbacks.Callback):
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Keep the best weights and the state after each epoch, say how it goes, end in time."""
+    """Save the best weights and the state after each epoch, show progress, stop early."""
 
     def __init__(
         self, state: TrainingState, plan: Plan, checkpoint: Checkpoint, screen: TextIO | None

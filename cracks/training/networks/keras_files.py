@@ -77,13 +77,13 @@ def convert_model(model: keras.Model, path: Path) -> None:
     import openvino
     import tensorflow as tf
 
-    def answer(given: tf.Tensor) -> dict[str, tf.Tensor]:
+    def predict(given: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = model(given, training=False)
         return outputs if isinstance(outputs, dict) else {"features": outputs}
 
     given = model.inputs[0]
     spec = tf.TensorSpec((None, *given.shape[1:]), given.dtype, name="given")
-    converted = openvino.convert_model(tf.function(answer, [spec]).get_concrete_function())
+    converted = openvino.convert_model(tf.function(predict, [spec]).get_concrete_function())
     # TensorFlow sorts the outputs by name; OpenVINO forgets the name of one that is only passed on.
     names = sorted(model.output) if isinstance(model.output, dict) else ["features"]
     for output, name in zip(converted.outputs, names, strict=True):

@@ -25,33 +25,33 @@ BATCH_SIZE = 16
 
 
 class KerasNetwork:
-    """A Keras model that answers as `cracks.inference.runtime.openvino_runtime.Network` does."""
+    """A Keras model with the interface of `cracks.inference.runtime.openvino_runtime.Network`."""
 
     def __init__(self, model: keras.Model) -> None:
-        """Let `model` answer."""
+        """Wrap `model`."""
         self._model = model
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         """Yield the outputs for each batch, in order."""
         for batch in batches:
-            answer = self._model.predict_on_batch(batch)
-            outputs = answer if isinstance(answer, dict) else {"features": answer}
+            predicted = self._model.predict_on_batch(batch)
+            outputs = predicted if isinstance(predicted, dict) else {"features": predicted}
             yield {name: np.asarray(rows, np.float32) for name, rows in outputs.items()}
 
 
 def keras_scores(
     featurizer: keras.Model, trainable: keras.Model, params: Params, paths: Paths, cache: Path
 ) -> pa.Table:
-    """Return what Keras scores some patches of test, id and raw_score; they decide nothing.
+    """Return the scores of Keras for some patches of test, id and raw_score; for comparison only.
 
-    What the frozen half gives is cached: another head asks the head only.
+    The outputs of the frozen half are cached: with another head only the head is computed.
 
     Args:
         featurizer: the half that is computed once.
         trainable: the half that is trained.
         params: `export.compared_patches` says how many patches.
         paths: of the workspace.
-        cache: file of what the frozen half gave before.
+        cache: file with the outputs of the frozen half.
     """
     splits, manifest = read_table(paths.splits), read_table(paths.manifest)
     ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()
@@ -62,8 +62,8 @@ def keras_scores(
     identity = identity_of(paths.featurizer, params.featurize.precision)
     cached = CachedNetwork(lambda: network, identity, cache)
     # Pixels are many, and made in no time.
-    asked = cached if params.mode == "probe" else network
-    features = joined(asked.stream(patches))["features"]
+    chosen = cached if params.mode == "probe" else network
+    features = joined(chosen.stream(patches))["features"]
     cached.save()
     return pa.table({"id": picked, "raw_score": score(trainable, features)})
 

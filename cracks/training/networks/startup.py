@@ -39,7 +39,7 @@ def _without_what_is_unused() -> Iterator[None]:
 
 @contextmanager
 def _without_collecting_garbage() -> Iterator[None]:
-    """Leave a million new objects alone, of which none is garbage."""
+    """Disable garbage collection in this block: of its million new objects none is garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -53,7 +53,7 @@ def _without_collecting_garbage() -> Iterator[None]:
 def load_tensorflow() -> None:
     """Import TensorFlow, once a process, before anything else of this package is imported.
 
-    It works without this call too, but takes a third longer, and tells of absent GPUs before any
+    It works without this call too, but takes a third longer, and reports absent GPUs before any
     of its own log settings are in force.
     """
     with _silenced_native_messages(), _without_what_is_unused(), _without_collecting_garbage():

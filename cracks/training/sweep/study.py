@@ -1,4 +1,4 @@
-"""Optuna: which combination a sweep tries next, and what came of each; shared by processes."""
+"""Optuna: which combination a sweep tries next, and the result of each; shared by processes."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ class Trial:
 
 
 class Sweep:
-    """A search that is kept in a file, so that it goes on, and that processes share.
+    """A search that is stored in a file, so that it resumes and processes share it.
 
-    Whoever reads or changes the file has its turn, a lock that ends with its process. A trial that
-    runs holds a lock of its own: where that is free the process was killed, and the trial is tried
-    again, with the same values and, where nothing else came between, from its last whole epoch.
+    A process locks the file to read or change it, and the lock ends with the process. A running
+    trial holds a lock of its own: where that is free the process was killed, and the trial is
+    retried, with the same values and, where nothing else came between, from its last whole epoch.
     """
 
     def __init__(
         self, folder: Path, name: str, space: Space, identity: Mapping[str, Any], seed: int
     ) -> None:
-        """Begin a sweep, or go on with it.
+        """Begin a sweep, or resume it.
 
         Args:
             folder: of all sweeps; made if there is none.
             name: of this one, without a slash and a dot at the beginning.
             space: what varies.
-            identity: what its trials have in common (JSON), under names that a refusal says.
+            identity: what its trials have in common (JSON), under names for error messages.
             seed: of the search itself.
 
         Raises:
@@ -102,7 +102,7 @@ class Sweep:
             return Trial(number, values)
 
     def finish(self, trial: Trial, history: History) -> None:
-        """Keep what came of a trial, at least one row of it with a finite `val_loss`."""
+        """Store the result of a trial, at least one row of it with a finite `val_loss`."""
         with self._ending(trial) as asked:
             asked.set_user_attr("history", history)
             self._study.tell(asked, Trial(0, {}, history=history).best[OBJECTIVE])
@@ -118,7 +118,7 @@ class Sweep:
         remove(self.checkpoints(trial))
 
     def give_back(self, trial: Trial) -> None:
-        """Let a trial that did not end be tried again."""
+        """Let a trial that did not end be retried."""
         import optuna
 
         with self._ending(trial) as asked:
@@ -126,7 +126,7 @@ class Sweep:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the other processes of this sweep from changing anything meanwhile."""
+        """Lock the sweep: no other process changes anything meanwhile."""
         with self._lock:
             yield
 
@@ -137,7 +137,7 @@ class Sweep:
             try:
                 yield asked
             finally:
-                lock.release()  # before the turn ends: the next process may take this number
+                lock.release()  # while the sweep is locked: the next process may take this number
 
     def _opened(self) -> optuna.Study:
         import optuna
@@ -229,7 +229,7 @@ class Sweep:
 
 
 class _Unlocked:
-    """Stands for a lock where the turn is one already."""
+    """Stands for a lock where the file is locked already."""
 
     def acquire(self) -> bool:
         return True
@@ -250,9 +250,9 @@ def run_trials(
     Args:
         sweep: what is searched.
         wanted: how many trials it shall have.
-        learn: trains one. What it raises ends the sweep, and the trial is tried again next time,
+        learn: trains one. What it raises ends the sweep, and the trial is retried next time,
             but for ParamsError and WeightsError, which refuse this combination.
-        tell: hears of each trial that this process ended.
+        tell: called with each trial that this process ended.
         wait: is called where all that is left is being tried by other processes.
     """
     while True:

@@ -39,7 +39,7 @@ class Trainer:
         Args:
             params: what does not vary.
             paths: of the workspace.
-            cache: folder where the features of other featurizers are kept.
+            cache: folder for the features of other featurizers.
             compute: computes the features of other featurizers, here or elsewhere.
         """
         # It takes the many networks of a sweep for one that is built again by mistake.
@@ -50,7 +50,7 @@ class Trainer:
         self._manifest, self._splits = read_table(paths.manifest), read_table(paths.splits)
 
     def identity(self, space: Space) -> dict[str, Any]:
-        """Return what all trials of a sweep share, under the names that a refusal says."""
+        """Return what all trials of a sweep share, under the names for error messages."""
         varied = sorted(f"{key}={values}" for key, values in space.items())
         return {
             "data": digest_of_value([digest_of_file(file) for file in _tables(self._paths)]),
@@ -66,7 +66,7 @@ class Trainer:
 
         Args:
             values: of some keys of params.yaml.
-            checkpoints: folder where an interrupted training is taken up again.
+            checkpoints: folder from which an interrupted training resumes.
 
         Raises:
             ParamsError: the values do not go together.
@@ -94,10 +94,10 @@ class Trainer:
         return history
 
     def _features(self, params: Params) -> Path:
-        """Return the folder of the features, after computing those that nobody has yet."""
+        """Return the folder of the features, after computing those that are missing."""
         if _digest_of_data(self._paths) != self._known:
             raise WorkspaceError(
-                "The data or its features changed while the sweep went on: its trials could no "
+                "The data or its features changed while the sweep ran: its trials could no "
                 "longer be compared. Run it again with another --name."
             )
         key = featurizer_key(params)

@@ -187,10 +187,10 @@ def written(proxy: S3Proxy, kind: str) -> Counter[str]:
     return Counter(path for path in puts if f"/store/{kind}/" in path)
 
 
-def slowly(request: str, answer: Response) -> Response:
+def slowly(request: str, response: Response) -> Response:
     if request.startswith("GET") and "/files/md5/" in request:
         time.sleep(SLOW)
-    return answer
+    return response
 
 
 def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends_none(
@@ -255,13 +255,13 @@ def cracks(start: StartProcess, workspace: Path, service: Path) -> Callable[...,
     return run
 
 
-def answers(file: Path) -> list[dict[str, Any]]:
-    """Return the rows without what says when they were answered."""
+def predictions(file: Path) -> list[dict[str, Any]]:
+    """Return the rows without the time of the prediction."""
     rows = pq.read_table(file).to_pylist()
     return [row | {"prediction_id": row["prediction_id"].split("-")[:-1]} for row in rows]
 
 
-def test_answers_for_a_prefix_are_those_of_this_machine_in_the_same_order(
+def test_predictions_for_a_prefix_are_those_of_this_machine_in_the_same_order(
     on_cluster: dict[str, str],
     cracks: Callable[..., RunningProcess],
     patches: list[bytes],
@@ -284,7 +284,7 @@ def test_answers_for_a_prefix_are_those_of_this_machine_in_the_same_order(
     assert (here.exit_code, there.exit_code) == (0, 0), there.log
     summary = json.loads(there.stdout)
     assert (summary["answers"], summary["unreadable"]) == (count - 1, 1)
-    assert answers(tmp_path / "there.parquet") == answers(tmp_path / "here.parquet")
+    assert predictions(tmp_path / "there.parquet") == predictions(tmp_path / "here.parquet")
     lists = [tmp_path / f"{name}.unreadable.csv" for name in ("here", "there")]
     assert lists[0].read_bytes() == lists[1].read_bytes()
     # What was taken does not stay.
@@ -388,7 +388,7 @@ def test_a_worker_that_comes_later_helps(
     assert later.exit_code is None
 
 
-def test_storage_that_answers_503_for_a_while_only_delays(
+def test_storage_that_returns_503_for_a_while_only_delays(
     on_cluster: dict[str, str],
     params: Params,
     shards: list[Path],
@@ -399,12 +399,12 @@ def test_storage_that_answers_503_for_a_while_only_delays(
 ) -> None:
     dice, refused = random.Random(5), Counter[str]()
 
-    def unwilling(request: str, answer: Response) -> Response:
+    def unwilling(request: str, response: Response) -> Response:
         path = request.split()[1]
         if ("/files/md5/" in path or "/features/" in path) and dice.random() < 0.4:
             refused[path] += 1
             return slow_down()
-        return answer
+        return response
 
     proxy.spoil = unwilling
     update_features(params, shards[:12], featurizer, tmp_path / "features", compute_features)
@@ -467,7 +467,10 @@ def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{free_port()}"}, "No Dask scheduler answers"),
+        (
+            {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{free_port()}"},
+            "No Dask scheduler responds",
+        ),
         ({"DASK_SCHEDULER_ADDRESS": "somewhere"}, "is no address of a scheduler"),
         ({"CRACKS_CLUSTER_STORE": ""}, "CRACKS_CLUSTER_STORE is not"),
         ({"CRACKS_CLUSTER_STORE": "s3://nowhere-at-all/x"}, "there is no bucket nowhere-at-all"),

@@ -1,4 +1,4 @@
-"""`cracks predict` on folders and prefixes: it streams, goes on where it stopped, and lists."""
+"""`cracks predict` on folders and prefixes: it streams, resumes where it stopped, and lists."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def said(process: RunningProcess) -> dict[str, Any]:
 
 
 def rows(*places: Path) -> dict[str, dict[str, Any]]:
-    """Return the answers by the names of the files."""
+    """Return the predictions by the names of the files."""
     table = pa.concat_tables([pq.read_table(place) for place in places])
     found = {Path(row["file"]).name: row for row in table.to_pylist()}
     assert len(found) == len(table)
@@ -79,7 +79,7 @@ def rows(*places: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("out", ["answers.parquet", "answers"])
-def test_a_folder_is_answered_file_by_file_and_what_cannot_be_read_is_listed(
+def test_a_folder_is_predicted_file_by_file_and_what_cannot_be_read_is_listed(
     predict: Any, images: Path, tmp_path: Path, out: str
 ) -> None:
     place = tmp_path / out
@@ -105,7 +105,7 @@ def test_a_folder_is_answered_file_by_file_and_what_cannot_be_read_is_listed(
 
 
 @pytest.mark.parametrize("out", ["answers.parquet", "answers"])
-def test_a_second_call_answers_for_what_is_new_or_changed_only(
+def test_a_second_call_predicts_what_is_new_or_changed_only(
     predict: Any, images: Path, tmp_path: Path, out: str
 ) -> None:
     place = tmp_path / out
@@ -122,7 +122,7 @@ def test_a_second_call_answers_for_what_is_new_or_changed_only(
     assert "broken.jpg" in found
 
 
-def test_ctrl_c_leaves_what_was_answered_and_the_next_call_goes_on(
+def test_ctrl_c_leaves_what_was_predicted_and_the_next_call_resumes(
     start: StartProcess, workspace: Path, service: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "many"
@@ -149,7 +149,7 @@ def test_ctrl_c_leaves_what_was_answered_and_the_next_call_goes_on(
     assert (summary["answers"], summary["answered_now"]) == (6_000, 6_000 - before)
 
 
-def test_answers_of_another_model_are_not_mixed_in(
+def test_predictions_of_another_model_are_not_mixed_in(
     predict: Any, start: StartProcess, workspace: Path, images: Path, tmp_path: Path
 ) -> None:
     place, other = tmp_path / "answers", tmp_path / "other"
@@ -158,7 +158,7 @@ def test_answers_of_another_model_are_not_mixed_in(
     process = predict(images, "--out", place, CRACKS_SERVICE_DIR=str(other))
     assert (process.exit_code, process.stdout) == (1, "")
     (line,) = process.stderr.splitlines()
-    assert line.startswith(f"error: {place} holds answers of version 1 (bundle ")
+    assert line.startswith(f"error: {place} holds predictions of version 1 (bundle ")
     assert "version 2" in line
 
 
@@ -238,4 +238,4 @@ def test_two_calls_do_not_write_to_one_place_at_once(
         )
         wait_until(lambda: process.exit_code is not None, "the refusal")
     assert process.exit_code == 1
-    assert process.stderr.startswith("error: Another process writes answers to ")
+    assert process.stderr.startswith("error: Another process writes predictions to ")

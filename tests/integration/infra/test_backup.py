@@ -123,7 +123,7 @@ class StackSite:
     def answer(self) -> tuple[str, float]:
         """Return the version that answers, and its score of an image."""
         champion, bundle = open_champion(self.paths.service)
-        (answer,) = Classifier(bundle).answers([IMAGE], ["a.png"])
+        (answer,) = Classifier(bundle).predict([IMAGE], ["a.png"])
         return champion.version, answer.score
 
     def verified(self) -> str:

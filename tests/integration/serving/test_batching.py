@@ -84,7 +84,7 @@ def test_whatever_comes_together_gets_the_predictions_of_the_command_line_to_the
         parts = await asyncio.gather(*map(ask, range(0, len(IMAGES), together)))
         return [prediction for part in parts for prediction in part]
 
-    expected = classifier.answers(IMAGES, NAMES)
+    expected = classifier.predict(IMAGES, NAMES)
     predictions = asyncio.run(ask_all())
     assert predictions == expected  # raw scores, too
     for prediction, other in zip(predictions, expected, strict=True):
@@ -96,7 +96,7 @@ def test_patches_that_are_decoded_already_get_the_same_predictions(
 ) -> None:
     pixels = np.stack([decode_to_size(image, SIZE) for image in IMAGES])
     predictions = asyncio.run(engine.predict_pixels(pixels))
-    assert predictions == classifier.answers(IMAGES, NAMES)
+    assert predictions == classifier.predict(IMAGES, NAMES)
 
 
 def test_no_image_gets_no_prediction(engine: Engine) -> None:

@@ -102,8 +102,10 @@ GREYS = [60, 130, 200]
 SCORES = [grey / 255 for grey in GREYS]
 
 
-def answers(bundle: Bundle, *images: bytes) -> list[tuple[str, float, float | None, bool | None]]:
-    found = Classifier(bundle).answers(images, [str(i) for i in range(len(images))])
+def predictions(
+    bundle: Bundle, *images: bytes
+) -> list[tuple[str, float, float | None, bool | None]]:
+    found = Classifier(bundle).predict(images, [str(i) for i in range(len(images))])
     return [(one.label, one.score, one.novelty, one.novel) for one in found]
 
 
@@ -111,7 +113,7 @@ def images(greys: list[int]) -> list[bytes]:
     return [grey_image(grey, size=SIZE) for grey in greys]
 
 
-def test_a_bundle_of_the_first_format_answers_and_says_nothing_of_novelty(tmp_path: Path) -> None:
+def test_a_bundle_of_the_first_format_predicts_and_says_nothing_of_novelty(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     folder.mkdir()
     write_network_of_format_1(folder / "model.xml", size=SIZE)
@@ -126,7 +128,7 @@ def test_a_bundle_of_the_first_format_answers_and_says_nothing_of_novelty(tmp_pa
         "files": {file.name: digest_of_file(file) for file in folder.iterdir()},
     }
     (folder / CONTENT).write_text(json.dumps(content))
-    found = answers(open_bundle(folder), *images(GREYS))
+    found = predictions(open_bundle(folder), *images(GREYS))
     assert [one[1] for one in found] == pytest.approx(SCORES, abs=1e-5)
     assert [(one[0], *one[2:]) for one in found] == [
         (NO_CRACK, None, None),
@@ -141,7 +143,7 @@ def test_the_threshold_is_one_of_calibrated_scores(tmp_path: Path) -> None:
     raw = Classifier(bundle).measure(images(GREYS)).raw
     assert raw == pytest.approx(SCORES, abs=1e-5)
     # 190 of 255 is 0.745, above the threshold; calibrated it is 0.631, below it.
-    found = answers(bundle, *images([190, 200]))
+    found = predictions(bundle, *images([190, 200]))
     assert [one[:2] for one in found] == [
         (NO_CRACK, pytest.approx(0.63096, abs=1e-4)),
         (CRACK, pytest.approx(0.65599, abs=1e-4)),
@@ -151,7 +153,7 @@ def test_the_threshold_is_one_of_calibrated_scores(tmp_path: Path) -> None:
 def test_an_image_unlike_the_training_data_is_predicted_and_flagged(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
     red = plain_image((250, 160, 40), size=SIZE)
-    grey, novel = answers(bundle, grey_image(150, size=SIZE), red)
+    grey, novel = predictions(bundle, grey_image(150, size=SIZE), red)
     assert (grey[0], novel[0]) == (CRACK, CRACK)
     assert grey[2] is not None
     assert grey[2] <= 1
@@ -184,7 +186,7 @@ def test_an_altered_description_of_the_training_data_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])
-def test_a_description_that_was_sealed_damaged_is_refused_before_it_answers(
+def test_a_description_that_was_sealed_damaged_is_refused_before_it_predicts(
     tmp_path: Path, content: bytes
 ) -> None:
     bundle = make_bundle(tmp_path / "bundle", size=SIZE)
@@ -197,4 +199,4 @@ def test_a_description_that_was_sealed_damaged_is_refused_before_it_answers(
 
 def test_no_image_gets_no_prediction(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
-    assert answers(bundle) == []
+    assert predictions(bundle) == []

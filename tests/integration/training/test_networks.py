@@ -228,13 +228,13 @@ class Halves:
     featurizer: keras.Model
     trainable: keras.Model
 
-    def answers(self, pixels: Pixels) -> dict[str, np.ndarray[Any, Any]]:
+    def outputs(self, pixels: Pixels) -> dict[str, np.ndarray[Any, Any]]:
         """Return what Keras gives for the two in a row."""
         from cracks.training.networks.architectures import build_classifier, with_features
 
         whole = build_classifier(self.featurizer, with_features(self.trainable))
-        answers: dict[str, np.ndarray[Any, Any]] = whole.predict_on_batch(pixels)
-        return answers
+        outputs: dict[str, np.ndarray[Any, Any]] = whole.predict_on_batch(pixels)
+        return outputs
 
 
 def telling_halves(architecture: str, mode: str, pixels: Pixels) -> Halves:
@@ -311,7 +311,7 @@ def test_a_network_for_which_there_is_no_room_is_told_of_as_the_system_says_it(
         ("efficientnetv2b0", "probe"),
     ],
 )
-def test_both_halves_connected_answer_as_keras_does_by_name(
+def test_both_halves_connected_predict_as_keras_does_by_name(
     pixels: Pixels, tmp_path: Path, architecture: str, mode: str
 ) -> None:
     from cracks.training.networks.architectures import with_features
@@ -325,14 +325,14 @@ def test_both_halves_connected_answer_as_keras_does_by_name(
     connected(
         tmp_path / "featurizer/network.xml", tmp_path / "trainable/network.xml", tmp_path / "m.xml"
     )
-    answers = Network(tmp_path / "m.xml").run_all([pixels[:5], pixels[5:]])
-    expected = halves.answers(pixels)
-    assert answers.keys() == {"score", "features"}
-    assert answers["score"].shape == (len(pixels), 1)
-    assert answers["features"].shape == expected["features"].shape
+    outputs = Network(tmp_path / "m.xml").run_all([pixels[:5], pixels[5:]])
+    expected = halves.outputs(pixels)
+    assert outputs.keys() == {"score", "features"}
+    assert outputs["score"].shape == (len(pixels), 1)
+    assert outputs["features"].shape == expected["features"].shape
     assert expected["score"].std() > 0.1
-    assert answers["score"] == pytest.approx(expected["score"], abs=1e-3)
-    difference = np.abs(answers["features"] - expected["features"])
+    assert outputs["score"] == pytest.approx(expected["score"], abs=1e-3)
+    difference = np.abs(outputs["features"] - expected["features"])
     assert difference.max() < 5e-3 * spread(expected["features"])
 
 
@@ -490,10 +490,10 @@ DIGESTS = {
 
 @dataclass
 class Download:
-    """A server of weights that redirects, as Keras' own does, and says what `answer` gives."""
+    """A server of weights that redirects, as Keras' own does, and sends what `response` returns."""
 
     url: str
-    answer: Callable[[bytes], bytes] = lambda content: content
+    response: Callable[[bytes], bytes] = lambda content: content
     promised: int | None = None  # bytes; None for what is really sent
     served: list[str] = field(default_factory=list)
 
@@ -546,7 +546,7 @@ def download(
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            content = self.download.answer(published)
+            content = self.download.response(published)
             self.send_response(200)
             self.send_header("Content-Length", str(self.download.promised or len(content)))
             self.end_headers()
@@ -595,12 +595,12 @@ def test_imagenet_weights_are_downloaded_once_and_loaded(
 def test_a_download_that_breaks_off_is_refused_and_begun_anew_the_next_time(
     published_as: str, download: Download, published: bytes
 ) -> None:
-    download.answer = lambda content: content[: len(content) // 2]
+    download.response = lambda content: content[: len(content) // 2]
     download.promised = len(published)
     with pytest.raises(WeightsError, match=f"imagenet cannot be loaded into {published_as}"):
         downloaded(published_as)
 
-    download.answer, download.promised = (lambda content: content), None
+    download.response, download.promised = (lambda content: content), None
     downloaded(published_as)
     assert len(download.served) == 4
 
@@ -608,13 +608,13 @@ def test_a_download_that_breaks_off_is_refused_and_begun_anew_the_next_time(
 def test_a_page_in_place_of_the_weights_is_refused_and_not_used_the_next_time(
     published_as: str, download: Download, tmp_path: Path
 ) -> None:
-    download.answer = lambda _: b"<html>Please log in to this network.</html>"
+    download.response = lambda _: b"<html>Please log in to this network.</html>"
     with pytest.raises(WeightsError, match=f"imagenet cannot be loaded into {published_as}") as no:
         downloaded(published_as)
     assert "\n" not in str(no.value)
     assert not list((tmp_path / "models").iterdir())
 
-    download.answer = lambda content: content
+    download.response = lambda content: content
     downloaded(published_as)
 
 

@@ -89,9 +89,9 @@ class Swept:
     other: RunningProcess
 
     @property
-    def answer(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.other.stdout)
-        return answer
+    def summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = json.loads(self.other.stdout)
+        return summary
 
 
 def _files(paths: Paths) -> dict[str, bytes]:
@@ -147,8 +147,8 @@ def _runs(paths: Paths) -> list[Run]:
 
 
 def test_two_processes_share_the_trials_and_the_killed_one_is_tried_again(swept: Swept) -> None:
-    assert sorted(trial["number"] for trial in swept.answer["trials"]) == [1, 2, 3]
-    assert {trial["state"] for trial in swept.answer["trials"]} == {"finished"}
+    assert sorted(trial["number"] for trial in swept.summary["trials"]) == [1, 2, 3]
+    assert {trial["state"] for trial in swept.summary["trials"]} == {"finished"}
     broken_off = _begun(swept.killed)[-1]
     assert sorted(_begun(swept.killed) + _begun(swept.other)) == sorted([1, 2, 3, broken_off])
     assert broken_off in _begun(swept.other)
@@ -156,13 +156,13 @@ def test_two_processes_share_the_trials_and_the_killed_one_is_tried_again(swept:
 
 def test_what_was_finished_before_the_kill_stays(swept: Swept) -> None:
     kept = [
-        trial for trial in swept.answer["trials"] if str(trial["val_loss"]) in swept.at_the_kill
+        trial for trial in swept.summary["trials"] if str(trial["val_loss"]) in swept.at_the_kill
     ]
     assert 1 <= len(kept) < TRIALS
 
 
 def test_the_best_parameters_are_those_of_the_least_validation_loss(swept: Swept) -> None:
-    best, trials = swept.answer["best"], swept.answer["trials"]
+    best, trials = swept.summary["best"], swept.summary["trials"]
     assert best["val_loss"] == min(trial["val_loss"] for trial in trials)
     assert best["params"] == trials[0]["params"]
     assert [trial["val_loss"] for trial in trials] == sorted(t["val_loss"] for t in trials)
@@ -183,7 +183,7 @@ def test_a_sweep_leaves_parameters_and_features_alone_and_git_does_not_see_it(
 def test_other_features_are_computed_once_beside_those_of_the_workspace(
     swept: Swept, paths: Paths
 ) -> None:
-    sizes = {trial["params"]["featurize.image_size"] for trial in swept.answer["trials"]}
+    sizes = {trial["params"]["featurize.image_size"] for trial in swept.summary["trials"]}
     assert sizes == set(SIZES), "the seed of the search must try both"
     assert len(list((paths.root / "sweeps/features").iterdir())) == 1
 
@@ -194,12 +194,12 @@ def test_mlflow_has_a_run_of_the_sweep_and_one_below_it_for_each_trial(
     runs = _runs(paths)
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert (parent.info.run_name, parent.info.status) == ("sweep default", "FINISHED")
-    assert parent.data.metrics["best.val_loss"] == swept.answer["best"]["val_loss"]
-    assert parent.data.tags["best.trial"] == str(swept.answer["best"]["number"])
+    assert parent.data.metrics["best.val_loss"] == swept.summary["best"]["val_loss"]
+    assert parent.data.tags["best.trial"] == str(swept.summary["best"]["number"])
 
     children = {int(run.data.tags["sweep.trial"]): run for run in runs if run is not parent}
     assert len(runs) == 1 + len(children) == 1 + TRIALS
-    for trial in swept.answer["trials"]:
+    for trial in swept.summary["trials"]:
         run = children[trial["number"]]
         assert run.info.status == "FINISHED"
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -233,7 +233,7 @@ def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path
     assert {"epoch": report["best_epoch"], **report["best"]} == best
 
 
-def test_a_server_of_mlflow_that_does_not_answer_is_said_before_anything_is_trained(
+def test_a_server_of_mlflow_that_does_not_respond_is_reported_before_anything_is_trained(
     begin: Begin,
 ) -> None:
     lost = begin(

@@ -510,8 +510,8 @@ def test_data_that_nobody_has_is_named(done: Workspace, clone: Workspace) -> Non
 
 def test_outputs_that_dvc_does_not_keep_are_told_from_those_it_does(clone: Workspace) -> None:
     digest = hashlib.md5(b"8", usedforsecurity=False).hexdigest()
-    assert recorded_outputs(clone.paths, kept=False) == [("counted.txt", digest)]
-    assert [path for path, _ in recorded_outputs(clone.paths, kept=True)] == [
+    assert recorded_outputs(clone.paths, cached=False) == [("counted.txt", digest)]
+    assert [path for path, _ in recorded_outputs(clone.paths, cached=True)] == [
         "copied.txt",
         "folder",
     ]

@@ -63,11 +63,11 @@ def _patches(count: int = 8) -> Patches:
 def _scorer(score_of: Callable[[npt.NDArray[np.float64]], float]) -> Predict:
     """Return a classifier that scores each patch by its grey values (size, size)."""
 
-    def answer(batches: Iterable[Pixels]) -> Scores:
+    def predict(batches: Iterable[Pixels]) -> Scores:
         greys = (patch.mean(axis=2) for batch in batches for patch in batch)
         return np.array([score_of(grey) for grey in greys])
 
-    return answer
+    return predict
 
 
 def _darkness(grey: npt.NDArray[np.float64]) -> float:
@@ -90,13 +90,13 @@ def _steepness(grey: npt.NDArray[np.float64]) -> float:
     return float(np.abs(np.diff(grey, axis=1)).max() / 120)
 
 
-def behaviour_rows(answer: Predict, patches: Patches, batch_size: int = 5) -> list[dict[str, Any]]:
-    scores = scores_of_variants(*patches[:3], answer, batch_size)
+def behaviour_rows(predict: Predict, patches: Patches, batch_size: int = 5) -> list[dict[str, Any]]:
+    scores = scores_of_variants(*patches[:3], predict, batch_size)
     return rows_of_scores(scores, *patches[2:], THRESHOLD, resamples=50, seed=1)
 
 
-def _rates(answer: Predict, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
-    rows = behaviour_rows(answer, patches, batch_size)
+def _rates(predict: Predict, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
+    rows = behaviour_rows(predict, patches, batch_size)
     return {(row["kind"], row["test"]): row["rate"] for row in rows}
 
 
@@ -127,7 +127,7 @@ def test_a_drawn_crack_raises_the_score_of_a_scorer_that_sees_cracks() -> None:
     assert rates[CALLED_CRACK, DRAWN_CRACK] == 1
 
 
-def test_a_scorer_that_never_looks_keeps_its_answer_and_sees_no_drawn_crack() -> None:
+def test_a_scorer_that_never_looks_keeps_its_prediction_and_sees_no_drawn_crack() -> None:
     rates = _rates(_scorer(lambda _: 0.2), _patches())
     assert all(rates[SAME_PREDICTION, name] == 1 for name in INVARIANCES)
     assert rates[RAISED_SCORE, DRAWN_CRACK] == 0
@@ -178,7 +178,7 @@ def test_the_size_of_a_batch_changes_nothing(batch_size: int) -> None:
     assert _rates(scorer, patches, batch_size) == _rates(scorer, patches)
 
 
-def test_the_answer_of_a_patch_does_not_go_by_its_neighbours() -> None:
+def test_the_score_of_a_patch_does_not_depend_on_its_neighbours() -> None:
     patches, scorer = _patches(6), _scorer(_darkness)
     turned_round = Patches(*(part[::-1] for part in patches))
     first, second = (
@@ -197,7 +197,7 @@ def test_all_variants_go_through_one_stream_and_patches_are_read_when_their_turn
             read[0] += 1
             yield pixels
 
-    def answer(batches: Iterable[Pixels]) -> Scores:
+    def predict(batches: Iterable[Pixels]) -> Scores:
         calls[0] += 1
         variants = 0
         for batch in batches:
@@ -208,7 +208,7 @@ def test_all_variants_go_through_one_stream_and_patches_are_read_when_their_turn
             held[0] = max(held[0], read[0] - variants // 16)
         return np.zeros(variants)
 
-    scores_of_variants(pictures(), patches.ids, patches.cracked, answer, 4)
+    scores_of_variants(pictures(), patches.ids, patches.cracked, predict, 4)
     assert calls == [1]
     assert read == [20]
     assert held[0] <= WAITING + 2
@@ -304,8 +304,8 @@ def test_the_least_certain_patches_are_drawn(tmp_path: Path) -> None:
     writer.flush()
     shards = ["part-00000.parquet"] * 4
     manifest = pa.table({"id": ids, "shard": shards, "row": range(4), "width": [32] * 4})
-    answered = (np.array([True, False] * 2), np.array([0.9, 0.4, 0.6, 0.1]), 0.5)
-    draw_least_certain(manifest, tmp_path / "images", ids, answered, 3, tmp_path)
+    scored = (np.array([True, False] * 2), np.array([0.9, 0.4, 0.6, 0.1]), 0.5)
+    draw_least_certain(manifest, tmp_path / "images", ids, scored, 3, tmp_path)
     assert _is_drawn(tmp_path / "least_certain.png")
 
 

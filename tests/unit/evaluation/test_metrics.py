@@ -128,7 +128,7 @@ def test_of_equally_accurate_thresholds_the_one_nearest_to_a_half_wins() -> None
     cracked = np.array([True, True, False, False])
     assert choose_threshold(cracked, np.array([0.99, 0.9, 0.02, 0.01]), 0.95) == 0.5
     assert choose_threshold(cracked, np.array([0.99, 0.9, 0.7, 0.01]), 0.95) == pytest.approx(0.8)
-    # One patch is answered wrongly at 0.25, and at 0.5 to 0.7.
+    # One patch is predicted wrongly at 0.25, and at 0.5 to 0.7.
     mixed = np.array([True, False, True, False])
     assert choose_threshold(mixed, np.array([0.7, 0.4, 0.3, 0.2]), 0.5) == 0.5
 

@@ -110,13 +110,13 @@ def _always(score: float) -> Predict:
 def test_all_places_of_all_patches_go_through_one_stream_of_small_batches() -> None:
     calls: list[int] = []
 
-    def answer(batches: Iterable[Pixels]) -> Scores:
+    def predict(batches: Iterable[Pixels]) -> Scores:
         sizes = [len(batch) for batch in batches]
         assert max(sizes) <= occlusion.BATCH_SIZE
         calls.append(sum(sizes))
         return np.full(sum(sizes), 0.5)
 
-    occlusion_maps(np.stack([_clean(), _clean(1)]), answer, WINDOW, STRIDE)
+    occlusion_maps(np.stack([_clean(), _clean(1)]), predict, WINDOW, STRIDE)
     assert calls == [2 * (1 + CELLS**2)]
 
 
@@ -136,11 +136,11 @@ def test_a_covered_patch_is_as_it_was_away_from_the_cover_and_has_no_crack_under
     patch = _spotted(36, 36)
     seen: list[Pixels] = []
 
-    def answer(batches: Iterable[Pixels]) -> Scores:
+    def predict(batches: Iterable[Pixels]) -> Scores:
         seen.extend(patch for batch in batches for patch in batch)
         return np.full(len(seen), 0.5)
 
-    occlusion_maps(patch[None], answer, WINDOW, STRIDE)
+    occlusion_maps(patch[None], predict, WINDOW, STRIDE)
     assert np.array_equal(seen[0], patch)
     covered = seen[1 + 3 * CELLS + 3]
     inside: npt.NDArray[np.bool_] = np.zeros((SIZE, SIZE), np.bool_)

@@ -46,7 +46,7 @@ def recall(differences: list[Difference]) -> Difference:
 
 
 @pytest.mark.parametrize("groups", [5, 50, 500])
-def test_equal_answers_rule_out_no_more_than_three_by_the_number_of_groups(groups: int) -> None:
+def test_equal_predictions_rule_out_no_more_than_three_by_the_number_of_groups(groups: int) -> None:
     one = recall(of_groups([1] * groups))
     exact = 1 - (1 - CONFIDENCE) ** (1 / groups)
     assert one.difference == 0

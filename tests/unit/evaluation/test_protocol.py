@@ -38,22 +38,22 @@ from tests.unit.builders import params_with, picture
 SIZE = 16
 
 
-class Answering:
-    """A half of a classifier that answers for every row by itself."""
+class Computing:
+    """A half of a classifier that computes every row by itself."""
 
-    def __init__(self, answer: Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]) -> None:
-        self._answer = answer
+    def __init__(self, compute: Callable[[npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]) -> None:
+        self._compute = compute
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         for batch in batches:
-            yield {name: np.float32(rows) for name, rows in self._answer(batch).items()}
+            yield {name: np.float32(rows) for name, rows in self._compute(batch).items()}
 
 
 #: Gives pixels as they are, half a grey value brighter: what whole numbers on disk do not hold.
-BRIGHTER = Answering(lambda batch: {"features": batch.astype(np.float32) + 0.5})
+BRIGHTER = Computing(lambda batch: {"features": batch.astype(np.float32) + 0.5})
 
 #: Scores the mean of whatever it gets; its features are mean and largest.
-MEAN = Answering(
+MEAN = Computing(
     lambda batch: {
         "score": batch.reshape(len(batch), -1).mean(axis=1, keepdims=True) / 255,
         "features": np.stack(
@@ -144,9 +144,9 @@ def test_the_threshold_is_one_of_calibrated_scores(method: str) -> None:
     cracked = validation.part.cracked
     calibrated = decided.calibration.apply(raw)
     found = measured(decided, validation, validation, 100)
-    answers = calibrated >= decided.threshold
-    assert found["validation"]["accuracy"] == pytest.approx((answers == cracked).mean())
-    assert found["validation"]["recall"] == pytest.approx(answers[cracked].mean())
+    predicted = calibrated >= decided.threshold
+    assert found["validation"]["accuracy"] == pytest.approx((predicted == cracked).mean())
+    assert found["validation"]["recall"] == pytest.approx(predicted[cracked].mean())
 
 
 def test_what_is_measured_on_test_comes_with_intervals_and_can_be_written() -> None:
@@ -177,11 +177,11 @@ def test_patches_far_from_the_training_data_are_reported_as_flagged() -> None:
     assert found["novelty"]["flagged_on_test"]["rate"] > 0.9
 
 
-def test_images_are_answered_by_both_halves_in_a_row_and_calibrated() -> None:
+def test_images_are_predicted_by_both_halves_in_a_row_and_calibrated() -> None:
     calibration = Calibration(method="temperature", temperature=2.0)
-    answer = predictor_with(BRIGHTER, MEAN, calibration)
+    predict = predictor_with(BRIGHTER, MEAN, calibration)
     patches = np.random.default_rng(1).integers(0, 255, (7, 4, 4, 3), np.uint8)
-    scores = answer([patches[:4], patches[4:]])
+    scores = predict([patches[:4], patches[4:]])
     expected = calibration.apply((patches.mean(axis=(1, 2, 3)) + 0.5) / 255)
     assert scores == pytest.approx(expected, abs=1e-6)
     assert scores.dtype == np.float64
@@ -204,8 +204,8 @@ def test_of_each_other_material_the_share_that_is_flagged_is_told() -> None:
     # What is known is grey concrete, by its mean colour alone.
     rng = np.random.default_rng(4)
     grey = (rng.normal(140, 12, (600, 1)) + rng.normal(0, 3, (600, 3))).astype(np.float32)
-    colours = Answering(lambda batch: {"features": batch.mean(axis=(1, 2))})
-    passing_on = Answering(lambda rows: {"score": rows[:, :1], "features": rows})
+    colours = Computing(lambda batch: {"features": batch.mean(axis=(1, 2))})
+    passing_on = Computing(lambda rows: {"score": rows[:, :1], "features": rows})
     known = fit_novelty(grey[:400], grey[400:], max_flagged=0.05)
     shares = flagged_surfaces(colours, passing_on, known, SIZE, each=5)
     assert list(shares) == list(MATERIALS)

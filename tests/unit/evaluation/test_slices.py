@@ -1,4 +1,4 @@
-"""Slices: on which parts of a split the answers are worse, and how dark a crack is and how wide."""
+"""Slices: on which parts of a split predictions are worse, and how dark and wide a crack is."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_number_is_cut_into_thirds_that_are_named_by_their_range() -> None:
     assert [(row["patches"], row["cracks"], row["groups"]) for row in rows] == [(30, 15, 30)] * 3
 
 
-def test_the_third_that_is_answered_badly_is_seen() -> None:
+def test_the_third_that_is_predicted_badly_is_seen() -> None:
     darkness = np.arange(PATCHES)
     missed = CRACKED & (darkness >= 60)
     good, _, bad = _rows({"darkness": darkness}, scores=np.where(missed, 0.1, RIGHT))

@@ -50,13 +50,13 @@ def _png_that_claims(width: int, height: int) -> bytes:
 
 def _with_right_checksums(png: bytes) -> bytes:
     """Return a PNG whose chunks are believed, so that damage reaches what reads them."""
-    mended, place = bytearray(png[:8]), 8
+    changed, place = bytearray(png[:8]), 8
     while place + 12 <= len(png):
         end = place + 8 + int.from_bytes(png[place : place + 4], "big")
         body = png[place + 4 : end]
-        mended += png[place : place + 4] + body + struct.pack(">I", zlib.crc32(body))
+        changed += png[place : place + 4] + body + struct.pack(">I", zlib.crc32(body))
         place = end + 4
-    return bytes(mended + png[place:])
+    return bytes(changed + png[place:])
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_a_stored_patch_that_is_none_is_refused_with_the_reason(content: bytes) 
         decode_stored(content)
 
 
-# --- what is answered for -------------------------------------------------------------------------
+# --- what is decoded ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_every_format_that_is_answered_for_is_decoded(format_: str) -> None:
+def test_every_format_that_is_supported_is_decoded(format_: str) -> None:
     image = Image.new("RGB", (SIZE, SIZE), (10, 120, 230))
     pixels = decode_to_size(encoded(image, format_), SIZE)
     assert np.abs(pixels.astype(int) - (10, 120, 230)).max() < 8
@@ -240,7 +240,7 @@ def test_a_data_set_takes_no_other_formats_than_before(format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", ["BMP", "GIF", "ICO", "PDF"])
-def test_no_other_format_is_answered_for(format_: str) -> None:
+def test_no_other_format_is_decoded(format_: str) -> None:
     content = encoded(Image.new("RGB", (SIZE, SIZE)), format_)
     for decoded in (decode_to_size, decode_upright, stored_size):
         with pytest.raises(UnreadableImage, match=r"^not a JPEG, PNG, WebP or TIFF image$"):

@@ -1,4 +1,4 @@
-"""Calibration: a score of 0.9 is right nine times in ten, and no answer is ever certain."""
+"""Calibration: a score of 0.9 is right nine times in ten, and no prediction is ever certain."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_no_calibration_changes_nothing() -> None:
 @pytest.mark.parametrize(
     "certain", [(0.0, 1.0), (1e-12, 1 - 1e-12), (0.4, 0.6), (0.49999, 0.50001)]
 )
-def test_a_split_that_is_separated_perfectly_does_not_make_answers_certain(
+def test_a_split_that_is_separated_perfectly_does_not_make_predictions_certain(
     method: Method, certain: tuple[float, float]
 ) -> None:
     cracked = np.arange(1000) % 2 == 0

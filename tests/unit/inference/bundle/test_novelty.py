@@ -101,7 +101,7 @@ def test_features_that_are_always_zero_do_no_harm_until_they_wake(novelty: Novel
     assert wide.flagged(rows).all()
 
 
-def test_a_network_that_computes_the_same_for_all_flags_nothing_but_another_answer() -> None:
+def test_a_network_that_computes_the_same_for_all_flags_nothing_but_other_features() -> None:
     same = np.full((100, 5), 0.5, np.float32)
     novelty = fit_novelty(same, same[:50])
     assert not novelty.flagged(same).any()
@@ -161,7 +161,7 @@ def test_the_order_of_the_patches_does_not_move_the_limit() -> None:
 # --- the file -------------------------------------------------------------------------------------
 
 
-def test_what_was_saved_answers_as_before(novelty: Novelty, saved: Path) -> None:
+def test_what_was_saved_flags_as_before(novelty: Novelty, saved: Path) -> None:
     rows = np.vstack([features_like_concrete(50, 5), features_of_something_else(50, 5)])
     loaded = load_novelty(saved)
     np.testing.assert_array_equal(loaded.distance(rows), novelty.distance(rows))
@@ -178,7 +178,7 @@ def test_fitted_again_and_saved_later_it_has_the_same_bytes(saved: Path) -> None
         assert {member.date_time[:3] for member in archive.infolist()} == {(1980, 1, 1)}
 
 
-def test_a_seed_of_another_number_is_allowed_to_answer_differently_but_not_to_miss() -> None:
+def test_another_seed_may_give_another_limit_but_misses_nothing() -> None:
     other = fit_novelty(features_like_concrete(600, 1), features_like_concrete(1500, 2), seed=5)
     assert other.flagged(features_of_something_else(50, 3)).all()
 

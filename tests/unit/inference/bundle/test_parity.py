@@ -31,7 +31,7 @@ def test_equal_scores_give_no_difference() -> None:
     assert parity(scores, scores, Calibration(), 0.5) == _found(compared=3)
 
 
-def test_differences_and_flipped_answers_are_those_of_calibrated_scores() -> None:
+def test_differences_and_flipped_labels_are_those_of_calibrated_scores() -> None:
     given_scores, expected = np.array([0.5, 0.9, 0.2]), np.array([0.5, 0.8, 0.2])
     calibration = Calibration(method="temperature", temperature=2.0)
     # At twice the temperature 0.9 is 0.75, and 0.8 is 2/3.
@@ -55,14 +55,14 @@ def test_in_f32_scores_must_agree_up_to_the_limit() -> None:
         require_parity("openvino", _found(0.0011), LIMITS, "f32")
 
 
-def test_in_f32_an_answer_may_flip_where_the_scores_agree() -> None:
+def test_in_f32_a_label_may_flip_where_the_scores_agree() -> None:
     limits = LIMITS.model_copy(update={"max_flipped_share": 0.0})
     # Two scores on both sides of the threshold, less than the limit apart, are no other scores.
     require_parity("openvino", _found(0.0005, flipped=1), limits, "f32")
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
-def test_in_other_precisions_scores_may_differ_and_few_answers_may(precision: str) -> None:
+def test_in_other_precisions_scores_may_differ_and_few_labels_may(precision: str) -> None:
     require_parity("openvino", _found(0.2, flipped=1), LIMITS, precision)
     with pytest.raises(
         BundleError, match=rf"in {precision} openvino gives 2 of 100 .*featurize\.precision=f32"

@@ -88,7 +88,7 @@ def test_a_bundle_other_than_the_one_in_hand_is_not_taken_for_it(
         stage_bundle(service, bundle, "1")
 
 
-def test_staging_again_mends_a_damaged_copy(service: Path, bundle: Bundle) -> None:
+def test_staging_again_replaces_a_damaged_copy(service: Path, bundle: Bundle) -> None:
     name = stage_bundle(service, bundle, "1")
     (service / "bundles" / name / "model.bin").unlink()
     assert stage_bundle(service, bundle, "1") == name
@@ -117,7 +117,7 @@ def test_a_reader_never_sees_half_a_pointer(service: Path, bundle: Bundle) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b'{"version": "1"', b"{}", b"[]", b"\xff\xfe\xfa"])
-def test_a_damaged_pointer_says_so_and_how_to_mend_it(service: Path, content: bytes) -> None:
+def test_a_damaged_pointer_says_so_and_how_to_fix_it(service: Path, content: bytes) -> None:
     service.mkdir()
     (service / POINTER).write_bytes(content)
     with pytest.raises(ServiceError, match=rf"{POINTER} is damaged .*Promote a version again"):

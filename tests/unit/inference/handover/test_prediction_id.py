@@ -1,4 +1,4 @@
-"""Prediction ids: they say what answered, for what, and when; anything else is refused."""
+"""Prediction ids: they say which model predicted, for what, and when; anything else is refused."""
 
 from __future__ import annotations
 

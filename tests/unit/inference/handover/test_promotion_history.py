@@ -62,5 +62,5 @@ def test_only_the_last_changes_are_told(tmp_path: Path) -> None:
 
 def test_a_damaged_file_says_what_writes_it_anew(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("[{", encoding="utf-8")
-    with pytest.raises(ServiceError, match="next promotion writes it anew"):
+    with pytest.raises(ServiceError, match="next promotion rewrites it"):
         read_history(tmp_path)

@@ -1,4 +1,4 @@
-"""Service reports: a promotion knows which processes answer with the new champion."""
+"""Service reports: a promotion knows which processes serve the new champion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_without_a_service_nobody_is_waited_for(tmp_path: Path) -> None:
     assert wait_for_service(tmp_path, NEW, timeout=0) == []
 
 
-def test_a_service_that_answers_with_the_champion_is_named(tmp_path: Path) -> None:
+def test_a_service_that_serves_the_champion_is_named(tmp_path: Path) -> None:
     ServiceReporter(tmp_path).tell(NEW, None, None)
     (process,) = wait_for_service(tmp_path, NEW, timeout=0)
     assert process.endswith(f"-{os.getpid()}")
@@ -57,7 +57,7 @@ def test_a_service_that_still_loads_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_service_that_stays_with_the_old_champion_is_an_error_in_the_end(tmp_path: Path) -> None:
     ServiceReporter(tmp_path).tell(OLD, None, None)
-    with pytest.raises(ServiceError, match="did not answer with version 2 within 0 s"):
+    with pytest.raises(ServiceError, match="did not switch to version 2 within 0 s"):
         wait_for_service(tmp_path, NEW, timeout=0)
 
 
@@ -70,7 +70,7 @@ def test_a_refusal_is_an_error_at_once_with_the_reason_of_the_service(tmp_path: 
 def test_a_service_that_is_only_ready_for_the_champion_is_waited_for(tmp_path: Path) -> None:
     ServiceReporter(tmp_path).tell(OLD, None, None, prepared=NEW)
     assert [one.prepared for one in living_processes(tmp_path)] == [NEW]
-    with pytest.raises(ServiceError, match="did not answer with version 2"):
+    with pytest.raises(ServiceError, match="did not switch to version 2"):
         wait_for_service(tmp_path, NEW, timeout=0)
 
 
@@ -91,7 +91,7 @@ def test_a_report_of_a_release_without_preparation_is_read(tmp_path: Path) -> No
     assert [one.prepared for one in living_processes(tmp_path)] == [None]
 
 
-def test_the_refusal_of_another_champion_is_no_answer(tmp_path: Path) -> None:
+def test_the_refusal_of_another_champion_does_not_count(tmp_path: Path) -> None:
     ServiceReporter(tmp_path).tell(NEW, OLD, "damaged")
     assert len(wait_for_service(tmp_path, NEW, timeout=0)) == 1
 

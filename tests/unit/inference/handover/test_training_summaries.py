@@ -102,7 +102,7 @@ def test_several_workspaces_may_tell_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[{", "{}", '[{"name": 3}]'])
 def test_a_damaged_file_is_said_and_written_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).write_text(content, encoding="utf-8")
-    with pytest.raises(ServiceError, match=r"is damaged \(.*The next training writes it anew"):
+    with pytest.raises(ServiceError, match=r"is damaged \(.*The next training rewrites it"):
         read_runs(tmp_path)
     record_run(tmp_path, run())
     assert len(read_runs(tmp_path)) == 1

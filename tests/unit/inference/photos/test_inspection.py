@@ -25,7 +25,7 @@ SIZE = 32
 
 
 class Darkness:
-    """Answers with the share of black pixels times ten, and finds red novel."""
+    """Scores by the share of black pixels times ten, and finds red novel."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -111,12 +111,13 @@ def test_of_a_bundle_that_cannot_tell_nothing_is_said_of_novelty(darkness: Darkn
     assert (found.novel, found.novel_share, found.tiles()[0]["novel"]) == (None, None, None)
 
 
-def test_the_answer_is_json_and_names_every_tile(darkness: Darkness) -> None:
+def test_the_document_is_json_and_names_every_tile(darkness: Darkness) -> None:
     found = cracked(darkness, mm_per_px=0.5)
-    answer = json.loads(json.dumps(found.answer(), allow_nan=False))
-    assert len(answer["tiles"]) == len(found.tiling)
-    assert answer["score"] == max(tile["score"] for tile in answer["tiles"])
-    assert (answer["width"], answer["height"], answer["tile_size"]) == (300, 200, SIZE)
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert len(document["tiles"]) == len(found.tiling)
+    assert document["score"] == max(tile["score"] for tile in document["tiles"])
+    assert (document["width"], document["height"]) == (300, 200)
+    assert document["tile_size"] == SIZE
 
 
 def test_how_far_it_is_is_told_and_may_end_it(darkness: Darkness) -> None:

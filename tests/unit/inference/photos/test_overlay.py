@@ -76,7 +76,7 @@ def test_photographs_of_any_shape_are_drawn(width: int, height: int) -> None:
     assert max(picture.shape) < LONGEST + 300
 
 
-def test_an_answer_that_is_not_to_be_trusted_says_so() -> None:
+def test_a_result_that_is_not_to_be_trusted_says_so() -> None:
     usual, novel = (
         draw_overlay(grey(700, 500), inspection(700, 500, novelty=distance), "3")
         for distance in (0.5, 3.0)

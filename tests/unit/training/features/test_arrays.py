@@ -237,17 +237,17 @@ def test_of_many_images_the_one_that_does_not_decode_is_named() -> None:
 # --- computed -------------------------------------------------------------------------------------
 
 
-class Answering:
-    """A network that answers for every image by itself, and remembers what it was given."""
+class Computing:
+    """A network that computes every image by itself, and records what it was given."""
 
-    def __init__(self, answer: Callable[[Batch], npt.NDArray[Any]]) -> None:
-        self._answer = answer
+    def __init__(self, compute: Callable[[Batch], npt.NDArray[Any]]) -> None:
+        self._compute = compute
         self.sizes: list[int] = []
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         for batch in batches:
             self.sizes.append(len(batch))
-            yield {"features": self._answer(batch).astype(np.float32)}
+            yield {"features": self._compute(batch).astype(np.float32)}
 
 
 def _brightness(batch: Batch) -> npt.NDArray[Any]:
@@ -270,7 +270,7 @@ def _grey(number: int) -> bytes:
 
 def test_every_shard_gets_the_features_of_its_own_patches(shards: list[Path]) -> None:
     done: list[int] = []
-    network = Answering(_brightness)
+    network = Computing(_brightness)
     computed = list(features_of_shards(network, shards, 8, 2, done.append))
     assert [shard for shard, _ in computed] == shards
     assert [len(rows) for _, rows in computed] == [3, 3, 1]
@@ -283,13 +283,13 @@ def test_every_shard_gets_the_features_of_its_own_patches(shards: list[Path]) ->
 
 
 def test_features_of_a_shard_are_there_before_the_last_one_is_read(shards: list[Path]) -> None:
-    network = Answering(_brightness)
+    network = Computing(_brightness)
     next(features_of_shards(network, shards, 8, 3, lambda _: None))
     assert network.sizes == [3]
 
 
 def test_pixels_are_kept_as_the_nearest_whole_numbers(shards: list[Path]) -> None:
-    resized = Answering(lambda batch: np.clip(batch + np.float32(0.4), 0, 255))
+    resized = Computing(lambda batch: np.clip(batch + np.float32(0.4), 0, 255))
     computed = list(features_of_shards(resized, shards, 8, 2, lambda _: None))
     assert {rows.dtype for _, rows in computed} == {np.dtype(np.uint8)}
     pixels = np.concatenate([rows for _, rows in computed])
@@ -308,7 +308,7 @@ def test_a_network_that_gives_no_finite_numbers_is_refused_with_the_shard(
         rows[np.isclose(rows[:, 0], target), 1] = wrong
         return rows
 
-    computed = features_of_shards(Answering(broken), shards, 8, 2, lambda _: None)
+    computed = features_of_shards(Computing(broken), shards, 8, 2, lambda _: None)
     assert next(computed)[0] == shards[0]
     with pytest.raises(WeightsError, match=r"featurize\.weights: .*part-00001\.parquet") as refusal:
         next(computed)
@@ -316,4 +316,4 @@ def test_a_network_that_gives_no_finite_numbers_is_refused_with_the_shard(
 
 
 def test_no_shard_gives_nothing() -> None:
-    assert list(features_of_shards(Answering(_brightness), [], 8, 2, lambda _: None)) == []
+    assert list(features_of_shards(Computing(_brightness), [], 8, 2, lambda _: None)) == []

@@ -39,8 +39,8 @@ def _store(folder: Path, featurizer: Path, precision: str = "f32") -> FeatureSto
 def _fill(folder: Path, featurizer: Path, shards: list[Path]) -> None:
     store = _store(folder, featurizer)
     for number, shard in enumerate(shards):
-        store.keep(shard, np.full((2, 4), number, np.float32))
-    store.forget_all_but(shards)
+        store.put(shard, np.full((2, 4), number, np.float32))
+    store.prune(shards)
 
 
 def _names(folder: Path) -> set[str]:
@@ -127,7 +127,7 @@ def test_an_index_that_says_nothing_leaves_every_shard_missing(
     (folder / INDEX).unlink() if content is None else (folder / INDEX).write_bytes(content)
     store = _store(folder, featurizer)
     assert store.missing(shards) == shards
-    store.keep(shards[0], np.zeros((2, 4)))
+    store.put(shards[0], np.zeros((2, 4)))
     assert store.missing(shards) == shards[1:]
 
 
@@ -160,10 +160,10 @@ def test_what_a_killed_run_did_not_finish_is_missing_and_the_rest_is_known(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", killed)
         with pytest.raises(Killed):
-            store.keep(shards[1], np.full((2, 4), 9, np.float32))
+            store.put(shards[1], np.full((2, 4), 9, np.float32))
     again = _store(folder, featurizer)
     assert again.missing(shards) == [shards[1]]
-    again.keep(shards[1], np.full((2, 4), 9, np.float32))
+    again.put(shards[1], np.full((2, 4), 9, np.float32))
     assert again.missing(shards) == []
     assert (np.load(features_file(folder, shards[1].name)) == 9).all()
 
@@ -186,7 +186,7 @@ def test_an_index_never_names_an_array_of_the_shard_before(
             store, "_write", lambda index: killed() if shards[1].name in index else write(index)
         )
         with pytest.raises(Killed):
-            store.keep(shards[1], np.full((2, 4), 9, np.float32))
+            store.put(shards[1], np.full((2, 4), 9, np.float32))
     # The shard is as it was, and its old features are gone all the same.
     shards[1].write_bytes(before)
     assert _store(folder, featurizer).missing(shards) == [shards[1]]
@@ -198,7 +198,7 @@ def test_what_belongs_to_no_shard_is_removed(
     _fill(folder, featurizer, shards)
     write_files(folder, {".part-00000.npy.partial": b"half", "part-00009.npy": b"old", "x": b""})
     store = _store(folder, featurizer)
-    store.forget_all_but(shards[:2])
+    store.prune(shards[:2])
     assert _names(folder) == {"part-00000.npy", "part-00001.npy", INDEX}
     assert set(json.loads((folder / INDEX).read_text())) == {shard.name for shard in shards[:2]}
     assert store.missing(shards) == shards[2:]
@@ -210,8 +210,8 @@ def test_the_order_in_which_shards_came_leaves_no_trace(
     _fill(tmp_path / "one", featurizer, shards)
     _fill(tmp_path / "other", featurizer, shards)
     store = _store(tmp_path / "other", featurizer)
-    store.keep(shards[0], np.full((2, 4), 0, np.float32))
-    store.forget_all_but(shards)
+    store.put(shards[0], np.full((2, 4), 0, np.float32))
+    store.prune(shards)
     first, second = (
         {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
         for name in ("one", "other")
@@ -232,5 +232,5 @@ def test_a_shard_is_read_once_for_its_digest(
     monkeypatch.setattr(module, "digest_of_file", request_context)
     store = _store(folder, featurizer)
     for shard in store.missing(shards):
-        store.keep(shard, np.zeros((2, 4)))
+        store.put(shard, np.zeros((2, 4)))
     assert sorted(path for path in read if path in shards) == shards

@@ -1,4 +1,4 @@
-"""A sweep goes on where it was, shares its trials, and is never mixed with another one."""
+"""A sweep resumes where it was, shares its trials, and is never mixed with another one."""
 
 from __future__ import annotations
 
