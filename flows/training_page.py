@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -14,7 +13,8 @@ from cracks.inference.handover.training_summaries import TrainingRun
 from cracks.registry.gate import Decision
 from cracks.registry.model_card import comparison_table, limits_table, metrics_table, reliability
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import StageReports, TrainReport, ValidateReport
+from flows.training_result import TrainingResult
 
 #: The pictures of each chapter, by stage and name; what was not drawn is left out.
 PICTURES = {
@@ -46,7 +46,7 @@ Pictures = Mapping[str, Sequence[tuple[str, str]]]
 
 
 def story(
-    run: TrainingRun, reports: Mapping[str, Report], result: Report | None, pictures: Pictures
+    run: TrainingRun, reports: StageReports, result: TrainingResult | None, pictures: Pictures
 ) -> str:
     """Return the page.
 
@@ -111,7 +111,7 @@ def _head(run: TrainingRun) -> str:
     return f"# {headline}\n\n{reasons}\n\n{_table(facts)}"
 
 
-def _data(reports: Mapping[str, Report]) -> str:
+def _data(reports: StageReports) -> str:
     ingested, split = reports["ingest"], reports.get("split")
     labels = ", ".join(f"{count:,} {label}" for label, count in ingested["labels"].items())
     facts = [
@@ -127,7 +127,7 @@ def _data(reports: Mapping[str, Report]) -> str:
     return f"## Data\n\n{_table(facts)}"
 
 
-def _validation(report: Report) -> str:
+def _validation(report: ValidateReport) -> str:
     rows = report["expectations"]
     broken = [row for row in rows if not row["success"]]
     said = f"{len(rows) - len(broken)} of {len(rows)} expectations hold."
@@ -141,7 +141,7 @@ def _validation(report: Report) -> str:
     return f"## Validation\n\n{said}{table}{compared}"
 
 
-def _training(report: Report) -> str:
+def _training(report: TrainReport) -> str:
     facts = [
         ("Network", f"{report['architecture']}, {report['mode']}"),
         ("Trained parameters", f"{report['trained_parameters']:,} of {report['parameters']:,}"),
@@ -151,7 +151,7 @@ def _training(report: Report) -> str:
     return f"## Training\n\n{_table(facts)}"
 
 
-def _against_the_champion(result: Mapping[str, Any]) -> str:
+def _against_the_champion(result: TrainingResult) -> str:
     decision = Decision(
         result["verdict"],
         result["action"],

@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cracks.registry.gate import Decision
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import EvaluateReport, MetricName, StageReports
 
-SHOWN = ("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "brier")
+SHOWN: tuple[MetricName, ...] = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "pr_auc",
+    "brier",
+)
 
 #: Figures of evaluate that are shown at once.
 PICTURES = ("confusion", "mistakes", "calibration", "slices")
@@ -20,7 +28,7 @@ SLICES_SHOWN, LIMITS_SHOWN = 5, 10
 LONGEST_DESCRIPTION = 5000
 
 
-def metrics_table(evaluation: Report) -> str:
+def metrics_table(evaluation: EvaluateReport) -> str:
     """Return the metrics of validation and test, with their 95 % intervals, as a Markdown table."""
     test = evaluation["test"]
     head = "| metric | validation | test | 95 % interval |\n|---|---|---|---|\n"
@@ -32,10 +40,10 @@ def metrics_table(evaluation: Report) -> str:
     return head + "\n".join(lines)
 
 
-def reliability(evaluation: Report) -> str:
+def reliability(evaluation: EvaluateReport) -> str:
     """Return calibration and novelty in words, as Markdown."""
     calibration, flagged = evaluation["calibration"], evaluation["novelty"]["flagged_on_test"]
-    before, after = (calibration[when]["ece"] for when in ("before", "after"))
+    before, after = calibration["before"]["ece"], calibration["after"]["ece"]
     surfaces = evaluation["drawn_surfaces_flagged"]
     others = ", ".join(f"{name} {share:.0%}" for name, share in surfaces.items())
     return (
@@ -98,7 +106,7 @@ def pictures(run_id: str) -> str:
 
 
 def describe_version(
-    reports: Mapping[str, Report],
+    reports: StageReports,
     slices: Sequence[Mapping[str, str]],
     decision: Decision,
     tags: Mapping[str, str],
