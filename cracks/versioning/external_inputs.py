@@ -22,6 +22,7 @@ def outside_input_changed(stage: str, params: Params, paths: Paths) -> bool:
         SourceError: the source has vanished or is damaged.
         SourceUnavailable: it is on a server that does not answer.
     """
+    # Read as plain JSON: DVC remakes a report that an earlier version of the stage has left.
     report = paths.report(stage)
     if not report.is_file():
         return False  # DVC sees the missing report by itself
