@@ -14,7 +14,7 @@ from benchmarks.scratch import Run, Scratch
 from cracks.system.atomic_files import atomic_replace, remove
 from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import read_report
+from cracks.workspace.reports import read_json
 
 #: What stages write to.
 OUTPUTS = ("data", "logs", "models", "reports")
@@ -55,7 +55,7 @@ class Workspace:
 
     def report(self, stage: str) -> dict[str, Any]:
         """Return what a stage reported."""
-        return read_report(self.paths.report(stage))
+        return read_json(self.paths.report(stage))
 
     def commit(self) -> None:
         """Make it a git repository of its files as they stand."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
+
+if TYPE_CHECKING:
+    from cracks.registry.promotion.transaction import PromotionReport
 
 
 def promote(
@@ -34,7 +37,7 @@ def promote(
     show(result, as_json)
 
 
-def show(result: dict[str, Any], as_json: bool) -> None:
+def show(result: PromotionReport, as_json: bool) -> None:
     """Print what a promotion or a rollback has done."""
     if as_json:
         print(json.dumps(result, indent=2))
@@ -42,7 +45,7 @@ def show(result: dict[str, Any], as_json: bool) -> None:
         print(_in_words(result))
 
 
-def _in_words(result: dict[str, Any]) -> str:
+def _in_words(result: PromotionReport) -> str:
     """Return in one line which version is in service now."""
     if not result["changed"]:
         return f"Version {result['version']} is the champion already."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from cracks.errors import CracksError
 from cracks.system.console import show_log
 from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import open_workspace
+
+if TYPE_CHECKING:
+    from flows.training_result import TrainingResult
 
 
 def train(
@@ -59,7 +62,7 @@ def _show_progress() -> None:
     show_log()
 
 
-def _run_flow(workspace: str, accept_relabels: bool) -> dict[str, Any]:
+def _run_flow(workspace: str, accept_relabels: bool) -> TrainingResult:
     from flows.server import prefect_server
     from flows.training import training
 
@@ -67,11 +70,11 @@ def _run_flow(workspace: str, accept_relabels: bool) -> dict[str, Any]:
         state: Any = training(workspace, accept_relabels, return_state=True)
     if not state.is_completed() and isinstance(state.data, CracksError):
         raise state.data
-    result: dict[str, Any] = state.result()
+    result: TrainingResult = state.result()
     return result
 
 
-def _in_words(result: dict[str, Any]) -> str:
+def _in_words(result: TrainingResult) -> str:
     test = result["metrics"]
     numbers = f"test accuracy {test['accuracy']:.4f}, crack recall {test['recall']:.4f}"
     reasons = "; ".join(result["reasons"])

@@ -28,6 +28,7 @@ CracksError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -73,7 +74,7 @@ class DataError(CracksError):
 class ValidationFailed(DataError):
     """A critical expectation is broken; `report` is the whole validation report."""
 
-    def __init__(self, message: str, report: dict[str, Any]) -> None:
+    def __init__(self, message: str, report: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.report = report
 

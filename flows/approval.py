@@ -7,6 +7,7 @@ and Prefect takes the slot from a run that pauses and ends it when it notices, m
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,11 +20,11 @@ from prefect.states import Failed
 from pydantic import Field
 
 from cracks.errors import CracksError
+from cracks.registry.gate import RegisterReport
 from cracks.system.environment import apply_environment_defaults
 from cracks.system.templates import render
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import open_workspace
-from cracks.workspace.reports import Report
 from flows.promotion import promote_version, summarise_promotion
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done
@@ -88,7 +89,7 @@ def approval(
         return Failed(message=str(error), data=error)
 
 
-def request_approval(workspace: Path, report: Report, hours: float) -> str:
+def request_approval(workspace: Path, report: RegisterReport, hours: float) -> str:
     """Start the flow `approval` for a version, once a day at most; return in words what was done.
 
     Args:
@@ -97,7 +98,12 @@ def request_approval(workspace: Path, report: Report, hours: float) -> str:
         hours: to wait at most.
     """
     version = report["version"]
-    shown = {name: report[name] for name in ("version", "verdict", "reasons", "run_id")}
+    shown = {
+        "version": version,
+        "verdict": report["verdict"],
+        "reasons": report["reasons"],
+        "run_id": report["run_id"],
+    }
     try:
         run: Any = run_deployment(
             DEPLOYMENT,
@@ -111,11 +117,11 @@ def request_approval(workspace: Path, report: Report, hours: float) -> str:
     return f"version {version} waits for a person in the run {run.name} of {DEPLOYMENT}"
 
 
-def ask_for_approval(report: Report, hours: float) -> Approval | None:
+def ask_for_approval(report: Mapping[str, Any], hours: float) -> Approval | None:
     """Pause the run until somebody presses Resume and fills in the form.
 
     Args:
-        report: of the stage register.
+        report: version, verdict, reasons and run_id of the stage register.
         hours: to wait at most.
 
     Returns:

@@ -7,12 +7,12 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import (
     create_image_artifact,
@@ -25,11 +25,14 @@ from prefect.artifacts import (
 
 from cracks.cluster.settings import cluster_settings
 from cracks.dataset.validate.results_page import expectations_table
+from cracks.registry.gate import RegisterReport
 from cracks.registry.model_card import metrics_table, reliability
 from cracks.system.console import heard_in
 from cracks.system.templates import render
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+
+if TYPE_CHECKING:
+    from cracks.registry.promotion.transaction import PromotionReport
 
 logger = logging.getLogger("cracks.flows")
 
@@ -111,7 +114,7 @@ def cluster_progress(stage: str) -> Iterator[Callable[[str], None] | None]:
         bar.end(share)
 
 
-def publish_stage(stage: str, report: Report, paths: Paths) -> None:
+def publish_stage(stage: str, report: Any, paths: Paths) -> None:
     """Publish the report and the figures of a DVC stage."""
     if stage == "validate":
         create_table_artifact(
@@ -141,7 +144,7 @@ def _publish_label_errors(paths: Paths) -> None:
         )
 
 
-def publish_verdict(report: Report) -> None:
+def publish_verdict(report: RegisterReport) -> None:
     """Publish the verdict of `register` with its reasons and its comparison."""
     create_markdown_artifact(
         key="register",
@@ -160,7 +163,7 @@ def publish_verdict(report: Report) -> None:
         )
 
 
-def publish_promotion(report: Report) -> None:
+def publish_promotion(report: PromotionReport) -> None:
     """Publish which version answers from now on."""
     create_markdown_artifact(
         key="promote",
@@ -199,7 +202,7 @@ def publish_figure(stage: str, figure: Path) -> None:
     )
 
 
-def as_markdown(stage: str, report: Report) -> str:
+def as_markdown(stage: str, report: Mapping[str, Any]) -> str:
     """Return the report of a stage as a Markdown table of its keys."""
     values = {
         key: json.dumps(value) if isinstance(value, (dict, list)) else value

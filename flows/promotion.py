@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
 from flows.artifacts import publish_promotion
 from flows.steps import step
+
+if TYPE_CHECKING:
+    from cracks.registry.promotion.transaction import PromotionReport
 
 
 @step("promote")
 def promote_version(
     params: Params, paths: Paths, version: str, who: str = "", why: str = ""
-) -> Report:
+) -> PromotionReport:
     """Put an accepted version into service."""
     from tasks.promote import promote
 
@@ -21,7 +25,7 @@ def promote_version(
     return report
 
 
-def summarise_promotion(report: Report) -> str:
+def summarise_promotion(report: PromotionReport) -> str:
     """Return in one line what came of a promotion."""
     answers = "answers from now on" if report["changed"] else "is in service already"
     return f"version {report['version']} {answers}"

@@ -33,7 +33,8 @@ from cracks.versioning.run_folder import scratch_folder
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.reports import read_report
+from cracks.workspace.stage_reports import EvaluateReport
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
 from flows.training import judge_and_promote, run_stages
@@ -79,7 +80,7 @@ def remote_training(
         return Failed(message=str(error), data=error)
 
 
-def _train(site: RemoteWorkspace, accept_relabels: bool) -> Report:
+def _train(site: RemoteWorkspace, accept_relabels: bool) -> dict[str, object]:
     paths = site.paths
     params = load_params(paths.params)
     stages: dict[str, str] = {}
@@ -127,6 +128,7 @@ def publish_results(site: RemoteWorkspace, decision: Decision, ran: Sequence[str
     if not has_news(site.clone):
         logger.info("Nothing new to give back")
         return push_results(site.clone, spare="")
-    run, evaluation = str(flow_run.id), read_report(site.paths.report("evaluate"))
+    run = str(flow_run.id)
+    evaluation = read_report(site.paths.report("evaluate"), EvaluateReport)
     message = describe_commit(site, evaluation, decision.verdict, decision.reasons, run, list(ran))
     return publish(site, message, run)

@@ -5,26 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import (
+    EvaluateReport,
+    ExportReport,
+    FeaturizeReport,
+    IngestReport,
+    MetricName,
+    SplitReport,
+    TestMetrics,
+    TrainReport,
+    ValidateReport,
+)
 
 
-def summarise(stage: str, report: Report) -> str:
+def summarise(stage: str, report: Any) -> str:
     """Return the report of a stage in a few words."""
     return SUMMARIES[stage](report)
 
 
-def _ingest(report: dict[str, Any]) -> str:
+def _ingest(report: IngestReport) -> str:
     return f"{report['patches']:,} patches, {report['quarantined']:,} files in quarantine"
 
 
-def _validate(report: dict[str, Any]) -> str:
+def _validate(report: ValidateReport) -> str:
     rows = report["expectations"]
     broken = [row["name"] for row in rows if not row["success"]]
     warned = f"; warning: {', '.join(broken)}" if broken else ""
     return f"{len(rows) - len(broken)} of {len(rows)} expectations hold{warned}"
 
 
-def _split(report: dict[str, Any]) -> str:
+def _split(report: SplitReport) -> str:
     parts = [f"{sum(labels.values()):,} {name}" for name, labels in report["counts"].items()]
     leakage = report["leakage"]
     return (
@@ -33,21 +43,21 @@ def _split(report: dict[str, Any]) -> str:
     )
 
 
-def _featurize(report: dict[str, Any]) -> str:
+def _featurize(report: FeaturizeReport) -> str:
     shape = "×".join(str(size) for size in report["feature_shape"])
     return (
         f"{report['patches']:,} patches, {shape} each ({report['architecture']}, {report['mode']})"
     )
 
 
-def _train(report: dict[str, Any]) -> str:
+def _train(report: TrainReport) -> str:
     return (
         f"best of {report['epochs']} epochs is {report['best_epoch']}, "
         f"validation loss {report['best']['val_loss']:.4f}"
     )
 
 
-def _evaluate(report: dict[str, Any]) -> str:
+def _evaluate(report: EvaluateReport) -> str:
     test, suspects = report["test"], report["label_errors"]["found"]
     warning = f", {suspects:,} likely label {'errors' if suspects > 1 else 'error'}"
     return (
@@ -57,12 +67,12 @@ def _evaluate(report: dict[str, Any]) -> str:
     )
 
 
-def _with_interval(metrics: dict[str, Any], name: str) -> str:
+def _with_interval(metrics: TestMetrics, name: MetricName) -> str:
     interval = metrics["intervals"][name]
     return f"{metrics[name]:.4f} ({interval['low']:.4f}–{interval['high']:.4f})"
 
 
-def _export(report: dict[str, Any]) -> str:
+def _export(report: ExportReport) -> str:
     return (
         f"bundle {report['bundle_digest'][:12]}, {sum(report['sizes'].values()) / 1e6:.1f} MB, "
         f"{report['single_image']['openvino']['median_ms']:.1f} ms an image, scores within "
@@ -70,7 +80,7 @@ def _export(report: dict[str, Any]) -> str:
     )
 
 
-SUMMARIES: dict[str, Callable[[Report], str]] = {
+SUMMARIES: dict[str, Callable[[Any], str]] = {
     "ingest": _ingest,
     "split": _split,
     "validate": _validate,

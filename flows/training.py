@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow
 from prefect.states import Failed
 from pydantic import Field
 
 from cracks.errors import CracksError, StageError
+from cracks.registry.gate import RegisterReport
 from cracks.system.environment import apply_environment_defaults
 from cracks.versioning.dvc_data import absent_inputs, pull_data
 from cracks.versioning.dvc_stages import locked_workspace, run_stage, stage_is_up_to_date
@@ -20,7 +21,8 @@ from cracks.versioning.external_inputs import outside_input_changed
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import ACCEPT_RELABELS, STAGES, Paths, open_workspace
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.reports import read_report
+from cracks.workspace.stage_reports import KINDS, EvaluateReport
 from flows.approval import MOST_HOURS, request_approval
 from flows.artifacts import (
     cluster_progress,
@@ -33,6 +35,10 @@ from flows.stage_summaries import summarise
 from flows.starts import refuse_after_too_many_deaths
 from flows.steps import done, step
 from flows.training_reporter import TrainingReporter
+from flows.training_result import TrainingResult
+
+if TYPE_CHECKING:
+    from cracks.registry.promotion.transaction import PromotionReport
 
 logger = logging.getLogger("cracks.training")
 
@@ -77,12 +83,12 @@ def training(
                 result = _train(params, paths, accept_relabels, reporter.stages, cause)
             finally:
                 reporter.poll(paths)
+        asked = {}
         if result["action"] == "ask" and approval_hours > 0:
-            said = request_approval(paths.root, result, approval_hours)
-            _say("promote", said)
-            result |= {"approval": said}
+            asked = {"approval": request_approval(paths.root, result, approval_hours)}
+            _say("promote", asked["approval"])
         reporter.end(paths, result)
-        return result
+        return result | asked
     except CracksError as error:
         if paths is not None:
             reporter.end(paths, None, str(error))
@@ -91,7 +97,7 @@ def training(
 
 def _train(
     params: Params, paths: Paths, accept_relabels: bool, stages: dict[str, str], cause: str
-) -> Report:
+) -> TrainingResult:
     if cause:
         logger.info("started because of %s", cause)
     run_stages(params, paths, accept_relabels, stages)
@@ -129,13 +135,13 @@ def judge_and_promote(
     cause: str = "",
     *,
     may_promote: bool = True,
-) -> Report:
+) -> TrainingResult:
     """Register the model if it is good enough, and promote it where that is to be done here."""
-    verdict = done(register_model, params, paths, cause)
+    verdict: RegisterReport = done(register_model, params, paths, cause)
     changed = verdict["changed"] or "ran" in stages.values()
     promoted = verdict["action"] == "promote" and may_promote
     if promoted:
-        promotion = done(promote_version, params, paths, verdict["version"])
+        promotion: PromotionReport = done(promote_version, params, paths, verdict["version"])
         _say("promote", summarise_promotion(promotion))
         changed |= promotion["changed"]
     outcome = summarise_outcome(verdict, changed=changed)
@@ -145,12 +151,12 @@ def judge_and_promote(
         **verdict,
         "changed": changed,
         "promoted": promoted,
-        "metrics": read_report(paths.report("evaluate"))["test"],
+        "metrics": read_report(paths.report("evaluate"), EvaluateReport)["test"],
         "stages": dict(stages),
     }
 
 
-def summarise_outcome(verdict: Report, *, changed: bool) -> str:
+def summarise_outcome(verdict: RegisterReport, *, changed: bool) -> str:
     """Return in one line what came of a training; the verdict says the rest."""
     if changed:
         version = f"version {verdict['version']}" if verdict["version"] else "no version"
@@ -179,7 +185,7 @@ def bring_up_to_date(
             pull_data(paths, absent_inputs(paths, stage))
         _say(stage, "running")
         _run(stage, paths, variables, force=outside)
-    report = read_report(paths.report(stage))
+    report = read_report(paths.report(stage), KINDS[stage])
     took = "up to date" if fresh else f"done in {time.monotonic() - start:.0f} s"
     _say(stage, f"{took}: {summarise(stage, report)}")
     publish_stage(stage, report, paths)
@@ -187,7 +193,7 @@ def bring_up_to_date(
 
 
 @step("register")
-def register_model(params: Params, paths: Paths, cause: str = "") -> Report:
+def register_model(params: Params, paths: Paths, cause: str = "") -> RegisterReport:
     """Judge the model and make it a version, or refuse it with reasons."""
     from cracks.registry.mlflow_store.tracking import Tracking
     from cracks.registry.registration import record_cause
@@ -207,7 +213,7 @@ def _run(stage: str, paths: Paths, variables: Mapping[str, str], *, force: bool)
     except StageError:
         # The table of broken expectations is what a person needs then.
         if stage == "validate" and paths.report(stage).is_file():
-            publish_stage(stage, read_report(paths.report(stage)), paths)
+            publish_stage(stage, read_report(paths.report(stage), KINDS[stage]), paths)
         raise
 
 

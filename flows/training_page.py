@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from PIL import Image
@@ -15,7 +14,8 @@ from cracks.registry.gate import Decision
 from cracks.registry.model_card import comparison_table, limits_table, metrics_table, reliability
 from cracks.system.templates import render
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import StageReports
+from flows.training_result import TrainingResult
 
 #: The pictures of each chapter, by stage and name; what was not drawn is left out.
 PICTURES = {
@@ -47,7 +47,7 @@ Pictures = Mapping[str, Sequence[tuple[str, str]]]
 
 
 def story(
-    run: TrainingRun, reports: Mapping[str, Report], result: Report | None, pictures: Pictures
+    run: TrainingRun, reports: StageReports, result: TrainingResult | None, pictures: Pictures
 ) -> str:
     """Return the page.
 
@@ -95,5 +95,11 @@ def as_address(figure: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _decision(result: Report) -> Decision:
-    return Decision(**{field.name: result[field.name] for field in fields(Decision)})
+def _decision(result: TrainingResult) -> Decision:
+    return Decision(
+        result["verdict"],
+        result["action"],
+        result["reasons"],
+        result["comparison"],
+        result["limits"],
+    )

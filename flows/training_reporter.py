@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
@@ -19,8 +21,9 @@ from cracks.inference.handover.training_summaries import (
     record_run,
 )
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.stage_reports import StageReports, read_reports
 from flows.training_page import pictures_of, story
+from flows.training_result import TrainingResult
 
 logger = logging.getLogger("cracks.training")
 
@@ -41,7 +44,7 @@ class TrainingReporter:
             why: what the run was started for.
         """
         self._why, self._started, self._began = why, _now(), time.time()
-        self._reports: dict[str, Report] = {}
+        self._reports: StageReports = {}
         self._pictures: dict[str, list[tuple[str, str]]] = {}
         #: The stages so far, in their order: "ran", "up to date", or "failed".
         self.stages: dict[str, str] = {}
@@ -50,7 +53,7 @@ class TrainingReporter:
         """Read reports and pictures of the stages so far; call it while no stage writes them."""
         try:
             stages = [stage for stage in self.stages if self._has_reported(stage, paths)]
-            self._reports = {stage: read_report(paths.report(stage)) for stage in stages}
+            self._reports = read_reports(paths, stages)
             self._pictures = pictures_of(paths, stages)
         except Exception as error:  # the run itself is what matters
             logger.warning("The page of this run stays without its reports: %s", error)
@@ -62,7 +65,7 @@ class TrainingReporter:
         report = paths.report(stage)
         return stage == "validate" and report.is_file() and report.stat().st_mtime >= self._began
 
-    def end(self, paths: Paths, result: Report | None, problem: str = "") -> None:
+    def end(self, paths: Paths, result: TrainingResult | None, problem: str = "") -> None:
         """Publish the page, and hand the row over to the service; what fails there is only said.
 
         Args:
@@ -78,8 +81,8 @@ class TrainingReporter:
         except Exception as error:  # the model is in service all the same
             logger.warning("The run is over, but its page could not be made: %s", error)
 
-    def _run(self, result: Report | None, problem: str) -> TrainingRun:
-        said = result or {}
+    def _run(self, result: TrainingResult | None, problem: str) -> TrainingRun:
+        said: Mapping[str, Any] = result or {}
         return TrainingRun(
             flow_run_id=str(flow_run.id or ""),
             name=str(flow_run.name or ""),

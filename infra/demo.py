@@ -24,6 +24,7 @@ from cracks.images.synthetic_concrete import draw_sample
 from cracks.registry.model_card import metrics_table
 from cracks.system.console import print_table
 from cracks.workspace.reports import read_report
+from cracks.workspace.stage_reports import EvaluateReport
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PLACE = CHECKOUT / ".demo"
@@ -112,7 +113,7 @@ def _ask(url: str) -> bool:
 
 def _show_champion() -> None:
     print("\nThe champion on held-out photographs:\n")
-    print(metrics_table(read_report(WORKSPACE / "reports/evaluate.json")))
+    print(metrics_table(read_report(WORKSPACE / "reports/evaluate.json", EvaluateReport)))
 
 
 def _show_commands(seconds: float) -> None:

@@ -26,11 +26,11 @@ from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.system.atomic_files import atomic_replace, write_text
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import EvaluateReport
 from cracks.workspace.tables import write_csv, write_table
 
 
-def evaluate(params: Params, paths: Paths) -> Report:
+def evaluate(params: Params, paths: Paths) -> EvaluateReport:
     """Score the held-out patches; the test split decides nothing, it is only measured."""
     inputs = read_inputs(params, paths, paths.changed_features)
     # While figures are drawn, one thread learns and one asks the network.
@@ -49,12 +49,20 @@ def evaluate(params: Params, paths: Paths) -> Report:
         )
         behaviour = draw_predictions(inputs, scored, questions, figures)
         report = measured(scored.decided, scored.validation, scored.test, params.evaluate.resamples)
-        report["drawn_surfaces_flagged"] = questions.surfaces.result()
+        surfaces = questions.surfaces.result()
     inputs.frozen.save()
     _write_tables(drawn, suspects, behaviour, paths)
     _write_classification(scored, paths)
-    found = {"examined": len(examined.ids), "how": examined.how, "found": len(suspects)}
-    return report | {"behaviour": rates_by_kind(behaviour), "label_errors": found}
+    return {
+        **report,
+        "drawn_surfaces_flagged": surfaces,
+        "behaviour": rates_by_kind(behaviour),
+        "label_errors": {
+            "examined": len(examined.ids),
+            "how": examined.how,
+            "found": len(suspects),
+        },
+    }
 
 
 def _write_decided(inputs: Inputs, scored: Scored, paths: Paths) -> None:

@@ -33,21 +33,22 @@ from cracks.monitoring.drift.reference import reference_from, write_reference
 from cracks.system.atomic_files import atomic_replace
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.reports import read_report
+from cracks.workspace.stage_reports import EvaluateReport, ExportReport
 from cracks.workspace.tables import read_table
 
 #: Images in a batch of the other runtimes, and repetitions that a latency is the median of.
 BATCH_SIZE, REPETITIONS = 4, 10
 
 
-def export(params: Params, paths: Paths) -> Report:
+def export(params: Params, paths: Paths) -> ExportReport:
     """Put the two halves together, seal the bundle and check it.
 
     Raises:
         BundleError: its scores differ from the evaluated ones, or from those of Keras, by more
             than the limit.
     """
-    evaluation, compared = read_report(paths.report("evaluate")), _compared(paths)
+    evaluation, compared = read_report(paths.report("evaluate"), EvaluateReport), _compared(paths)
     contents, size = compared.contents, params.ingest.patch_size
     others = {name: OTHER_NETWORKS[name] for name in params.export.formats if name != "openvino"}
     with atomic_replace(paths.bundle) as folder:

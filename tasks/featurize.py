@@ -9,10 +9,10 @@ from cracks.training.networks.featurizer import store_featurizer
 from cracks.training.networks.weights import digest_of_weights
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import FeaturizeReport
 
 
-def featurize(params: Params, paths: Paths) -> Report:
+def featurize(params: Params, paths: Paths) -> FeaturizeReport:
     """Run the half that is computed once over the shards that it has not seen yet.
 
     Raises:

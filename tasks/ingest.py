@@ -14,14 +14,14 @@ from cracks.dataset.shards import count_rows
 from cracks.system.atomic_files import restore, write_text
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import IngestReport
 from cracks.workspace.tables import read_table, write_csv
 
 #: DVC warns of empty folders, and most sources fetch nothing.
 RAW = "Archives as they were published. `ingest` fetches them once; DVC versions them.\n"
 
 
-def ingest(params: Params, paths: Paths) -> Report:
+def ingest(params: Params, paths: Paths) -> IngestReport:
     """Read every file of the sources once; whatever is unusable is listed, nothing is deleted.
 
     Raises:
@@ -37,7 +37,7 @@ def ingest(params: Params, paths: Paths) -> Report:
     write_csv(taken.quarantine, paths.quarantine, QUARANTINE_COLUMNS)
     drawn = read_table(paths.manifest, ("label", "shard", "row", "width"))
     draw_examples(drawn, paths.images, paths.figures("ingest"))
-    report = {
+    report: IngestReport = {
         "source": " + ".join(params.ingest.sources),
         "source_digest": digest,
         "files": taken.patches + taken.repeated + len(taken.quarantine),

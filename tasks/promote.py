@@ -7,14 +7,15 @@ import getpass
 from cracks.errors import TrackingError
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.promotion import transaction
-from cracks.registry.promotion.transaction import PromotionRequest
+from cracks.registry.promotion.transaction import PromotionReport, PromotionRequest
 from cracks.registry.tags import REASON_TAG
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
 
 
-def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: str = "") -> Report:
+def promote(
+    params: Params, paths: Paths, version: str, *, why: str = "", who: str = ""
+) -> PromotionReport:
     """Put a version into service; doing it twice, or again after a crash, changes nothing more.
 
     Args:
@@ -23,9 +24,6 @@ def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: s
         version: its number.
         why: for the ledger; empty takes the reason of the gate.
         who: for the ledger; empty takes the user of this process.
-
-    Returns:
-        What `cracks.registry.promotion.transaction.promote` returns.
 
     Raises:
         TrackingError, PromotionFailed: as `cracks.registry.promotion.transaction.promote`.
@@ -36,11 +34,8 @@ def promote(params: Params, paths: Paths, version: str, *, why: str = "", who: s
     return transaction.promote(request, tracking, paths.service, params.promote)
 
 
-def rollback(params: Params, paths: Paths, version: str | None, *, why: str) -> Report:
+def rollback(params: Params, paths: Paths, version: str | None, *, why: str) -> PromotionReport:
     """Put an earlier champion back into service, the last one before this if none is named.
-
-    Returns:
-        What `cracks.registry.promotion.transaction.promote` returns.
 
     Raises:
         TrackingError: there is no champion before this, or no such version.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from cracks.registry.gate import RegisterReport
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.registration import read_challenger, register_challenger
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
 
 
-def register(params: Params, paths: Paths) -> Report:
+def register(params: Params, paths: Paths) -> RegisterReport:
     """Judge the trained model; a refusal is a result with its reasons, not an error.
 
     Running it again with nothing new writes nothing and returns the same report.

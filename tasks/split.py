@@ -9,14 +9,14 @@ from cracks.dataset.split.leakage import nearest_pairs, random_sides
 from cracks.system.atomic_files import atomic_replace
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import SplitReport
 from cracks.workspace.tables import read_table, write_table
 
 #: Pairs drawn for each way to split.
 PAIRS = 8
 
 
-def split(params: Params, paths: Paths) -> Report:
+def split(params: Params, paths: Paths) -> SplitReport:
     """Keep copies, near-copies and photographs together; earlier assignments stay."""
     likeness = find_likeness(read_table(paths.manifest, COLUMNS), paths.images, params.split)
     table = split_table(likeness, params.split, earlier_table(paths.splits, params.split))

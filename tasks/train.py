@@ -21,14 +21,14 @@ from cracks.training.networks.learner import Learner, learning_key, training_rep
 from cracks.training.networks.reproducibility import make_reproducible
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import TrainReport
 from cracks.workspace.tables import read_table, write_csv, write_table
 
 #: Rows of features that show the runtime's quantisation how large numbers become.
 EXAMPLES = 300
 
 
-def train(params: Params, paths: Paths) -> Report:
+def train(params: Params, paths: Paths) -> TrainReport:
     """Train until the validation loss no longer falls; the same inputs give the same weights.
 
     A training that was killed resumes after its last whole epoch.
@@ -56,7 +56,7 @@ def train(params: Params, paths: Paths) -> Report:
     remove(paths.checkpoints)
     patches = {"train": len(learned.ids), "validation": len(watched.ids)}
     report = training_report(params, devices, classifier, trainable, history)
-    return report | {"patches": patches, "agreement_with_keras": agreement}
+    return {**report, "patches": patches, "agreement_with_keras": agreement}
 
 
 def _splits(paths: Paths) -> tuple[SplitFeatures, SplitFeatures]:

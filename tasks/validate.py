@@ -32,11 +32,12 @@ from cracks.system.console import print_table
 from cracks.system.hashing import digest_of_file
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.reports import read_json
+from cracks.workspace.stage_reports import ValidateReport
 from cracks.workspace.tables import read_table
 
 
-def validate(params: Params, paths: Paths) -> Report:
+def validate(params: Params, paths: Paths) -> ValidateReport:
     """Check the data; warnings are reported, a broken critical expectation stops the run.
 
     Raises:
@@ -45,7 +46,7 @@ def validate(params: Params, paths: Paths) -> Report:
     manifest = read_table(paths.manifest, (*SEEN, "shard", "row"))
     watched, cracked = numbers_of(manifest, *WATCHED), manifest["label"].to_numpy() == CRACK
     today = profile_of(watched, cracked, digest_of_file(paths.manifest))
-    profiles = read_report(paths.profile) if paths.profile.is_file() else {}
+    profiles = read_json(paths.profile) if paths.profile.is_file() else {}
     drift = drift_from(reference_for(profiles, today["digest"]), watched, cracked)
     with atomic_replace(paths.data_docs) as docs:
         tables = _tables(manifest, paths, drift)
@@ -54,7 +55,7 @@ def validate(params: Params, paths: Paths) -> Report:
     if not report["success"]:
         raise _refusal(report, paths)
     write_json(paths.profile, next_profiles(profiles, today))
-    return report | {"drift": drift}
+    return {**report, "drift": drift}
 
 
 def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[str, pd.DataFrame]:
@@ -69,13 +70,13 @@ def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[s
     }
 
 
-def _write_overview(report: Report, manifest: pa.Table, paths: Paths, docs: Path) -> None:
+def _write_overview(report: ValidateReport, manifest: pa.Table, paths: Paths, docs: Path) -> None:
     sheets = draw_sheets(report["expectations"], manifest, paths.images, docs)
     pages = sorted(str(page.relative_to(docs)) for page in docs.glob("validations/**/*.html"))
     write_text(docs / "overview.html", overview_page(report["expectations"], pages, sheets))
 
 
-def _refusal(report: Report, paths: Paths) -> ValidationFailed:
+def _refusal(report: ValidateReport, paths: Paths) -> ValidationFailed:
     rows = expectations_table(report["expectations"])
     print_table(rows, "The data is not what validate expects")
     broken = [row["name"] for row in report["expectations"] if not row["success"]]

@@ -30,6 +30,13 @@ import numpy.typing as npt
 
 from cracks.evaluation.metrics import Cracked, Scores, measure
 from cracks.inference.bundle.calibration import BINS, bin_of
+from cracks.workspace.stage_reports import (
+    Interval,
+    MetricName,
+    RateEstimate,
+    SplitMetrics,
+    TestMetrics,
+)
 
 CONFIDENCE = 0.95
 
@@ -40,7 +47,6 @@ DECIMALS = 6
 BLOCK = 1_000_000
 
 Floats = npt.NDArray[np.float64]
-Interval = dict[str, float]
 
 #: The interval where nothing is known.
 WHOLE_RANGE: Interval = {"low": 0.0, "high": 1.0}
@@ -63,7 +69,7 @@ def measure_with_intervals(
     groups: Sequence[str],
     resamples: int,
     seed: int,
-) -> dict[str, Any]:
+) -> TestMetrics:
     """Return what `cracks.evaluation.metrics.measure` returns, and "intervals" of all its metrics.
 
     Args:
@@ -94,12 +100,12 @@ def measure_with_intervals(
     # proportion, of which the exact interval is known.
     overlap = intervals["f1"]
     intervals["f1"] = _rounded(*(2 * end / (1 + end) for end in (overlap["low"], overlap["high"])))
-    return measured | {"intervals": intervals}
+    return {**measured, "intervals": intervals}
 
 
 def rate_with_interval(
     hits: npt.NDArray[np.bool_], groups: Sequence[str], resamples: int, seed: int
-) -> dict[str, Any]:
+) -> RateEstimate:
     """Return the share of hits with its 95 % interval.
 
     Args:
@@ -122,14 +128,14 @@ def rate_with_interval(
 
 
 def _estimates(
-    measured: dict[str, Any],
+    measured: SplitMetrics,
     cracked: Cracked,
     scores: Scores,
     threshold: float,
     groups: npt.NDArray[np.str_],
     resamples: int,
     seed: int,
-) -> dict[str, _Estimate]:
+) -> dict[MetricName, _Estimate]:
     names, group = np.unique(groups, return_inverse=True)
     called = scores >= threshold
     outcomes = [cracked & called, cracked & ~called, ~cracked & called, ~cracked & ~called]
@@ -141,7 +147,7 @@ def _estimates(
     found, missed, alarms, passed, squares = totals[:, :5].T
     everything = found + missed + alarms + passed
 
-    def share(name: str, part: Floats, whole: Floats, of: Cracked) -> _Estimate:
+    def share(name: MetricName, part: Floats, whole: Floats, of: Cracked) -> _Estimate:
         return _Estimate(measured[name], _ratio(part, whole), (_count(group, of),))
 
     everyone, both = np.ones_like(cracked), (_count(group, cracked), _count(group, ~cracked))

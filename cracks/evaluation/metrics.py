@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cracks.dataset.labels import LABELS
 from cracks.inference.bundle.calibration import expected_calibration_error
+from cracks.workspace.stage_reports import MetricName, SplitMetrics
 
 Cracked = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
@@ -20,7 +21,7 @@ Scores = npt.NDArray[np.float64]
 class Metric:
     """A number that is measured on a split, and where it is shown."""
 
-    name: str  # in reports, in MLflow, and in params.yaml
+    name: MetricName  # in reports, in MLflow, and in params.yaml
     spoken: str
     in_card: bool = False  # the card of a model version, and what the demo prints
     in_summary: bool = False  # the summary of a training, on the service's page
@@ -51,7 +52,7 @@ def spoken(name: str) -> str:
 Curves = dict[str, list[dict[str, Any]]]
 
 
-def measure(cracked: Cracked, scores: Scores, threshold: float) -> dict[str, Any]:
+def measure(cracked: Cracked, scores: Scores, threshold: float) -> SplitMetrics:
     """Return the metrics of one split as plain numbers.
 
     Args:

@@ -26,6 +26,7 @@ from cracks.inference.runtime.openvino_runtime import Outputs, Runs, joined
 from cracks.system.parallel import prefetch_map
 from cracks.training.features.arrays import SplitFeatures
 from cracks.workspace.params import EvaluateParams
+from cracks.workspace.stage_reports import MeasuredReport
 
 #: Vectors, and patches, that a network gets at once: small batches of these use every core best.
 VECTORS, PATCHES = 256, 4
@@ -138,7 +139,7 @@ def decide(
 
 def measured(
     decided: Decided, validation: HeldOut, test: HeldOut, resamples: int
-) -> dict[str, Any]:
+) -> MeasuredReport:
     """Return the metrics of both splits, and how calibration and novelty do on them.
 
     Only test, which decided nothing, gets intervals: of 95 %, from a bootstrap over groups.
@@ -146,11 +147,10 @@ def measured(
     scores, groups = decided.calibration.apply(test.raw), test.part.groups
     on_validation = decided.calibration.apply(validation.raw)
     flagged = rate_with_interval(decided.novelty.flagged(test.features), groups, resamples, SEED)
-    fitted = {"fitted": decided.calibration.to_json()}
+    effect = calibration_report(decided.calibration, test.part.cracked, test.raw)
     return {
         "threshold": decided.threshold,
-        "calibration": fitted
-        | calibration_report(decided.calibration, test.part.cracked, test.raw),
+        "calibration": {"fitted": decided.calibration.to_json(), **effect},
         "novelty": {"limit": decided.novelty.limit, "flagged_on_test": flagged},
         "validation": measure(validation.part.cracked, on_validation, decided.threshold),
         "test": measure_with_intervals(

@@ -19,13 +19,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from cracks.errors import ParamsError
 from cracks.evaluation.metrics import spoken
 from cracks.evaluation.paired_comparison import Difference
 from cracks.workspace.params import Action, LimitParams, RegisterParams
 from cracks.workspace.reports import flatten
+from cracks.workspace.stage_reports import StageReports
 
 Verdict = Literal["first", "better", "not worse", "undecided", "worse", "unchanged"]
 
@@ -78,6 +79,19 @@ class Decision:
     limits: list[dict[str, Any]] = field(default_factory=list)
 
 
+class RegisterReport(TypedDict):
+    """The decision as the report of the stage `register`, and what became of the model."""
+
+    changed: bool  # whether MLflow has something that it did not have
+    verdict: Verdict
+    action: Action
+    reasons: list[str]
+    run_id: str
+    version: str | None  # None where the model was refused
+    comparison: list[dict[str, Any]]
+    limits: list[dict[str, Any]]
+
+
 def decide(
     checked: Sequence[Checked], differences: Sequence[Difference] | None, section: RegisterParams
 ) -> Decision:
@@ -100,7 +114,7 @@ def decide(
 
 
 def numbers_of(
-    reports: Mapping[str, Mapping[str, Any]], slices: Iterable[Mapping[str, Any]]
+    reports: StageReports, slices: Iterable[Mapping[str, Any]]
 ) -> dict[str, float | None]:
     """Return every number that a limit may be set to, by name.
 

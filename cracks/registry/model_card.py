@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from cracks.evaluation.metrics import METRICS
 from cracks.registry.gate import Decision
 from cracks.system.templates import render
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import EvaluateReport, StageReports
 
+#: The metrics of the card.
 SHOWN = tuple(metric.name for metric in METRICS if metric.in_card)
 
 #: Figures of evaluate that are shown at once.
@@ -21,7 +22,7 @@ SLICES_SHOWN, LIMITS_SHOWN = 5, 10
 LONGEST_DESCRIPTION = 5000
 
 
-def metrics_table(evaluation: Report) -> str:
+def metrics_table(evaluation: EvaluateReport) -> str:
     """Return the metrics of validation and test, with their 95 % intervals, as a Markdown table."""
     return render(
         "cracks/registry/metrics_table.md.jinja",
@@ -31,7 +32,7 @@ def metrics_table(evaluation: Report) -> str:
     )
 
 
-def reliability(evaluation: Report) -> str:
+def reliability(evaluation: EvaluateReport) -> str:
     """Return calibration and novelty in words, as Markdown."""
     return render("cracks/registry/reliability.md.jinja", evaluation=evaluation)
 
@@ -54,7 +55,7 @@ def limits_table(decision: Decision) -> str:
 
 
 def describe_version(
-    reports: Mapping[str, Report],
+    reports: StageReports,
     slices: Sequence[Mapping[str, str]],
     decision: Decision,
     tags: Mapping[str, str],

@@ -25,6 +25,7 @@ from cracks.registry.gate import (
     SEPARATOR,
     Checked,
     Decision,
+    RegisterReport,
     check_limits,
     decide,
     limit_rows,
@@ -59,7 +60,8 @@ from cracks.versioning.dvc_stages import output_digest, pipeline_digest
 from cracks.versioning.git_state import code_version
 from cracks.workspace.params import Params, RegisterParams
 from cracks.workspace.paths import STAGES, Paths
-from cracks.workspace.reports import Report, flatten, read_report
+from cracks.workspace.reports import flatten
+from cracks.workspace.stage_reports import StageReports, read_reports
 from cracks.workspace.tables import read_table
 
 #: The splits that a model has learned or chosen something from.
@@ -76,7 +78,7 @@ class Challenger:
     params: Params
     paths: Paths
     bundle: Bundle
-    reports: dict[str, Report]  # by stage
+    reports: StageReports
     slices: list[dict[str, str]]
     checked: list[Checked]
 
@@ -100,7 +102,7 @@ class Registered:
     version: ModelVersion | None  # none where it was refused
     changed: bool  # whether MLflow has something that it did not have
 
-    def report(self) -> Report:
+    def report(self) -> RegisterReport:
         """Return it as the report of the stage."""
         return {
             "changed": self.changed,
@@ -122,7 +124,7 @@ def read_challenger(params: Params, paths: Paths) -> Challenger:
         BundleError, WorkspaceError: the model or a report is missing or damaged.
     """
     bundle = open_bundle(paths.bundle)
-    reports = {stage: read_report(paths.report(stage)) for stage in STAGES}
+    reports = read_reports(paths, STAGES)
     with paths.slices.open(newline="", encoding="utf-8") as file:
         slices = list(csv.DictReader(file))
     checked = check_limits(numbers_of(reports, slices), params.register_.limits)
@@ -184,7 +186,7 @@ def preview_verdict(one: Challenger, tracking: Tracking) -> Decision:
     return decide(one.checked, _differences(one, tracking, champion), one.section)
 
 
-def record_cause(tracking: Tracking, report: Report, cause: str) -> None:
+def record_cause(tracking: Tracking, report: RegisterReport, cause: str) -> None:
     """Let the run, and the version that it became, say why they were trained.
 
     A model that was there before keeps what it said.
@@ -326,7 +328,12 @@ def _record(one: Challenger) -> TrainingRecord:
     """Return what MLflow keeps of the training."""
     params, paths, reports = one.params, one.paths, one.reports
     metrics = flatten(reports["evaluate"]) | flatten(
-        {stage: reports[stage] for stage in ("ingest", "split", "train", "export")}
+        {
+            "ingest": reports["ingest"],
+            "split": reports["split"],
+            "train": reports["train"],
+            "export": reports["export"],
+        }
     )
     test = scored_patches(paths, "test")
     size, manifest = params.ingest.patch_size, read_table(paths.manifest)
@@ -349,7 +356,7 @@ def _record(one: Challenger) -> TrainingRecord:
         example=np.stack([decode_to_size(c, size) for c in test.contents[:EXAMPLE_PATCHES]]),
         manifest=manifest.to_pandas(),
         data_digest=output_digest(paths, "ingest", "data/images"),
-        data_source=str(reports["ingest"]["source"]),
+        data_source=reports["ingest"]["source"],
         patches=patches_table(manifest, read_table(paths.splits)),
     )
 

@@ -34,7 +34,8 @@ from cracks.versioning.git_results import (
 )
 from cracks.versioning.git_state import code_version
 from cracks.workspace.paths import Paths, open_workspace
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.reports import read_json
+from cracks.workspace.stage_reports import EvaluateReport
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def prepare(request: RemoteTrainingRequest, folder: Path) -> RemoteWorkspace:
             after hours; RemoteUnavailable, StorageUnavailable: for now.
     """
     root, note = folder / "workspace", folder / "prepared.json"
-    prepared = read_report(note) if note.is_file() else {}
+    prepared = read_json(note) if note.is_file() else {}
     if prepared.get("order") == asdict(request) and (root / ".git").is_dir():
         logger.info("Resuming in %s, which an earlier attempt has left", root)
         remove(root / ".git/index.lock")
@@ -206,7 +207,7 @@ def publish(site: RemoteWorkspace, message: str, run: str) -> Pushed:
 
 def describe_commit(
     site: RemoteWorkspace,
-    evaluation: Report,
+    evaluation: EvaluateReport,
     verdict: str,
     reasons: list[str],
     run: str,

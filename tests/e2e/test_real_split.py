@@ -20,7 +20,7 @@ from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import IngestReport, SplitReport
 from cracks.workspace.tables import read_table
 from tasks.ingest import ingest
 from tasks.split import split
@@ -36,7 +36,7 @@ class Dealt:
     paths: Paths
     params: Params
 
-    def run(self, source: Path) -> tuple[Report, Report]:
+    def run(self, source: Path) -> tuple[IngestReport, SplitReport]:
         """Ingest and split `source` and return both reports."""
         section = self.params.ingest.model_copy(update={"source": str(source)})
         params = self.params.model_copy(update={"ingest": section})
@@ -71,8 +71,8 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 class Large(Dealt):
     """The large set, with the reports on it and the SHA-256 of every file."""
 
-    ingested: Report
-    dealt: Report
+    ingested: IngestReport
+    dealt: SplitReport
     digest_of: dict[str, str]
 
 
@@ -190,7 +190,7 @@ class Grown:
     shards_before: dict[str, bytes]
     shards_after: dict[str, bytes]
     held_back: set[str]
-    dealt: Report
+    dealt: SplitReport
 
 
 @pytest.fixture(scope="module")

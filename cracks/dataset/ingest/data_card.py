@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from cracks.dataset.ingest.sources import mendeley
 from cracks.system.templates import render
+from cracks.workspace.stage_reports import IngestReport
 
 KNOWN_SOURCES = {
     "mendeley": f"{mendeley.CITATION}. Version {mendeley.VERSION}, DOI {mendeley.DOI}, "
@@ -17,7 +17,7 @@ KNOWN_SOURCES = {
 UNKNOWN = "photographs of your own; write their origin and licence into docs/cards.md."
 
 
-def data_card(sources: Sequence[str], report: dict[str, Any], files: Sequence[str]) -> str:
+def data_card(sources: Sequence[str], report: IngestReport, files: Sequence[str]) -> str:
     """Return the card as Markdown.
 
     Args:

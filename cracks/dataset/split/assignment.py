@@ -18,7 +18,7 @@ from cracks.dataset.split.grouping import Likeness, components
 from cracks.dataset.split.leakage import leakage_report
 from cracks.errors import WorkspaceError
 from cracks.workspace.params import SplitParams
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import SplitReport
 from cracks.workspace.tables import read_table
 
 #: Patches that would tie two splits together belong to none.
@@ -132,7 +132,7 @@ def earlier_table(path: Path, params: SplitParams) -> pa.Table | None:
     return table if table.schema.equals(expected, check_metadata=True) else None
 
 
-def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> Report:
+def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> SplitReport:
     """Return what a split holds, and how much leaks through it and through a random one."""
     sides, counts = table["split"].to_numpy(), split_counts(table)
     used, of_file = sides != LEFT_OUT, likeness.patch_of_file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from cracks.dataset.fingerprints import NearCopies, nearest
 from cracks.dataset.labels import SPLITS
 from cracks.dataset.split.grouping import Likeness
+from cracks.workspace.stage_reports import Leakage, LeakageReport
 
 #: Draws the random split that the real one is compared with.
 SEED = 0
@@ -23,7 +23,7 @@ TRAIN, TEST = SPLITS[0], SPLITS[-1]
 
 def leakage(
     sides: npt.NDArray[np.str_], pictures: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
-) -> dict[str, float]:
+) -> Leakage:
     """Return the shares of test files that train also has.
 
     Args:
@@ -47,7 +47,7 @@ def leakage_report(
     pictures: npt.NDArray[np.int64],
     groups: npt.NDArray[np.int64],
     shares: Sequence[float],
-) -> dict[str, Any]:
+) -> LeakageReport:
     """Return the leakage of a split beside that of a random one of the same shares."""
     return {
         "this_split": leakage(sides, pictures, groups),

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from cracks.dataset.figures import draw_contact_sheet
 from cracks.dataset.shards import rows_of
+from cracks.workspace.stage_reports import ExpectationRow
 
 
 def draw_sheets(
-    expectations: Sequence[Mapping[str, Any]], manifest: pa.Table, images: Path, docs: Path
+    expectations: Sequence[ExpectationRow], manifest: pa.Table, images: Path, docs: Path
 ) -> dict[str, str]:
     """Draw a sheet for each broken expectation that names patches.
 

@@ -12,7 +12,7 @@ from cracks.dataset.labels import LABELS, SPLITS
 from cracks.dataset.validate.checked_tables import SEEN
 from cracks.dataset.validate.drift import WATCHED
 from cracks.workspace.params import ValidateParams
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import ExpectationRow, ValidateReport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -171,7 +171,7 @@ def _drift_suite(limits: ValidateParams) -> Suite:
 
 def run_validation(
     tables: Mapping[str, pd.DataFrame], limits: ValidateParams, size: int, docs: Path
-) -> Report:
+) -> ValidateReport:
     """Run all suites and build the Data Docs in the folder `docs`.
 
     Args:
@@ -232,7 +232,7 @@ def _checked(
     name: str,
     table: pd.DataFrame,
     expectations: Suite,
-) -> list[dict[str, Any]]:
+) -> list[ExpectationRow]:
     import great_expectations as gx
 
     batches = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
@@ -273,7 +273,7 @@ def _site(docs: Path) -> dict[str, Any]:
     }
 
 
-def _row(single: dict[str, Any]) -> dict[str, Any]:
+def _row(single: dict[str, Any]) -> ExpectationRow:
     config, result = single["expectation_config"], single["result"]
     kwargs = {k: v for k, v in config["kwargs"].items() if k not in ("batch_id", "column_list")}
     return {

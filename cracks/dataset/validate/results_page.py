@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cracks.system.html_page import table_page
+from cracks.workspace.stage_reports import ExpectationRow
 
 #: Broken rows that a table names.
 EXAMPLES = 5
 
 
-def expectations_table(expectations: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def expectations_table(expectations: Sequence[ExpectationRow]) -> list[dict[str, str]]:
     """Return the expectations with what was observed and example rows, the broken ones first."""
     rows = sorted(expectations, key=lambda row: bool(row["success"]))
     return [
@@ -26,7 +27,7 @@ def expectations_table(expectations: Sequence[Mapping[str, Any]]) -> list[dict[s
 
 
 def overview_page(
-    expectations: Sequence[Mapping[str, Any]], pages: Sequence[str], sheets: Mapping[str, str]
+    expectations: Sequence[ExpectationRow], pages: Sequence[str], sheets: Mapping[str, str]
 ) -> str:
     """Return an HTML page of all expectations, with the pictures of what breaks them.
 

@@ -30,7 +30,8 @@ from cracks.system.hashing import digest_of_bytes, digest_of_file
 from cracks.system.validation_errors import reason_of
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report, flatten, read_report
+from cracks.workspace.reports import flatten, read_report
+from cracks.workspace.stage_reports import EvaluateReport, IngestReport
 
 CONTENT = "bundle.json"
 NETWORK = "model.xml"
@@ -99,7 +100,7 @@ class Bundle:
         return self.folder / name if name in self.content.files else None
 
 
-def content_of(params: Params, paths: Paths, evaluation: Report) -> dict[str, Any]:
+def content_of(params: Params, paths: Paths, evaluation: EvaluateReport) -> dict[str, Any]:
     """Return what bundle.json says of the model of a workspace, but for the digests of its files.
 
     Args:
@@ -107,7 +108,7 @@ def content_of(params: Params, paths: Paths, evaluation: Report) -> dict[str, An
         paths: of the workspace.
         evaluation: the report of the stage `evaluate`.
     """
-    ingested = read_report(paths.report("ingest"))
+    ingested = read_report(paths.report("ingest"), IngestReport)
     return {
         "labels": LABELS,
         "patch_size": params.ingest.patch_size,

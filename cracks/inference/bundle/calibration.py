@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cracks.workspace.stage_reports import CalibrationEffect, Reliability
+
 Method = Literal["temperature", "isotonic", "none"]
 
 #: Scores are kept so far from 0 and 1 before their logarithm is taken: about what float32 resolves.
@@ -135,7 +137,7 @@ def bin_of(scores: Scores, bins: int) -> npt.NDArray[np.intp]:
 
 def calibration_report(
     calibration: Calibration, cracked: Cracked, scores: Scores
-) -> dict[str, Any]:
+) -> CalibrationEffect:
     """Return how well the scores are calibrated before and after the calibration.
 
     Args:
@@ -155,7 +157,7 @@ def calibration_report(
     }
 
 
-def _reliability(cracked: Cracked, scores: Scores) -> dict[str, float]:
+def _reliability(cracked: Cracked, scores: Scores) -> Reliability:
     return {
         "ece": expected_calibration_error(cracked, scores),
         "brier": float(np.mean((scores - cracked) ** 2)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -11,11 +10,10 @@ from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import BundleContent
 from cracks.inference.bundle.calibration import Calibration, Scores
 from cracks.workspace.params import ExportParams
+from cracks.workspace.stage_reports import Parity
 
 
-def parity(
-    raw: Scores, expected: Scores, calibration: Calibration, threshold: float
-) -> dict[str, Any]:
+def parity(raw: Scores, expected: Scores, calibration: Calibration, threshold: float) -> Parity:
     """Return how far the scores of one runtime are from those expected.
 
     Args:
@@ -38,7 +36,7 @@ def parity(
     }
 
 
-def require_parity(name: str, found: dict[str, Any], limits: ExportParams, precision: str) -> None:
+def require_parity(name: str, found: Parity, limits: ExportParams, precision: str) -> None:
     """Accept what `parity` found, or refuse.
 
     Args:
@@ -69,7 +67,7 @@ def require_parity(name: str, found: dict[str, Any], limits: ExportParams, preci
 
 def check_parity(
     raw: Mapping[str, Scores], content: BundleContent, limits: ExportParams
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Parity]:
     """Return how far each runtime is from Keras, and the bundle from the evaluation.
 
     Args:

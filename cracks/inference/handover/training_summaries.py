@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from cracks.errors import ServiceError
 from cracks.system.atomic_files import write_json
 from cracks.system.validation_errors import reason_of
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import MetricName, StageReports
 
 FILE = "training-runs.json"
 
@@ -116,7 +116,7 @@ class TrainingRun(BaseModel):
 RUNS = TypeAdapter(list[TrainingRun])
 
 
-def data_seen(reports: Mapping[str, Report]) -> DataSeen | None:
+def data_seen(reports: StageReports) -> DataSeen | None:
     """Return the summary of the data from the reports; None before `ingest` has ended.
 
     Args:
@@ -137,9 +137,11 @@ def data_seen(reports: Mapping[str, Report]) -> DataSeen | None:
     )
 
 
-def estimates_on_test(reports: Mapping[str, Report], metrics: Sequence[str]) -> dict[str, Estimate]:
+def estimates_on_test(reports: StageReports, metrics: Sequence[MetricName]) -> dict[str, Estimate]:
     """Return some metrics on test with their intervals; none before `evaluate` has ended."""
-    test = reports["evaluate"]["test"] if "evaluate" in reports else {}
+    if "evaluate" not in reports:
+        return {}
+    test = reports["evaluate"]["test"]
     return {
         name: Estimate(value=test[name], **_bounds(test["intervals"].get(name, {})))
         for name in metrics

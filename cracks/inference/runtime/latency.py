@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from cracks.workspace.stage_reports import Latency
+
 #: Seconds since any fixed moment.
 Clock = Callable[[], float]
 
@@ -17,7 +19,7 @@ WARM_UP: Final = 3
 
 def time_single(
     call: Callable[[], Any], repetitions: int, clock: Clock = time.perf_counter
-) -> dict[str, float]:
+) -> Latency:
     """Return how long `call` takes when nothing else runs meanwhile.
 
     Returns:

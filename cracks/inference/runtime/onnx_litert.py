@@ -21,6 +21,7 @@ import numpy.typing as npt
 from cracks.errors import BundleError
 from cracks.images.decode import Pixels
 from cracks.inference.runtime.latency import time_single
+from cracks.workspace.stage_reports import Latency
 
 #: The rows of one batch, float32 (n, …), by the name of the output.
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -89,7 +90,7 @@ RUNTIMES: Final[dict[str, tuple[str, type[OnnxNetwork] | type[LiteRTNetwork]]]] 
 }
 
 
-def time_other(model: Path, image: Pixels, repetitions: int) -> dict[str, float]:
+def time_other(model: Path, image: Pixels, repetitions: int) -> Latency:
     """Return how long one image takes in the runtime of a file; see `latency.time_single`."""
     network = RUNTIMES[model.suffix][1](model)
     return time_single(lambda: network.run_all([image]), repetitions)

@@ -26,7 +26,7 @@ from cracks.versioning.dvc_data import bring_data, recorded_outputs, share_stora
 from cracks.versioning.dvc_stages import changes_since, run_stage
 from cracks.versioning.git_state import clone_at, has_commit
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import flatten, read_report
+from cracks.workspace.reports import flatten, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +214,6 @@ def _is_about(change: str, paths: list[str]) -> bool:
 def _numbers(target: Paths) -> dict[str, float]:
     """Return the numbers of the evaluation; none, where it has left no report."""
     try:
-        return flatten(read_report(target.report("evaluate")))
+        return flatten(read_json(target.report("evaluate")))
     except WorkspaceError:
         return {}

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 from cracks.errors import (
     BundleError,
@@ -53,7 +53,6 @@ from cracks.registry.tags import (
 )
 from cracks.system.hashing import digest_of_file
 from cracks.workspace.params import PromoteParams
-from cracks.workspace.reports import Report
 
 logger = logging.getLogger("cracks.promotion")
 
@@ -68,16 +67,23 @@ class PromotionRequest:
     who: str
 
 
+class PromotionReport(TypedDict):
+    """What a promotion or a rollback has done."""
+
+    version: str
+    previous: str | None  # that was in service before
+    changed: bool
+    settled: str | None  # what an interrupted promotion had left, in words
+    processes: NotRequired[list[str]]  # of the service, that answer with the version now
+    smoke_test: NotRequired[dict[str, Any]]  # as `SmokeTest.as_json` gives it
+
+
 def promote(
     request: PromotionRequest, tracking: Tracking, service: Path, limits: PromoteParams
-) -> Report:
+) -> PromotionReport:
     """Put a version into service, or leave everything as it was.
 
     Doing it twice, or again after a crash, changes nothing more.
-
-    Returns:
-        version, previous, changed, settled (what an interrupted promotion had left, in words, or
-        None), processes (of the service, that have it in service) and the findings of the trial.
 
     Raises:
         TrackingError: there is no such version; PromotionUnderway: somebody else promotes.
@@ -89,8 +95,12 @@ def promote(
     if last and _is_promoted(chosen, last, service):
         previous = last.from_version
         tracking.registry.move_aliases(champion=chosen.version, previous=previous)
-        done = {"version": chosen.version, "previous": previous}
-        return {**done, "changed": False, "settled": settled}
+        return {
+            "version": chosen.version,
+            "previous": previous,
+            "changed": False,
+            "settled": settled,
+        }
     intent = _intent(request, tracking, service, last)
     tracking.promotion_lock.take(intent)
     if _last(tracking.ledger.entries()) != last:
@@ -98,8 +108,7 @@ def promote(
         raise PromotionUnderway(
             "Somebody else changed the champion just now. See `cracks models`, then try again."
         )
-    report = _Transaction(intent, tracking, service, limits).run()
-    return {**report, "changed": True, "settled": settled}
+    return _Transaction(intent, tracking, service, limits).run(settled)
 
 
 def recover_interrupted(tracking: Tracking, service: Path, limits: PromoteParams) -> str | None:
@@ -176,8 +185,11 @@ class _Transaction:
         self._service, self._limits = service, limits
         self._step = "the beginning"
 
-    def run(self) -> Report:
+    def run(self, settled: str | None) -> PromotionReport:
         """Do every step, or undo them all.
+
+        Args:
+            settled: what an interrupted promotion had left, in words, for the report.
 
         Raises:
             PromotionFailed: at which step, and why.
@@ -208,6 +220,8 @@ class _Transaction:
             "previous": self._intent.from_version,
             "processes": processes,
             "smoke_test": tried.as_json(),
+            "changed": True,
+            "settled": settled,
         }
 
     def finish(self) -> None:

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +23,7 @@ from cracks.training.networks.fit import Examples, Plan, fit
 from cracks.training.networks.halves import store_half
 from cracks.training.networks.weights import digest_of_weights
 from cracks.workspace.params import Params
+from cracks.workspace.stage_reports import EpochsReport
 
 #: Pixels of patches that the frozen backbone gets at once.
 BATCH_SIZE = 8
@@ -164,7 +164,7 @@ def training_report(
     classifier: keras.Model,
     trainable: keras.Model,
     history: list[dict[str, float]],
-) -> dict[str, Any]:
+) -> EpochsReport:
     """Return what a training found, as the report of the stage `train` says it."""
     best = min(history, key=lambda row: row["val_loss"])
     return {

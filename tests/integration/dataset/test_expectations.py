@@ -39,7 +39,8 @@ from cracks.errors import ValidationFailed
 from cracks.workspace.params import Params, ValidateParams
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
-from cracks.workspace.reports import Report, read_report
+from cracks.workspace.reports import read_json
+from cracks.workspace.stage_reports import ValidateReport
 from tasks.ingest import ingest
 from tasks.split import split
 from tasks.validate import validate
@@ -141,16 +142,16 @@ def refused(count: int, reason: str) -> pd.DataFrame:
 
 
 @pytest.fixture
-def validated(tmp_path: Path) -> Callable[[Data], Report]:
+def validated(tmp_path: Path) -> Callable[[Data], ValidateReport]:
     """Runs the validation and returns its report."""
 
-    def run(data: Data) -> Report:
+    def run(data: Data) -> ValidateReport:
         return run_validation(data.tables, LIMITS, SIZE, tmp_path / "docs")
 
     return run
 
 
-def broken(report: Report) -> set[str]:
+def broken(report: ValidateReport) -> set[str]:
     return {row["name"] for row in report["expectations"] if not row["success"]}
 
 
@@ -162,7 +163,7 @@ def test_every_expectation_has_its_severity_and_every_severity_its_expectation()
 
 
 def test_every_expectation_is_checked_and_a_sound_data_set_keeps_them_all(
-    validated: Callable[[Data], Report],
+    validated: Callable[[Data], ValidateReport],
 ) -> None:
     report = validated(sound_data())
     assert {row["name"]: row["severity"] for row in report["expectations"]} == SEVERITY
@@ -176,7 +177,9 @@ def test_the_columns_of_the_table_of_patches_are_known() -> None:
     assert list(sound_data().tables["patches"].columns) == PATCH_COLUMNS
 
 
-def test_the_result_can_be_browsed(validated: Callable[[Data], Report], tmp_path: Path) -> None:
+def test_the_result_can_be_browsed(
+    validated: Callable[[Data], ValidateReport], tmp_path: Path
+) -> None:
     validated(sound_data().with_patches(slice(3, 4), label="craack"))
     index = tmp_path / "docs/index.html"
     for name in suites(LIMITS, SIZE):
@@ -187,7 +190,7 @@ def test_the_result_can_be_browsed(validated: Callable[[Data], Report], tmp_path
 
 
 def test_nothing_is_left_in_the_folder_of_temporary_files(
-    validated: Callable[[Data], Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    validated: Callable[[Data], ValidateReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
@@ -365,7 +368,7 @@ def test_each_expectation_has_a_defect_that_breaks_it() -> None:
 
 @pytest.mark.parametrize("defect", DEFECTS.values(), ids=DEFECTS.keys())
 def test_a_defect_is_told_of_by_its_name_with_what_was_seen_and_where(
-    validated: Callable[[Data], Report], defect: Defect
+    validated: Callable[[Data], ValidateReport], defect: Defect
 ) -> None:
     report = validated(defect.spoilt(sound_data()))
     assert broken(report) == {defect.breaks, *defect.also}
@@ -381,7 +384,7 @@ def test_a_defect_is_told_of_by_its_name_with_what_was_seen_and_where(
 
 @pytest.mark.parametrize("name", ["all dark", "a wrong width", "many left out"])
 def test_the_examples_of_patches_say_which_ones_to_draw(
-    validated: Callable[[Data], Report], name: str
+    validated: Callable[[Data], ValidateReport], name: str
 ) -> None:
     data = DEFECTS[name].spoilt(sound_data())
     rows = validated(data)["expectations"]
@@ -392,7 +395,9 @@ def test_the_examples_of_patches_say_which_ones_to_draw(
     assert set(ids) <= set(data.patches["id"])
 
 
-def test_files_and_drift_have_no_patches_to_draw(validated: Callable[[Data], Report]) -> None:
+def test_files_and_drift_have_no_patches_to_draw(
+    validated: Callable[[Data], ValidateReport],
+) -> None:
     data = DEFECTS["many of a wrong size"].spoilt(sound_data())
     report = validated(drifted("contrast", 1.0)(data))
     rows = [row for row in report["expectations"] if not row["success"]]
@@ -412,19 +417,19 @@ WITHIN: dict[str, Callable[[Data], Data]] = {
 
 @pytest.mark.parametrize("change", WITHIN.values(), ids=WITHIN.keys())
 def test_what_is_within_the_limits_is_allowed(
-    validated: Callable[[Data], Report], change: Callable[[Data], Data]
+    validated: Callable[[Data], ValidateReport], change: Callable[[Data], Data]
 ) -> None:
     assert pytest.approx(0.01) == TOLERATED
     assert broken(validated(change(sound_data()))) == set()
 
 
-def test_a_missing_label_is_not_passed_over(validated: Callable[[Data], Report]) -> None:
+def test_a_missing_label_is_not_passed_over(validated: Callable[[Data], ValidateReport]) -> None:
     report = validated(sound_data().with_patches(slice(5, 6), label=None))
     assert not report["success"]
 
 
 def test_the_table_for_people_begins_with_what_is_broken(
-    validated: Callable[[Data], Report],
+    validated: Callable[[Data], ValidateReport],
 ) -> None:
     report = validated(DEFECTS["a wrong label"].spoilt(sound_data()))
     table = expectations_table(report["expectations"])
@@ -438,7 +443,7 @@ def test_the_table_for_people_begins_with_what_is_broken(
 
 
 def test_the_table_for_people_names_a_few_examples_only(
-    validated: Callable[[Data], Report],
+    validated: Callable[[Data], ValidateReport],
 ) -> None:
     table = expectations_table(validated(DEFECTS["all dark"].spoilt(sound_data()))["expectations"])
     assert table[0]["examples"].count(";") == EXAMPLES - 1
@@ -481,14 +486,14 @@ class Stages:
     def add_copy_under_the_other_label(self) -> None:
         self.add("Positive/copy.png", (self.folder / "photos/Negative/n000.png").read_bytes())
 
-    def run(self) -> Report:
+    def run(self) -> ValidateReport:
         ingest(self.params, self.paths)
         split(self.params, self.paths)
         return validate(self.params, self.paths)
 
 
 @pytest.fixture(scope="module")
-def accepted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, Report]:
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, ValidateReport]:
     """The stages over a sound data set of small photographs, and what validate said."""
     stages = Stages(tmp_path_factory.mktemp("accepted"))
     stages.paths.root.mkdir()
@@ -499,14 +504,14 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, Report]:
 
 
 @pytest.fixture
-def stages(accepted: tuple[Stages, Report], tmp_path: Path) -> Stages:
+def stages(accepted: tuple[Stages, ValidateReport], tmp_path: Path) -> Stages:
     """A copy of them, to be changed."""
     shutil.copytree(accepted[0].folder, tmp_path / "copy")
     return Stages(tmp_path / "copy")
 
 
 def test_the_page_of_a_sound_data_set_says_that_all_holds_and_shows_nothing(
-    accepted: tuple[Stages, Report],
+    accepted: tuple[Stages, ValidateReport],
 ) -> None:
     stages, report = accepted
     assert broken(report) == set()
@@ -538,14 +543,14 @@ def test_the_page_shows_the_pictures_that_break_an_expectation_and_needs_no_netw
 
 
 def test_a_refusal_leaves_the_page_with_its_pictures_and_is_no_reference(stages: Stages) -> None:
-    before = read_report(stages.paths.profile)
+    before = read_json(stages.paths.profile)
     stages.add_copy_under_the_other_label()
     with pytest.raises(ValidationFailed, match="no copy under both labels") as refusal:
         stages.run()
     assert str(stages.paths.data_docs / "overview.html") in str(refusal.value)
     drawn = {"no copy under both labels", "no near-copy under both labels"}
     assert set(stages.pictures) == drawn
-    assert read_report(stages.paths.profile) == before
+    assert read_json(stages.paths.profile) == before
 
 
 def test_every_file_that_breaks_an_expectation_is_drawn_under_its_own_name(
@@ -570,9 +575,9 @@ def test_later_data_is_compared_with_the_accepted_and_again_with_the_same(stages
     assert {"brightness as last accepted", "share of cracks as last accepted"} <= broken(once)
     assert once["success"]
     assert once["drift"]["crack_share"] == pytest.approx(140 / 200 - 0.5)
-    kept = read_report(stages.paths.profile)
+    kept = read_json(stages.paths.profile)
     assert validate(stages.params, stages.paths) == once
-    assert read_report(stages.paths.profile) == kept
+    assert read_json(stages.paths.profile) == kept
     # What was accepted with a warning is what the next data is compared with.
     (stages.folder / "photos/Positive/n200.png").unlink()
     assert max(stages.run()["drift"].values()) < 0.1

@@ -18,6 +18,7 @@ from servers import tracking_address
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
 from cracks.errors import ParamsError
 from cracks.evaluation.slices import slice_rows
+from cracks.registry.gate import RegisterReport
 from cracks.registry.mlflow_store.records import ModelVersion, TrainingRecord
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.training_runs import PATCHES_ARTIFACT
@@ -25,7 +26,8 @@ from cracks.registry.tags import LEDGER_TAG
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params, set_params
 from cracks.workspace.paths import STAGES, Paths
-from cracks.workspace.reports import Report, write_report
+from cracks.workspace.reports import write_report
+from cracks.workspace.stage_reports import KINDS
 from cracks.workspace.tables import write_csv, write_table
 from tasks.register import register
 from tests.integration.bundles import grey_image, make_bundle
@@ -110,9 +112,9 @@ class Site:
         numbers = dict.fromkeys(("precision", "recall", "f1", "roc_auc", "pr_auc", "brier"), 0.9)
         numbers["accuracy"] = float(right.mean())
         intervals = {name: {"low": 0.8, "high": 1.0} for name in numbers}
-        reports: dict[str, Report] = {stage: {"seconds": 1.0} for stage in STAGES}
-        reports["ingest"] = {"distinct_patches": PATCHES, "source": "photos.zip"}
-        reports["evaluate"] = {
+        reports = {stage: dict.fromkeys(KINDS[stage].__required_keys__, 1.0) for stage in STAGES}
+        reports["ingest"] |= {"distinct_patches": PATCHES, "source": "photos.zip"}
+        reports["evaluate"] |= {
             "threshold": threshold,
             "validation": numbers,
             "test": numbers | {"intervals": intervals},
@@ -120,7 +122,7 @@ class Site:
             "novelty": {"limit": 1.0, "flagged_on_test": {"rate": 0.01}},
             "drawn_surfaces_flagged": {"brick": 1.0},
         }
-        reports["export"] = {"bundle_digest": digest, "sizes": {"model.bin": 1_000_000}}
+        reports["export"] |= {"bundle_digest": digest, "sizes": {"model.bin": 1_000_000}}
         for stage, report in reports.items():
             write_report(self.paths.report(stage), report)
 
@@ -135,7 +137,7 @@ class Site:
     def tracking(self) -> Tracking:
         return Tracking(self.paths, self.params.register_.model_name)
 
-    def register(self) -> Report:
+    def register(self) -> RegisterReport:
         return register(self.params, self.paths)
 
     def champion_of(self, threshold: float) -> ModelVersion:

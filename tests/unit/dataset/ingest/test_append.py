@@ -27,7 +27,7 @@ from cracks.errors import DataError
 from cracks.system.atomic_files import remove
 from cracks.system.hashing import digest_of_bytes
 from cracks.workspace.paths import ACCEPT_RELABELS, Paths
-from cracks.workspace.reports import Report
+from cracks.workspace.stage_reports import IngestReport
 from cracks.workspace.tables import read_table, write_table
 from tasks import ingest as stage
 from tests.unit.builders import ingest_params, params_with, picture, tree, write_files
@@ -64,13 +64,13 @@ class Site:
     def photos(self) -> Path:
         return self.root / "photos"
 
-    def take_in(self, files: Files, **options: Any) -> Report:
+    def take_in(self, files: Files, **options: Any) -> IngestReport:
         """Make the folder hold these files, and run the stage."""
         remove(self.photos)
         write_files(self.photos, files)
         return self.run("../photos", **options)
 
-    def run(self, *sources: str, **options: Any) -> Report:
+    def run(self, *sources: str, **options: Any) -> IngestReport:
         """Run the stage; sources are meant from the workspace."""
         self.paths.root.mkdir(exist_ok=True)
         ingest = ingest_params(sources[0] if len(sources) == 1 else sources, **options)
