@@ -3,7 +3,7 @@
 CracksError
 ├── ParamsError              params.yaml has an unknown, missing or impossible key
 ├── StorageError             a folder, bucket or server refuses, or lacks what is to be read there
-│   └── StorageUnavailable   it does not answer, or refuses for now     (time can heal it)
+│   └── StorageUnavailable   it does not respond, or refuses for now    (transient)
 ├── SourceError              the photographs cannot be taken from where ingest.source points
 │   └── SourceUnavailable    the server that has them does not respond  (transient)
 ├── UnreadableImage          one image cannot be decoded or has the wrong size

@@ -44,7 +44,7 @@ from flows.steps import done, step
 
 logger = logging.getLogger("cracks.monitoring")
 
-#: The event that `infra/deployment/drift.py` waits for.
+#: The event that `infra/deployment/automations.yaml` waits for.
 EVENT = "cracks.drift"
 
 #: Windows among which one may be that a killed run did not tell of.

@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from cracks.errors import CracksError
 
-#: What `infra/deployment/automations.py` says of a run that gives no sign of life any more.
+#: What `infra/deployment/automations.yaml` says of a run that gives no sign of life any more.
 DIED = (
     "Its process died without a word: it was killed together with its worker, or the machine went "
     "down. It is started again and goes on where it stopped."

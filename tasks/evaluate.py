@@ -44,9 +44,7 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         _write_decided(inputs, scored, paths)
         questions = ask(inputs, scored, asking)
         drawn = draw_test(inputs, scored, figures)
-        examined, suspects = draw_suspects(
-            inputs, scored, out_of_fold.result() if out_of_fold else None, figures
-        )
+        examined, suspects = draw_suspects(inputs, scored, out_of_fold, figures)
         behaviour = draw_predictions(inputs, scored, questions, figures)
         report = measured(scored.decided, scored.validation, scored.test, params.evaluate.resamples)
         surfaces = questions.surfaces.result()

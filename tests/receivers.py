@@ -106,7 +106,9 @@ class MailServer:
     def mails(self, part: str) -> list[str]:
         """Return the mails that have `part` in them, without the marks that their lines bear."""
         said = self._process.stdout.replace("b'", "").replace("'\n", "\n")
-        mails = [quopri.decodestring(mail).decode() for mail in said.split("MESSAGE FOLLOWS")[1:]]
+        # The boundary between parts, such as `==89…`, may look like a byte that is no UTF-8.
+        decoded = map(quopri.decodestring, said.split("MESSAGE FOLLOWS")[1:])
+        mails = [mail.decode(errors="replace") for mail in decoded]
         return [mail for mail in mails if part in mail]
 
 

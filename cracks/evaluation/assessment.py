@@ -242,18 +242,18 @@ def draw_test(inputs: Inputs, scored: Scored, figures: Path) -> Drawn:
 
 
 def draw_suspects(
-    inputs: Inputs, scored: Scored, examined: Examined | None, figures: Path
+    inputs: Inputs, scored: Scored, out_of_fold: Future[Examined] | None, figures: Path
 ) -> tuple[Examined, list[dict[str, Any]]]:
     """Draw the patches that are probably labelled wrongly, and return them with what was examined.
 
     Args:
         inputs: the data.
         scored: held-out scores, which are examined where there are none out of fold.
-        examined: scores out of fold.
+        out_of_fold: scores out of fold, being computed; None where there are none.
         figures: folder to draw into.
     """
     held = {split: inputs.parts[split] for split in scored.scores}
-    examined = examined or examine_held_out(held, scored.scores)
+    examined = out_of_fold.result() if out_of_fold else examine_held_out(held, scored.scores)
     suspects = label_error_rows(examined, inputs.manifest)
     shown = inputs.params.evaluate.label_errors_shown
     draw_label_errors(suspects, inputs.manifest, inputs.images, shown, figures)

@@ -11,7 +11,7 @@ The blocks hold secrets; Prefect keeps them encrypted in its database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -20,35 +20,11 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
-from pydantic import SecretStr
 
 from infra.deployment.connection import DeploymentError
 
-
-def webhook(url: str) -> NotificationBlock:
-    """Return a channel that posts JSON to an address."""
-    _require(url, "CRACKS_NOTIFY_WEBHOOK_URL", "http://", "https://")
-    content = {"subject": "{{subject}}", "body": "{{body}}"}
-    return CustomWebhookNotificationBlock(
-        name="cracks", url=url, json_data=content, headers=None, cookies=None
-    )
-
-
-def slack(url: str) -> NotificationBlock:
-    """Return a channel that posts to an incoming webhook of Slack."""
-    _require(url, "CRACKS_NOTIFY_SLACK_URL", "https://hooks.slack.com/services/")
-    return SlackWebhook(url=SecretStr(url), notify_type="failure")
-
-
-def mail(url: str) -> NotificationBlock:
-    """Return a channel that sends e-mail through an SMTP server.
-
-    Prefect's only block for e-mail speaks to the cloud of Sendgrid. Its block for Slack hands every
-    address that is none of Slack's to Apprise, which speaks SMTP; a block of our own would have to
-    be installed wherever the server is.
-    """
-    _require(url, "CRACKS_NOTIFY_MAIL_URL", "mailto://", "mailtos://")
-    return SlackWebhook(url=SecretStr(url), notify_type="failure")
+#: What the webhook is sent; Prefect's block fills it in.
+CONTENT = {"subject": "{{subject}}", "body": "{{body}}"}
 
 
 @dataclass(frozen=True)
@@ -56,16 +32,35 @@ class Channel:
     """A way to tell people: the variable with its address, and the block that is made of it."""
 
     variable: str
-    name: str
-    make: Callable[[str], NotificationBlock]
-    block_type: str
+    #: How an address may begin.
+    beginnings: tuple[str, ...]
+    block: type[NotificationBlock]
+    fields: Mapping[str, Any]
 
 
-CHANNELS = (
-    Channel("CRACKS_NOTIFY_WEBHOOK_URL", "cracks-webhook", webhook, "custom-webhook"),
-    Channel("CRACKS_NOTIFY_SLACK_URL", "cracks-slack", slack, "slack-webhook"),
-    Channel("CRACKS_NOTIFY_MAIL_URL", "cracks-mail", mail, "slack-webhook"),
-)
+#: By the names of their blocks, to which automations.yaml refers. The block for Slack hands every
+#: address that is none of Slack's to Apprise, which speaks SMTP: Prefect's only block for e-mail
+#: speaks to the cloud of Sendgrid, and one of our own would have to be installed with the server.
+CHANNELS = {
+    "cracks-webhook": Channel(
+        "CRACKS_NOTIFY_WEBHOOK_URL",
+        ("http://", "https://"),
+        CustomWebhookNotificationBlock,
+        {"name": "cracks", "json_data": CONTENT},
+    ),
+    "cracks-slack": Channel(
+        "CRACKS_NOTIFY_SLACK_URL",
+        ("https://hooks.slack.com/services/",),
+        SlackWebhook,
+        {"notify_type": "failure"},
+    ),
+    "cracks-mail": Channel(
+        "CRACKS_NOTIFY_MAIL_URL",
+        ("mailto://", "mailtos://"),
+        SlackWebhook,
+        {"notify_type": "failure"},
+    ),
+}
 
 
 def deploy_channels(client: SyncPrefectClient, variables: Mapping[str, str]) -> dict[str, UUID]:
@@ -81,28 +76,31 @@ def deploy_channels(client: SyncPrefectClient, variables: Mapping[str, str]) -> 
         DeploymentError: an address is none of its kind.
     """
     blocks: dict[str, UUID] = {}
-    for channel in CHANNELS:
+    for name, channel in CHANNELS.items():
         address = variables.get(channel.variable)
-        there = _read(client, channel)
+        there = _read(client, name, channel.block.get_block_type_slug())
         if address:
-            saved: Any = channel.make(address).save(channel.name, overwrite=True)
-            blocks[channel.name] = saved
+            blocks[name] = _save(name, channel, address)
         elif there and address is None:
-            blocks[channel.name] = there
+            blocks[name] = there
         elif there:
             client.delete_block_document(there)
     return blocks
 
 
-def _read(client: SyncPrefectClient, channel: Channel) -> UUID | None:
+def _save(name: str, channel: Channel, address: str) -> UUID:
+    if not address.startswith(channel.beginnings):
+        # The address itself is a secret.
+        allowed = " or ".join(channel.beginnings)
+        raise DeploymentError(f"{channel.variable} must begin with {allowed}.")
+    block = channel.block.model_validate({**channel.fields, "url": address})
+    saved: Any = block.save(name, overwrite=True)
+    return UUID(str(saved))
+
+
+def _read(client: SyncPrefectClient, name: str, block_type: str) -> UUID | None:
     try:
-        block = client.read_block_document_by_name(channel.name, channel.block_type)
+        block = client.read_block_document_by_name(name, block_type)
     except ObjectNotFound:
         return None
     return UUID(str(block.id))
-
-
-def _require(url: str, variable: str, *beginnings: str) -> None:
-    if not url.startswith(beginnings):
-        # The address itself is a secret.
-        raise DeploymentError(f"{variable} must begin with {' or '.join(beginnings)}.")

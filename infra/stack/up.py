@@ -254,8 +254,9 @@ class _StartUp:
 
 def _digest_of_flows(stack: Stack) -> str:
     """Return a digest of what is deployed, where it lies, and the variables for it."""
-    folders = (CHECKOUT / "flows", CHECKOUT / "infra/deployment")
-    files = [CHECKOUT / "prefect.yaml", *(one for f in folders for one in sorted(f.rglob("*.py")))]
+    flows, deployment = CHECKOUT / "flows", CHECKOUT / "infra/deployment"
+    code = [*flows.rglob("*.py"), *deployment.glob("*.py"), *deployment.glob("*.yaml")]
+    files = [CHECKOUT / "prefect.yaml", *sorted(code)]
     contents = b"\0".join(file.read_bytes() for file in files)
     others = repr(sorted(read_others(stack).items()))
     return digest_of_bytes(f"{CHECKOUT}{others}".encode() + contents)

@@ -12,7 +12,7 @@ from cracks import errors
 CLASSES = {
     name: kind
     for name, kind in inspect.getmembers(errors, inspect.isclass)
-    if kind is not errors.Any
+    if kind.__module__ == errors.__name__
 }
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -23,11 +25,13 @@ from processes import (
 from receivers import SLACK_URL, MailServer, Receiver
 from servers import PrefectServer
 
+from flows.monitoring import EVENT
 from flows.starts import DIED
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 TRAINING = "/deployments/name/training/training"
+MONITORING = "/deployments/name/monitoring/monitoring"
 
 #: Seconds without a heartbeat after which a run is dead here; Prefect sends one in 30 s at most.
 SILENCE = 40
@@ -193,25 +197,74 @@ def test_what_somebody_paused_stays_paused_after_a_redeploy_and_nothing_is_doubl
 ) -> None:
     deployment = server.ask("GET", TRAINING)
     (schedule,) = deployment["schedules"]
-    automations = server.find("automations")
-    paused = next(one for one in automations if "people are told" in one["name"])
+    monitoring = f"/deployments/{server.ask('GET', MONITORING)['id']}"
     place = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    told = named(server, "people are told")
     server.ask("PATCH", place, {"active": False})
-    server.ask("PATCH", f"/automations/{paused['id']}", {"enabled": False})
+    server.ask("PATCH", monitoring, {"paused": True})
+    server.ask("PATCH", f"/automations/{told['id']}", {"enabled": False})
+    automations = server.find("automations")
 
     deploy(server, checkout)  # by somebody who does not know the addresses of the channels
     after = server.ask("GET", TRAINING)
-    assert [one["active"] for one in after["schedules"]] == [False]
+    assert [(one["id"], one["active"]) for one in after["schedules"]] == [(schedule["id"], False)]
     assert after["updated"] > deployment["updated"]
     assert scheduled(server) == []
-    now = server.find("automations")
-    assert sorted(one["id"] for one in now) == sorted(one["id"] for one in automations)
-    assert {one["name"]: one["enabled"] for one in now} == {
-        one["name"]: one["name"] != paused["name"] for one in automations
+    assert server.ask("GET", MONITORING)["paused"]
+    # Not even written: Prefect would forget the heartbeats that it waits for.
+    assert server.find("automations") == automations
+    assert len(named(server, "people are told")["actions"]) == 3
+    server.ask("PATCH", monitoring, {"paused": False})
+    server.ask("PATCH", f"/automations/{told['id']}", {"enabled": True})
+
+
+def named(server: PrefectServer, part: str) -> dict[str, Any]:
+    (automation,) = [one for one in server.find("automations") if part in one["name"]]
+    return automation
+
+
+def test_an_automation_that_differs_is_changed_in_its_place(
+    server: PrefectServer, checkout: Path
+) -> None:
+    before = named(server, "without heartbeats")
+    assert before["trigger"]["within"] == SILENCE
+    longer = {key: before[key] for key in ("name", "tags", "enabled", "actions")}
+    longer["trigger"] = before["trigger"] | {"within": 3 * SILENCE}
+    server.ask("PUT", f"/automations/{before['id']}", longer)
+    assert named(server, "without heartbeats")["trigger"]["within"] == 3 * SILENCE
+    deploy(server, checkout)
+    after = named(server, "without heartbeats")
+    assert (after["id"], after["trigger"]["within"]) == (before["id"], SILENCE)
+
+
+def test_runs_of_every_deployment_are_watched(server: PrefectServer, checkout: Path) -> None:
+    deployments = {f"prefect.deployment.{one['id']}" for one in server.find("deployments")}
+    for part in ("without heartbeats", "never began", "was cancelled", "started again"):
+        related = named(server, part)["trigger"]["match_related"]
+        assert set(related["prefect.resource.id"]) == deployments
+
+
+def test_drift_starts_one_training_with_its_reason_as_the_cause(
+    server: PrefectServer, checkout: Path
+) -> None:
+    deployment = server.ask("GET", TRAINING)
+    reason = "feature drift, 2026-11-29 10:00"
+    event = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": EVENT,
+        "resource": {"prefect.resource.id": "cracks.monitoring"},
+        "payload": {"reason": reason},
     }
-    actions = next(one["actions"] for one in now if one["name"] == paused["name"])
-    assert len(actions) == 3
-    server.ask("PATCH", f"/automations/{paused['id']}", {"enabled": True})
+    server.ask("POST", "/events", [event, event])  # as after a lost reply
+
+    def started() -> list[dict[str, Any]]:
+        runs = server.find("flow_runs", deployments={"id": {"any_": [deployment["id"]]}})
+        return [run for run in runs if run["parameters"].get("cause")]
+
+    (run,) = wait_until(started, "the training that drift starts", timeout=60) or [{}]
+    assert run["parameters"]["cause"] == reason
+    server.ask("DELETE", f"/flow_runs/{run['id']}")
 
 
 def test_a_person_is_asked_once_in_a_run_that_holds_no_slot_of_the_trainings(
