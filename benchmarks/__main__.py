@@ -95,7 +95,7 @@ def _run(parts: Mapping[str, Part], photographs: Photographs, place: Scratch) ->
 
 
 def _kept() -> list[dict[str, Any]]:
-    """Return the rows of earlier runs; a file that is no such list is written anew."""
+    """Return the rows of earlier runs; a file that is no such list is rewritten."""
     try:
         rows = json.loads(REPORT.read_text(encoding="utf-8"))
         return [asdict(Row(**row)) for row in rows]

@@ -172,7 +172,7 @@ class ModelBench(Bench):
 
     @cached_property
     def _thinned(self) -> Workspace:
-        """A workspace of few of the photographs, dealt to splits."""
+        """A workspace of few of the photographs, assigned to splits."""
         folder = self.photographs.thinned(-(-self.photographs.count // COMPARED))
         workspace = Workspace(self.scratch, "precisions", folder, [*self._params, *CHEAP, ACCEPTED])
         workspace.run_all(["ingest", "split"])

@@ -86,7 +86,7 @@ class ShownProgress:
                 )
             else:
                 update_progress_artifact(self._artifact, percent)
-        except Exception as error:  # whatever it is, the work goes on
+        except Exception as error:  # the work must continue
             logger.debug("Prefect was not told of %s: %s", self._key, error)
 
 

@@ -33,7 +33,7 @@ def scoring(
     workspace: Annotated[str, Field(min_length=1)] = ".",
     most_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.1,
 ) -> Any:
-    """Answer for every photograph with the champion, as `cracks predict PHOTOGRAPHS --out OUT`.
+    """Predict every photograph with the champion, as `cracks predict PHOTOGRAPHS --out OUT`.
 
     The same run again, or a run that was killed, does only what is missing.
 

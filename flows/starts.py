@@ -11,7 +11,7 @@ from cracks.errors import CracksError
 #: What `infra/deployment/automations.yaml` says of a run that gives no sign of life any more.
 DIED = (
     "Its process died without a word: it was killed together with its worker, or the machine went "
-    "down. It is started again and goes on where it stopped."
+    "down. It is started again and resumes where it stopped."
 )
 
 #: Deaths after which it is not worth another try: the run itself may be what kills the machine.
@@ -37,5 +37,5 @@ def refuse_after_too_many_deaths() -> None:
         raise DiedTooOften(
             f"This run has died {deaths} times without a word and is not started again. Look at "
             "the worker's log and at memory and disk of its machine, then run the deployment "
-            "anew: it goes on where it stopped."
+            "again: it resumes where it stopped."
         )

@@ -1,4 +1,4 @@
-"""Steps of a flow as Prefect tasks: what time can heal is tried again, a refusal is one line."""
+"""Steps of a flow as Prefect tasks: transient errors are retried, a refusal is one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("cracks.flows")
 PAUSES: list[float] = [2, 4, 8, 60]
 
 
-def only_what_time_can_heal(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+def only_transient_errors(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """Return whether a failed task may succeed if it is tried again (Prefect asks)."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, CracksError) and error.is_transient:
@@ -33,14 +33,14 @@ def only_what_time_can_heal(_: Task[..., Any], __: TaskRun, state: State[Any]) -
 def step(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Return the decorator of one step, which makes a function a Prefect task.
 
-    What time can heal is retried with growing pauses. Any other refusal becomes a failed state that
+    A transient error is retried with growing pauses. Any other refusal becomes a failed state that
     carries the error, so that no traceback stands where one line says all.
     """
     make_task = task(
         name=name,
         retries=len(PAUSES),
         retry_delay_seconds=PAUSES,
-        retry_condition_fn=only_what_time_can_heal,
+        retry_condition_fn=only_transient_errors,
         cache_policy=NO_CACHE,
     )
 

@@ -36,7 +36,7 @@ WIDEST, QUALITY = 900, 82
 
 HEADLINES = {
     "promoted": "Version {version} answers from now on",
-    "unchanged": "Nothing new: version {version} goes on answering",
+    "unchanged": "Nothing new: version {version} stays in service",
     "waiting": "Version {version} waits for a person’s word",
     "registered": "Version {version} is registered, not promoted",
     "refused": "Refused: the champion stays",

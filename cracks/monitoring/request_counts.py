@@ -2,7 +2,7 @@
 
     answers/monitoring/requests/2026-11-21/16-web7-4711-qkzmwe.json   of a process in an hour, UTC
 
-A process writes its own file anew every minute, whole; so what was killed loses a minute at most.
+A process rewrites its own file every minute, whole; so a killed process loses a minute at most.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RequestCounts:
                 assert files
                 files.write(f"{FOLDER}/{hour}-{self._process}.json", json.dumps(counts).encode())
             self._problem = ""
-        except Exception as error:  # whatever it is, answers go on
+        except Exception as error:  # predictions must continue
             with self._lock:
                 self._changed |= set(changed)
             if not self._problem:

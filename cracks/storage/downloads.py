@@ -81,7 +81,7 @@ class Downloads:
         )
 
     def _complete(self, growing: Path, stored: StoredObject) -> None:
-        """Download what is not yet there; go on where it broke off as long as bytes come."""
+        """Download what is not yet there; resume where it broke off as long as bytes come."""
         from botocore.exceptions import BotoCoreError
         from urllib3.exceptions import HTTPError
 
@@ -97,7 +97,7 @@ class Downloads:
                 if breaks == BREAKS:
                     raise StorageUnavailable(
                         f"{self._address}: {stored.key!r} breaks off again and again "
-                        f"({one_line(error)}). Run it again; it goes on where it was."
+                        f"({one_line(error)}). Run it again; it resumes where it stopped."
                     ) from None
 
     def _ask(self, stored: StoredObject, start: int) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def download(url: str, target: Path, *, size: int, sha256: str, description: str) -> None:
-    """Fetch `url` to `target`, unless it lies there already; go on with what an earlier call left.
+    """Fetch `url` to `target`, unless it lies there already; resume what an earlier call left.
 
     The folder of `target` is made, redirects to other hosts are followed, and `description` says
     to a person what is being fetched.
@@ -74,7 +74,7 @@ class _Transfer:
             self._partial.unlink()
             raise StorageError(
                 f"{self._url} sent a file with the SHA-256 {found} instead of {sha256}. It was "
-                "thrown away; try again, and take the file from elsewhere if this goes on."
+                "thrown away; try again, and take the file from elsewhere if this happens again."
             )
         self._partial.replace(self._target)
 
@@ -100,7 +100,7 @@ class _Transfer:
                 if failures > web.RETRIES:
                     raise StorageUnavailable(
                         f"{self._url} breaks off again and again ({broken}). {self._have():,} of "
-                        f"{self._size:,} bytes are kept; try again later to go on from there."
+                        f"{self._size:,} bytes are kept; try again later to resume there."
                     ) from None
                 time.sleep(min(web.FIRST_PAUSE * 2 ** (failures - 1), web.LONGEST_PAUSE))
 
@@ -134,7 +134,7 @@ class _Transfer:
             return have
         if have and response.status_code in (206, 416):
             self._partial.unlink()
-            raise web.Broken("the server could not go on where the last answer ended")
+            raise web.Broken("the server could not resume where the last response ended")
         web.require_ok(response, self._url)
         self._require_file(response)
         return 0

@@ -36,7 +36,7 @@ def mirror(address: Address, folder: Path, wanted: Callable[[str], bool]) -> Mir
     """Bring `folder` to the state of the objects below `address` whose key is `wanted`.
 
     Only what is missing or has changed is downloaded, and each object is compared with its
-    checksum. What was killed at any moment goes on where it was. One process at a time.
+    checksum. A killed mirror resumes where it stopped. One process at a time.
 
     Raises:
         StorageError: the bucket does not exist, the credentials do not open it, an object cannot

@@ -127,7 +127,7 @@ def open_store(
         place: a folder, or `s3://bucket/prefix`.
         endpoint_url: of the bucket, if it is another one than AWS_ENDPOINT_URL names.
         wanted: whether a file of a folder is one of the objects, by its key.
-        retry: whether a bucket is asked again, for minutes, where time can heal what it says.
+        retry: whether a bucket is asked again, for minutes, where the failure is transient.
 
     Raises:
         StorageError: the address of the bucket is none, or boto3 is not installed.
@@ -356,7 +356,7 @@ class BucketStore(ObjectStore):
         return {"Bucket": self.address.bucket, "Key": self.address.folder + key}
 
     def _ask(self, request: Callable[[Any], Result], key: str = "") -> Result:
-        """Return what a request gives; asked again, if it is to be, where time can heal."""
+        """Return the response to a request; retried, if so wanted, after a transient failure."""
         for attempt in range(1, self._attempts):
             try:
                 return self._ask_once(request, key)

@@ -46,7 +46,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Step:
-    """A difference, and the setting and value that mend it; neither where the bucket is missing."""
+    """A difference, and the setting and value that fix it; neither where the bucket is missing."""
 
     difference: Difference
     setting: Setting | None = None
@@ -77,7 +77,7 @@ class Bootstrap:
         return [step.difference for step in self._steps()]
 
     def act(self) -> list[Difference]:
-        """Mend what differs, and return it.
+        """Fix what differs, and return it.
 
         Raises:
             AwsRefused: also where a setting was taken, but is not there afterwards.
@@ -243,7 +243,7 @@ def _failure(error: Exception) -> AwsRefused:
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
         return AwsRefused(
             f"AWS cannot be reached ({one_line(error)}). Check the network and AWS_ENDPOINT_URL, "
-            "then run it again: it goes on where it was."
+            "then run it again: it resumes where it stopped."
         )
     return AwsRefused(f"boto3 refuses it ({one_line(error)}). Check the AWS_* settings.")
 

@@ -32,7 +32,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted; run it again, it goes on where it was.", file=sys.stderr)
+        print("error: interrupted; run it again, it resumes where it stopped.", file=sys.stderr)
         return 1
     return 0
 

@@ -75,7 +75,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     shown = commands.add_parser("status", help="show each service")
     shown.add_argument("--json", action="store_true", help="as JSON")
     commands.add_parser("secrets", help="make the secrets, and name their file")
-    commands.add_parser("compose", help="write infra/compose.yaml anew")
+    commands.add_parser("compose", help="write infra/compose.yaml again")
     return parser.parse_args(arguments)
 
 

@@ -21,7 +21,7 @@ def create_databases(stack: Stack, site: StackSite) -> None:
     if stack.databases.is_dir() and any(stack.databases.iterdir()):
         raise StackError(
             f"{stack.databases} is no cluster of PostgreSQL (it has no PG_VERSION). Bring it back "
-            "from a back-up, or move it away to begin anew."
+            "from a back-up, or move it away to begin again."
         )
     partial = stack.databases.with_name(".postgresql.partial")
     password = stack.databases.with_name(".postgresql.password.partial")

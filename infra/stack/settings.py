@@ -249,7 +249,7 @@ def keep_secrets(stack: Stack) -> dict[str, str]:
     if stack.databases.exists() and not found.get("CRACKS_POSTGRES_PASSWORD"):
         raise StackError(
             f"{stack.databases} exists, but {stack.secrets} with its passwords is gone. Bring it "
-            f"back from a back-up, or remove {stack.folder} to begin anew."
+            f"back from a back-up, or remove {stack.folder} to begin again."
         )
     made = {name: new_secret(name) for name in SECRETS if not found.get(name)}
     if made:
@@ -293,7 +293,7 @@ def _unquoted(name: str, value: str, file: Path) -> str:
     try:
         return " ".join(shlex.split(value))
     except ValueError as error:
-        raise StackError(f"{file}: {name}: {str(error).lower()}. Mend the line.") from None
+        raise StackError(f"{file}: {name}: {str(error).lower()}. Fix the line.") from None
 
 
 def write_env(file: Path, variables: Mapping[str, str], comment: str) -> None:

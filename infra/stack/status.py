@@ -60,7 +60,7 @@ def _line(
     elif problem:
         health = "down" if watched is None else watched.state.lower()
     else:
-        health = "answers, but nobody watches it: `make up` mends that"
+        health = "answers, but nobody watches it: `make up` fixes that"
     return Line(
         service=service.name,
         healthy=runs and problem is None,

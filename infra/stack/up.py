@@ -42,7 +42,7 @@ from infra.stack.supervision import ALIVE, RUNNING, Supervisor, configuration
 #: Seconds between two looks at a service that starts.
 LOOK_INTERVAL = 0.2
 
-#: Starts of a service after which it is said to fail; the supervisor goes on trying.
+#: Starts of a service after which it is said to fail; the supervisor keeps trying.
 MOST_STARTS = 3
 
 #: Lines of a log that are shown of a service that does not start.
@@ -62,7 +62,7 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
 
     Raises:
         StackError: a service is unknown, a program is missing, a port is taken, or a service does
-            not become healthy. What is healthy stays up, and the next call mends the rest.
+            not become healthy. What is healthy stays up, and the next call fixes the rest.
         KeyboardInterrupt: after what this call had started is ended again.
     """
     start = time.monotonic()
@@ -195,7 +195,7 @@ class _StartUp:
             self.supervisor.start()
         elif changed:
             for name in self.supervisor.take_over():
-                self.tell(f"{name:<12} its settings have changed: it is started anew")
+                self.tell(f"{name:<12} its settings have changed: it is restarted")
 
     def _is_healthy(self, service: Service, since: dict[str, float]) -> bool:
         """Return whether a service is healthy; start it if nobody has."""
@@ -234,7 +234,7 @@ class _StartUp:
         said = "".join(f"\n    {line}" for line in lines[-SHOWN_LINES:])
         return (
             f"{service.name} is not healthy ({problem}). Its log {log} ends with:{said}\n"
-            "Mend that and run `make up` again; what is healthy stays up."
+            "Fix that and run `make up` again; what is healthy stays up."
         )
 
     def _do(self, step: Step) -> None:

@@ -1,7 +1,7 @@
 """Take in the files of a source: what is known keeps its place, what is new is appended.
 
 The shards are the memory of a data set. A file whose bytes lie in a shard stays there, whatever its
-path is now; new bytes go to new shards; a shard is written anew only if one of its patches has
+path is now; new bytes go to new shards; a shard is rewritten only if one of its patches has
 gone or got another label. So DVC stores and sends only what is new.
 """
 

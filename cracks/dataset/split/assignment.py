@@ -24,11 +24,11 @@ from cracks.workspace.tables import read_table
 #: Patches that would tie two splits together belong to none.
 LEFT_OUT = "left out"
 
-#: A group larger than this part of what a split needs of a label is dealt to train, so that
+#: A group larger than this part of what a split needs of a label is assigned to train, so that
 #: validation and test are of many photographs.
 MAX_PART = 0.25
 
-#: Metadata of the table: the parameters that it was dealt by.
+#: Metadata of the table: the parameters that it was assigned by.
 ASSIGNED_BY = b"dealt_by"
 
 SCHEMA = pa.schema(
@@ -39,14 +39,14 @@ SCHEMA = pa.schema(
 def split_table(likeness: Likeness, params: SplitParams, earlier: pa.Table | None) -> pa.Table:
     """Return one row a distinct patch: id, label, near_copies, group and split, sorted by id.
 
-    What was dealt stays dealt: a patch of `earlier` keeps its group and its split, whatever comes
+    Assignments stay: a patch of `earlier` keeps its group and its split, whatever comes
     or goes. A new patch joins the group that it is linked with; one that is linked with groups in
-    different splits would leak and is left out. New groups are dealt by `assign_splits`.
+    different splits would leak and is left out. New groups are assigned by `assign_splits`.
 
     Args:
         likeness: what there is today.
         params: shares and salt.
-        earlier: the table of the last split, dealt by the same parameters.
+        earlier: the table of the last split, assigned by the same parameters.
     """
     ids, labels = (likeness.patches[name].to_pylist() for name in ("id", "label"))
     known = _known(earlier)
@@ -123,7 +123,7 @@ def split_counts(table: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def earlier_table(path: Path, params: SplitParams) -> pa.Table | None:
-    """Return the table at `path` if there is one and these very parameters dealt it."""
+    """Return the table at `path` if there is one and it was assigned by the same parameters."""
     try:
         table = read_table(path)
     except WorkspaceError:

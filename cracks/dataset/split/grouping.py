@@ -43,7 +43,7 @@ class Likeness:
         return components(_between(self.links(used), used), len(used))
 
     def links(self, used: npt.NDArray[np.bool_]) -> Pairs:
-        """Return the pairs that must stay on one side; a run goes on beyond what is not `used`."""
+        """Return the pairs that must stay on one side; a sequence continues past unused patches."""
         in_use = used[self.patch_of_file]
         in_runs = run_links(self.patch_of_file[in_use], self.runs[in_use])
         return np.concatenate([self.near_copies, self.recrops, in_runs])

@@ -38,7 +38,7 @@ def leakage(
 
 
 def random_sides(files: int, shares: Sequence[float]) -> npt.NDArray[np.str_]:
-    """Return what published numbers use: every file dealt by itself, whatever it shows."""
+    """Return what published numbers use: every file assigned by itself, whatever it shows."""
     return np.random.default_rng(SEED).choice(SPLITS, size=files, p=list(shares))
 
 

@@ -81,7 +81,7 @@ def _with_evidence(
     rate = section.rules.of(name).false_alarms
     needed = needed_for(rate)
     earlier = before.signal(name) if before else None
-    # After an alarm, and with another champion's reference, everything begins anew.
+    # After an alarm, and with another champion's reference, everything starts again.
     same = before is not None and before.model_version == model_version
     start = earlier.evidence if earlier and same and not earlier.fired else 1.0
     evidence = gathered(start, measured.p)

@@ -28,7 +28,7 @@ class BackgroundJob:
         """Take the step; return whether it succeeded."""
         try:
             self._step()
-        except Exception as error:  # whatever it is, answers go on, and so does this thread
+        except Exception as error:  # predictions must continue, and so must this thread
             known = isinstance(error, CracksError | OSError | pa.ArrowException)
             reason = " ".join(str(error).split()) if known else repr(error)
             if self.problem is None:

@@ -210,7 +210,7 @@ def test_what_is_altered_on_its_way_is_not_stored(s3_server: S3Server, bucket: P
         assert store.keys() == []
 
 
-def test_only_a_store_that_retries_asks_again_and_only_what_time_can_heal(
+def test_only_a_store_that_retries_asks_again_and_only_after_transient_errors(
     in_bucket: ObjectStore, bucket: Path, s3_proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
