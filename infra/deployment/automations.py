@@ -2,8 +2,8 @@
 
 `prefect automation create --from-file` makes each automation of its file once more, every time.
 What prefect.yaml has under `triggers:` is deleted and created again by each `prefect deploy`: one
-that a person has switched off would be on again, and an event in between would be missed. So here an
-automation is looked for by its name, and changed in its place.
+that a person has switched off would be on again, and an event in between would be missed. So here
+an automation is looked for by its name, and changed in its place.
 """
 
 from __future__ import annotations
