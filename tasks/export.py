@@ -31,6 +31,7 @@ from cracks.inference.runtime.openvino_runtime import KERAS, connected
 from cracks.inference.runtime.openvino_runtime import NETWORK as HALF
 from cracks.monitoring.drift.reference import reference_from, write_reference
 from cracks.system.atomic_files import atomic_replace
+from cracks.training.networks.startup import load_tensorflow
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import read_report
@@ -99,6 +100,7 @@ def _write_others(files: Mapping[Any, str], folder: Path, paths: Paths) -> None:
     if not files:
         return
     # TensorFlow is loaded only where another format is asked for.
+    load_tensorflow()
     from cracks.training.networks.conversion import write_formats
 
     places = {name: folder / file for name, file in files.items()}

@@ -357,7 +357,7 @@ def test_what_stands_in_the_way_is_logged_once_and_not_at_every_look(
 ) -> None:
     watch = ChampionWatch(tmp_path / "service")
     for _ in range(5):
-        watch.look()
+        watch.poll()
     assert "No champion is in service yet" in (watch.problem or "")
     assert len(caplog.records) <= 1
 

@@ -233,7 +233,7 @@ def test_when_it_is_told_to_end_a_request_under_way_is_finished_and_no_report_is
 @pytest.fixture
 def watch(handover: Handover) -> Iterator[ChampionWatch]:
     watch = ChampionWatch(handover.service)
-    watch.look()
+    watch.poll()
     yield watch
     watch.close()
 
@@ -250,12 +250,12 @@ def test_it_switches_only_when_the_other_processes_are_ready_too(
     other.tell(handover.champions["1"], None, None)
     named = handover.name("2")
     for _ in range(3):
-        watch.look()
+        watch.poll()
         assert version_of(watch) == "1"
     (mine,) = (one for one in living_processes(handover.service) if one.process != "other-1")
     assert mine.prepared == named
     other.tell(handover.champions["1"], None, None, prepared=named)
-    watch.look()
+    watch.poll()
     assert version_of(watch) == "2"
 
 
@@ -265,9 +265,9 @@ def test_it_does_not_wait_for_a_process_that_has_ended(
     other = ServiceReporter(handover.service, "other-1")
     other.tell(handover.champions["1"], None, None)
     handover.name("2")
-    watch.look()
+    watch.poll()
     other.end()
-    watch.look()
+    watch.poll()
     assert version_of(watch) == "2"
 
 
@@ -276,10 +276,10 @@ def test_it_does_not_wait_for_ever(
 ) -> None:
     ServiceReporter(handover.service, "other-1").tell(handover.champions["1"], None, None)
     handover.name("2")
-    watch.look()
+    watch.poll()
     assert version_of(watch) == "1"
     monkeypatch.setattr("serving.engine.champion_watch.SWITCH_PATIENCE", 0)
-    watch.look()
+    watch.poll()
     assert version_of(watch) == "2"
 
 
@@ -288,13 +288,13 @@ def test_where_another_process_refuses_the_champion_the_old_one_stays_and_it_say
 ) -> None:
     other, named = ServiceReporter(handover.service, "other-1"), handover.name("2")
     other.tell(handover.champions["1"], named, "No memory left.")
-    watch.look()
+    watch.poll()
     assert version_of(watch) == "1"
     assert "other-1 refused version 2: No memory left. All stay with version 1" in str(
         watch.problem
     )
     other.end()  # and is started again, with more memory
-    watch.look()
+    watch.poll()
     assert (version_of(watch), watch.problem) == ("2", None)
 
 
@@ -305,12 +305,12 @@ def test_a_promotion_that_is_undone_while_it_waits_changes_nothing(
     other = ServiceReporter(handover.service, "other-1")
     other.tell(handover.champions["1"], None, None)
     handover.name("2")
-    watch.look()
+    watch.poll()
     assert before
     name_champion(handover.service, before.champion)
-    watch.look()
+    watch.poll()
     other.end()
-    watch.look()
+    watch.poll()
     assert (watch.current, watch.problem) == (before, None)
 
 
@@ -320,12 +320,12 @@ def test_a_request_keeps_its_version_to_the_end_and_then_the_old_one_is_freed(
     with watch.lease() as in_service:
         of_the_old = set(engine_threads())
         handover.name("2")
-        watch.look()
-        watch.look()
+        watch.poll()
+        watch.poll()
         assert version_of(watch) == "2"
         assert of_the_old <= set(engine_threads())
         assert in_service.champion.version == "1"
-    watch.look()
+    watch.poll()
     assert not of_the_old & set(engine_threads())
 
 

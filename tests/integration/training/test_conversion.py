@@ -35,6 +35,8 @@ import sys
 from pathlib import Path
 from cracks.system.environment import apply_environment_defaults
 apply_environment_defaults()
+from cracks.training.networks.startup import load_tensorflow
+load_tensorflow()
 from cracks.training.networks.conversion import write_litert, write_onnx
 import keras
 model = keras.saving.load_model(sys.argv[1], compile=False)
