@@ -78,12 +78,12 @@ def use_remote(paths: Paths, address: str) -> None:
 
 def default_remote(paths: Paths) -> tuple[str, str | None]:
     """Return address and endpoint of the remote that data goes to; no address if there is none."""
-    from dvc.repo import Repo
+    from dvc.config import Config
 
-    with Repo(str(paths.root)) as repo:
-        name = repo.config["core"].get("remote")
-        settings = repo.config["remote"].get(name, {})
-        return str(settings.get("url", "")), settings.get("endpointurl")
+    # Not through Repo, which wants a git repository: a back-up needs none.
+    config = Config(str(paths.root / ".dvc"))
+    settings = config["remote"].get(config["core"].get("remote"), {})
+    return str(settings.get("url", "")), settings.get("endpointurl")
 
 
 def absent_inputs(paths: Paths, stage: str) -> list[str]:

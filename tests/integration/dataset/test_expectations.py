@@ -561,7 +561,7 @@ def test_every_file_that_breaks_an_expectation_is_drawn_under_its_own_name(
     def draw(rows: Any, images: Path, title: str, file: Path) -> None:
         drawn[title] = sorted(rows["path"].to_pylist())
 
-    monkeypatch.setattr("tasks.validate.draw_contact_sheet", draw)
+    monkeypatch.setattr("cracks.dataset.validate.contact_sheets.draw_contact_sheet", draw)
     stages.add_copy_under_the_other_label()
     with pytest.raises(ValidationFailed):
         stages.run()

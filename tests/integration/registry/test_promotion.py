@@ -274,22 +274,22 @@ def test_a_version_of_another_model_is_refused(place: Place, store: Paths) -> No
 PROMOTER = """
 import os, sys
 from pathlib import Path
-import mlflow, openvino, cracks.classifier, cracks.promotion, cracks.tracking
+import mlflow, openvino, cracks.inference.bundle.classifier
 from mlflow import MlflowClient
 import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
 from cracks.errors import CracksError
-from cracks.workspace.params_file import (load_params)
+from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
-from cracks.registry.promotion.transaction import Order, promote
+from cracks.registry.promotion.transaction import PromotionRequest, promote
 from cracks.registry.mlflow_store.tracking import Tracking
 
 root, service, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 limits = load_params(Path(sys.argv[4])).promote
 
-def promote(kind, version):
+def run(kind, version):
     try:
-        order = Order(kind, version, "a test", "somebody")
-        promote(order, Tracking(Paths(root), model), service, limits)
+        request = PromotionRequest(kind, version, "a test", "somebody")
+        promote(request, Tracking(Paths(root), model), service, limits)
     except CracksError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
@@ -299,7 +299,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        os._exit(promote(*line.split()))
+        os._exit(run(*line.split()))
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """

@@ -39,7 +39,10 @@ WEIGHTS_OF_ANOTHER = SHARED_WEIGHTS / "mobilenet_2_5_224_tf_no_top.h5"
 IMAGE_SIZE = 96
 
 IMPORTED_AND_LATER = """
-import sys, cracks.model
+import sys
+from cracks.training.networks.startup import load_tensorflow
+load_tensorflow()
+import keras
 print(*({"sklearn", "pandas", "matplotlib.pyplot"} & set(sys.modules)))
 import sklearn, pandas, matplotlib.pyplot
 """

@@ -336,14 +336,14 @@ def test_a_registry_in_the_workspace_itself_is_refused() -> None:
 PREPARE_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from cracks.versioning import remote_training as remote_work
+from cracks.versioning import remote_training
 from cracks.versioning.run_folder import scratch_folder
 
-order = remote_work.order_of("", "", "", "retrained/{branch}", "", os.environ)
+request = remote_training.request_of("", "", "", "retrained/{branch}", "", os.environ)
 if sys.argv[2] == "cloning":
-    remote_work.take_up_results = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    remote_training.take_up_results = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 with scratch_folder(Path(sys.argv[1]), "run") as folder:
-    remote_work.prepare(order, folder)
+    remote_training.prepare(request, folder)
     (folder / "workspace/.git/index.lock").touch()
     (folder / "workspace/learned").touch()
     os.kill(os.getpid(), signal.SIGKILL)
