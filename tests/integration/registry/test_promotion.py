@@ -435,7 +435,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
 ) -> None:
     def begun(version: str) -> RunningProcess:
         program = PROMOTER.replace("for line in sys.stdin:", f"for line in [{version!r}]:")
-        program = program.replace("child = os.fork()", "sys.exit(promote('promote', line))")
+        program = program.replace("child = os.fork()", "sys.exit(run('promote', line))")
         command = [sys.executable, "-c", program, *promoter_arguments(place)]
         return start(command, name=f"version {version}")
 
