@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import httpx
 import psutil
+import psycopg2
 import pytest
 from processes import (
     CHECKOUT,
@@ -23,7 +25,7 @@ from processes import (
     wait_until,
 )
 from receivers import SLACK_URL, MailServer, Receiver
-from servers import PrefectServer
+from servers import PrefectServer, postgresql
 
 from flows.monitoring import EVENT
 from flows.starts import DIED
@@ -84,14 +86,20 @@ def server(
     start_for_module: StartProcess,
     tmp_path_factory: pytest.TempPathFactory,
     receiver: Receiver,
-) -> PrefectServer:
-    return PrefectServer.start(
-        start_for_module,
-        tmp_path_factory.mktemp("prefect"),
-        PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
-        PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1",
-        **receiver.variables,
-    )
+) -> Iterator[PrefectServer]:
+    """A server on PostgreSQL, as in the stack: on SQLite events are lost where it is locked."""
+    with postgresql(start_for_module) as database:
+        with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION pg_trgm")
+            connection.commit()
+        yield PrefectServer.start(
+            start_for_module,
+            tmp_path_factory.mktemp("prefect"),
+            PREFECT_API_DATABASE_CONNECTION_URL=database.replace("://", "+asyncpg://"),
+            PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
+            PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1",
+            **receiver.variables,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +313,6 @@ def test_a_failing_run_says_one_line_and_everybody_is_told(
         return receiver.webhook(run_id), receiver.slack(run_id), mail_server.mails(run_id)
 
     wait_until(lambda: all(told()), "three notifications", timeout=90, interval=0.5)
-    # On SQLite Prefect may tell twice: where its database is locked an action is done anew.
     webhooks, slacks, mails = told()
     link = f"{server.url.removesuffix('/api')}/runs/flow-run/{run_id}"
     for webhook in webhooks:
