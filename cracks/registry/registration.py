@@ -56,6 +56,7 @@ from cracks.registry.tags import (
     WHO_TAG,
 )
 from cracks.system.hashing import digest_of_value
+from cracks.training.sweep.search_space import flat
 from cracks.versioning.dvc_stages import output_digest, pipeline_digest
 from cracks.versioning.git_state import code_version
 from cracks.workspace.params import Params, RegisterParams
@@ -339,7 +340,7 @@ def _record(one: Challenger) -> TrainingRecord:
     size, manifest = params.ingest.patch_size, read_table(paths.manifest)
     return TrainingRecord(
         name=_name(params, one.bundle),
-        params=_flat(_parameters(params)),
+        params=flat(_parameters(params)),
         history=_numbers(paths.history),
         resources={stage: _numbers(paths.resources(stage)) for stage in STAGES},
         metrics=metrics,
@@ -405,13 +406,3 @@ def _name(params: Params, bundle: Bundle) -> str:
     """Return a name that tells runs apart in a list."""
     section = params.featurize
     return f"{section.architecture}-{section.image_size}px-{params.mode}-{bundle.digest[:8]}"
-
-
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
