@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,65 +25,20 @@ def workspace(make_workspace: Callable[[], Workspace]) -> Workspace:
     return made
 
 
-def _zip(path: Path, names: list[str]) -> Path:
-    photographs = [content for _, content in draw_sample(4, seed=1)]
-    with zipfile.ZipFile(path, "w") as archive:
-        for i, name in enumerate(names):
-            archive.writestr(name, photographs[i % 4])
-    return path
-
-
-def _cut_zip(folder: Path) -> Path:
-    path = _zip(folder / "cut.zip", ["Positive/1.jpg", "Negative/2.jpg"])
-    path.write_bytes(path.read_bytes()[:-300])
-    return path
-
-
-def _cut_tar(folder: Path) -> Path:
-    path = folder / "cut.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in draw_sample(8, seed=1):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
-
-def _one_label(folder: Path) -> Path:
-    (folder / "one/Positive").mkdir(parents=True)
-    (folder / "one/Positive/1.jpg").write_bytes(next(draw_sample(2, seed=1))[1])
-    return folder / "one"
-
-
-SOURCES: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "a source that does not exist": (lambda folder: folder / "nowhere", "there is no"),
-    "a zip that was cut short": (_cut_zip, "damaged or cut short"),
-    "a tar that was cut short": (_cut_tar, "damaged or cut short"),
-    "a member that climbs out": (
-        lambda folder: _zip(folder / "up.zip", ["Positive/1.jpg", "Negative/../../2.jpg"]),
-        "points outside",
-    ),
-    "a member with an absolute path": (
-        lambda folder: _zip(folder / "abs.zip", ["Positive/1.jpg", "/tmp/Negative/2.jpg"]),
-        "points outside",
-    ),
-    "one label only": (_one_label, "holds no photograph of `no crack`"),
-}
-
-
-@pytest.mark.parametrize("case", SOURCES)
 def test_a_source_that_cannot_be_used_is_refused_in_one_line(
-    workspace: Workspace, tmp_path: Path, case: str
+    workspace: Workspace, tmp_path: Path
 ) -> None:
-    make, reason = SOURCES[case]
-    source = make(tmp_path)
+    source = tmp_path / "cut.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        for name, content in draw_sample(2, seed=1):
+            archive.writestr(name, content)
+    source.write_bytes(source.read_bytes()[:-300])
     before = workspace.files()
     done = workspace.cracks("train", "-S", f"ingest.source={source}")
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert reason in errors[0]
+    assert "damaged or cut short" in errors[0]
     assert str(source) in errors[0]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -95,22 +48,11 @@ def test_a_source_that_cannot_be_used_is_refused_in_one_line(
     assert changed <= {"params.yaml", f"service/{RUNS}", f"service/.{RUNS}.lock"}
 
 
-@pytest.mark.parametrize(
-    ("assignment", "reason"),
-    [
-        ("train.epoch=3", "unknown key train.epoch. Did you mean train.epochs?"),
-        ("train.epochs=0", "train.epochs: input should be greater than or equal to 1, not 0"),
-        ("featurize.architecture=resnet", "'mobilenetv3small' or 'efficientnetv2b0', not 'resnet'"),
-        ("split.train=0.9", "train, validation and test must add up to 1"),
-    ],
-)
-def test_a_bad_key_is_refused_by_name_and_not_written(
-    workspace: Workspace, assignment: str, reason: str
-) -> None:
+def test_a_bad_key_is_refused_by_name_and_not_written(workspace: Workspace) -> None:
     before = (workspace.root / "params.yaml").read_bytes()
-    done = workspace.cracks("train", "-S", assignment)
+    done = workspace.cracks("train", "-S", "train.epoch=3")
     assert done.returncode == 1
-    assert reason in done.stderr
+    assert "unknown key train.epoch. Did you mean train.epochs?" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (workspace.root / "params.yaml").read_bytes() == before
 
