@@ -69,11 +69,11 @@ def find_near_copies(fingerprints: Fingerprints, distance: float) -> NearCopies:
         fingerprints: int16 (n, 64).
         distance: in grey values.
     """
-    distinct, kind = _distinct(fingerprints)
+    first, kind = _distinct(fingerprints)
+    distinct = fingerprints[first]
     candidates = _candidates(_unchanged_by_turning(distinct), distance + STEP)
     distances = distances_between(distinct, candidates)
     near = distances <= distance
-    first = _first_of_each(kind, len(distinct))
     pairs = np.sort(first[candidates[near]], axis=1)
     repeated = np.flatnonzero(first[kind] != np.arange(len(kind)))
     copies = np.stack([first[kind[repeated]], repeated], axis=1)
@@ -161,14 +161,10 @@ def _unchanged_by_turning(fingerprints: Fingerprints) -> npt.NDArray[np.float32]
     return np.concatenate([larger[:, upper[0], upper[1]], smaller[:, lower[0], lower[1]]], axis=1)
 
 
-def _distinct(fingerprints: Fingerprints) -> tuple[Fingerprints, npt.NDArray[np.int64]]:
-    """Return the distinct fingerprints, and which of them each patch has."""
+def _distinct(
+    fingerprints: Fingerprints,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the first patch with each distinct fingerprint, and which of them each patch has."""
     rows = np.ascontiguousarray(fingerprints).view(np.dtype((np.void, BLOCK * BLOCK * 2)))
     _, first, kind = np.unique(rows.ravel(), return_index=True, return_inverse=True)
-    return fingerprints[first], kind
-
-
-def _first_of_each(kind: npt.NDArray[np.int64], kinds: int) -> npt.NDArray[np.int64]:
-    first = np.full(kinds, len(kind), np.int64)
-    np.minimum.at(first, kind, np.arange(len(kind)))
-    return first
+    return first, kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ ROWS = [_row(number) for number in range(5)]
 def file(tmp_path: Path) -> Path:
     """Return a manifest of every picture, some of them twice."""
     path = tmp_path / "manifest.parquet"
-    with ManifestWriter(path) as writer:
+    with closing(ManifestWriter(path)) as writer:
         for row in [*ROWS, _row(2, path="Negative/2.jpg", label=NO_CRACK)]:
             writer.add(row)
     return path
@@ -63,7 +64,7 @@ def test_rows_come_back_in_their_order_however_many_are_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_group: int
 ) -> None:
     monkeypatch.setattr(manifest, "ROW_GROUP", row_group)
-    with ManifestWriter(tmp_path / "m.parquet") as writer:
+    with closing(ManifestWriter(tmp_path / "m.parquet")) as writer:
         for row in ROWS:
             writer.add(row)
     assert pq.read_table(tmp_path / "m.parquet").to_pylist() == ROWS
@@ -71,15 +72,14 @@ def test_rows_come_back_in_their_order_however_many_are_written_at_once(
 
 
 def test_a_manifest_without_rows_still_has_its_columns(tmp_path: Path) -> None:
-    with ManifestWriter(tmp_path / "m.parquet"):
-        pass
+    ManifestWriter(tmp_path / "m.parquet").close()
     assert pq.read_schema(tmp_path / "m.parquet").equals(SCHEMA, check_metadata=True)
     assert manifest_table([]).schema == SCHEMA
 
 
 def test_the_same_rows_give_the_same_bytes(file: Path, tmp_path: Path) -> None:
     before = file.read_bytes()
-    with ManifestWriter(tmp_path / "again.parquet") as writer:
+    with closing(ManifestWriter(tmp_path / "again.parquet")) as writer:
         for row in pq.read_table(file).to_pylist():
             writer.add(row)
     assert (tmp_path / "again.parquet").read_bytes() == before
