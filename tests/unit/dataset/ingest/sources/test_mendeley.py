@@ -90,6 +90,9 @@ def test_two_downloads_leave_the_same_bytes_whatever_the_order_of_the_listing(
     server.names["readme"] = "readme.txt"
     fetch_dataset(tmp_path / "once")
     server.listing = server.listed()[::-1]
+    for file in server.listing:  # a digest written in capitals is the same digest
+        details = file["content_details"]
+        details["sha256_hash"] = details["sha256_hash"].upper()
     fetch_dataset(tmp_path / "again")
     assert tree(tmp_path / "once") == tree(tmp_path / "again")
     assert sorted(tree(tmp_path / "once")) == [NAME, "dataset.json", "readme.txt"]
@@ -103,7 +106,7 @@ def test_a_data_set_that_is_there_needs_no_network(server: FileServer, tmp_path:
     assert _asked(server) == asked
 
 
-@pytest.mark.parametrize("damaged", [None, b"", CONTENT[:-1], CONTENT[:-1] + b"?", CONTENT + b"?"])
+@pytest.mark.parametrize("damaged", [None, CONTENT[:-1] + b"?"])
 def test_a_damaged_archive_is_fetched_again(
     server: FileServer, tmp_path: Path, damaged: bytes | None
 ) -> None:
@@ -151,15 +154,6 @@ def test_a_download_that_broke_off_goes_on_in_the_next_run(
     assert sorted(tree(tmp_path)) == [NAME, "dataset.json"]
 
 
-def test_a_digest_written_in_capitals_is_the_same_digest(
-    server: FileServer, tmp_path: Path
-) -> None:
-    server.listing = server.listed()
-    details = server.listing[0]["content_details"]
-    details["sha256_hash"] = details["sha256_hash"].upper()
-    assert (tmp_path / fetch_dataset(tmp_path).archive).read_bytes() == CONTENT
-
-
 @pytest.mark.parametrize(
     ("named", "stored"),
     [
@@ -179,7 +173,6 @@ def test_a_file_name_leads_nowhere_but_into_the_folder(
     server.names["photos"] = named
     folder = tmp_path / "data" / "downloads"
     assert fetch_dataset(folder).archive == stored
-    assert sorted(tree(folder)) == sorted([stored, "dataset.json"])
     assert sorted(tree(tmp_path)) == sorted(
         ["data", "data/downloads", f"data/downloads/{stored}", "data/downloads/dataset.json"]
     )
@@ -264,17 +257,18 @@ def test_a_listing_without_files_is_refused(
     _refused(tmp_path, "in an unknown way")
 
 
-def test_a_page_instead_of_the_listing_is_refused(server: FileServer, tmp_path: Path) -> None:
-    server.portal.will(webserver.page)
-    _refused(tmp_path, "answers with text/html.* instead of JSON")
-
-
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (webserver.page, "answers with text/html.* instead of JSON"),
+        (webserver.refuse(404), "answers 404"),
+    ],
+)
 def test_a_data_set_that_the_server_does_not_give_is_refused(
-    server: FileServer, tmp_path: Path, status: int
+    server: FileServer, tmp_path: Path, fault: webserver.Fault, reason: str
 ) -> None:
-    server.portal.will(webserver.refuse(status))
-    _refused(tmp_path, f"answers {status}")
+    server.portal.will(fault)
+    _refused(tmp_path, reason)
 
 
 def test_a_file_that_is_not_what_the_listing_says_is_refused(
@@ -286,26 +280,21 @@ def test_a_file_that_is_not_what_the_listing_says_is_refused(
     assert tree(tmp_path) == {}
 
 
-def test_a_server_that_is_away_can_be_asked_later(
+def test_a_server_that_is_away_can_be_tried_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRACKS_MENDELEY_URL", f"http://127.0.0.1:{free_port()}/public-api/")
     _refused(tmp_path, "Connection refused", SourceUnavailable)
 
 
-def test_without_a_mirror_the_publisher_is_asked(
+def test_without_a_mirror_the_publisher_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRACKS_MENDELEY_URL", "")
-    asked: list[str] = []
-
-    def answer(url: str) -> list[object]:
-        asked.append(url)
-        return []
-
-    monkeypatch.setattr(mendeley, "read_json", answer)
+    urls: list[str] = []
+    monkeypatch.setattr(mendeley, "read_json", urls.append)
     _refused(tmp_path, "in an unknown way")
-    assert asked == [
+    assert urls == [
         "https://data.mendeley.com/public-api/datasets/5y9wdsg2zt/files?folder_id=root&version=2"
     ]
 
