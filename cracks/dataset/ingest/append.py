@@ -86,6 +86,29 @@ class Move:
     rows: npt.NDArray[np.int64] | None = None
 
 
+def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
+    """Append what the sources have to the shards and the manifest of a workspace, all or nothing.
+
+    Raises:
+        SourceError: a source is damaged, or a label is in none of them.
+        DataError: the labels of stored photographs changed and nobody accepted that.
+    """
+    places, facts = stored_places(paths.images), known_facts(paths.manifest)
+    total, size = sources.count(), params.ingest.patch_size
+    with atomic_replace(paths.images) as images, atomic_replace(paths.manifest) as manifest:
+        writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
+        with (
+            closing(ManifestWriter(manifest)) as rows,
+            progress(total, "reading photographs", "images") as advance,
+        ):
+            taken = take_in(sources.files(), places, facts, size, writer, rows, advance)
+        require_accepted(taken.relabels, paths.relabels)
+        moves = carry_over(paths.images, images, places, taken)
+        if moves:
+            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
+    return taken
+
+
 def take_in(
     files: Iterable[SourceFile],
     places: Places,
@@ -278,26 +301,3 @@ def _renumbered(shards: list[Path]) -> dict[int, Move]:
             shard.rename(shard.with_name(shard_name(number)))
             moves[old] = Move(number)
     return moves
-
-
-def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
-    """Append what the sources have to the shards and the manifest of a workspace, all or nothing.
-
-    Raises:
-        SourceError: a source is damaged, or a label is in none of them.
-        DataError: the labels of stored photographs changed and nobody accepted that.
-    """
-    places, facts = stored_places(paths.images), known_facts(paths.manifest)
-    total, size = sources.count(), params.ingest.patch_size
-    with atomic_replace(paths.images) as images, atomic_replace(paths.manifest) as manifest:
-        writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
-        with (
-            closing(ManifestWriter(manifest)) as rows,
-            progress(total, "reading photographs", "images") as advance,
-        ):
-            taken = take_in(sources.files(), places, facts, size, writer, rows, advance)
-        require_accepted(taken.relabels, paths.relabels)
-        moves = carry_over(paths.images, images, places, taken)
-        if moves:
-            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
-    return taken

@@ -89,7 +89,7 @@ class FolderSource(Source):
 
 
 class PackedSource(FolderSource):
-    """An archive that must be unpacked as a whole; that is done when its files are asked for."""
+    """An archive that must be unpacked as a whole; that is done when its files are listed."""
 
     def __init__(
         self, name: str, path: Path, folder: Path, extract: Callable[[Path, Path], None]
