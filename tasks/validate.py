@@ -11,7 +11,6 @@ from cracks.dataset.labels import CRACK
 from cracks.dataset.manifest import numbers_of
 from cracks.dataset.validate.checked_tables import (
     SEEN,
-    drift_table,
     files_table,
     patches_table,
     splits_table,
@@ -66,7 +65,7 @@ def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[s
         "patches": patches_table(patches, splits),
         "splits": splits_table(splits),
         "files": files_table(patches, quarantine),
-        "drift": drift_table(drift),
+        "drift": pd.DataFrame([drift]),
     }
 
 

@@ -69,11 +69,11 @@ def find_near_copies(fingerprints: Fingerprints, distance: float) -> NearCopies:
         fingerprints: int16 (n, 64).
         distance: in grey values.
     """
-    distinct, kind = _distinct(fingerprints)
+    first, kind = _distinct(fingerprints)
+    distinct = fingerprints[first]
     candidates = _candidates(_unchanged_by_turning(distinct), distance + STEP)
     distances = distances_between(distinct, candidates)
     near = distances <= distance
-    first = _first_of_each(kind, len(distinct))
     pairs = np.sort(first[candidates[near]], axis=1)
     repeated = np.flatnonzero(first[kind] != np.arange(len(kind)))
     copies = np.stack([first[kind[repeated]], repeated], axis=1)
@@ -89,9 +89,9 @@ def _candidates(points: npt.NDArray[np.float32], distance: float) -> Pairs:
 
     tree, found = KDTree(points), [np.zeros((0, 2), np.int64)]
     for start in range(0, len(points), CHUNK):
-        asked = points[start : start + CHUNK]
+        chunk = points[start : start + CHUNK]
         _, near = tree.query(
-            asked, k=MOST_NEIGHBOURS + 1, distance_upper_bound=distance, workers=-1
+            chunk, k=MOST_NEIGHBOURS + 1, distance_upper_bound=distance, workers=-1
         )
         row, column = np.nonzero(near < len(points))  # what is missing has a number beyond the last
         found.append(np.stack([row + start, near[row, column]], axis=1))
@@ -113,25 +113,25 @@ def distances_between(fingerprints: Fingerprints, pairs: Pairs) -> npt.NDArray[n
 
 
 def nearest(
-    fingerprints: Fingerprints, asked: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+    fingerprints: Fingerprints, queries: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
 ) -> NearCopies:
-    """Return for each patch of `asked` the nearest of `others`, among the most alike few.
+    """Return for each patch of `queries` the nearest of `others`, among the most alike few.
 
     Args:
         fingerprints: int16 (n, 64).
-        asked: positions (a,).
+        queries: positions (a,).
         others: positions (o,), at least one.
     """
     from scipy.spatial import KDTree
 
     searched = _unchanged_by_turning(fingerprints)
-    _, found = KDTree(searched[others]).query(searched[asked], k=min(8, len(others)), workers=-1)
-    found = others[np.reshape(found, (len(asked), -1))]
-    pairs = np.stack([np.repeat(asked, found.shape[1]), found.ravel()], axis=1)
+    _, found = KDTree(searched[others]).query(searched[queries], k=min(8, len(others)), workers=-1)
+    found = others[np.reshape(found, (len(queries), -1))]
+    pairs = np.stack([np.repeat(queries, found.shape[1]), found.ravel()], axis=1)
     distances = distances_between(fingerprints, pairs).reshape(found.shape)
     best = distances.argmin(axis=1)
-    rows = np.arange(len(asked))
-    return NearCopies(np.stack([asked, found[rows, best]], axis=1), distances[rows, best])
+    rows = np.arange(len(queries))
+    return NearCopies(np.stack([queries, found[rows, best]], axis=1), distances[rows, best])
 
 
 def blocks_of(fingerprints: Fingerprints) -> npt.NDArray[np.float32]:
@@ -161,14 +161,10 @@ def _unchanged_by_turning(fingerprints: Fingerprints) -> npt.NDArray[np.float32]
     return np.concatenate([larger[:, upper[0], upper[1]], smaller[:, lower[0], lower[1]]], axis=1)
 
 
-def _distinct(fingerprints: Fingerprints) -> tuple[Fingerprints, npt.NDArray[np.int64]]:
-    """Return the distinct fingerprints, and which of them each patch has."""
+def _distinct(
+    fingerprints: Fingerprints,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the first patch with each distinct fingerprint, and which of them each patch has."""
     rows = np.ascontiguousarray(fingerprints).view(np.dtype((np.void, BLOCK * BLOCK * 2)))
     _, first, kind = np.unique(rows.ravel(), return_index=True, return_inverse=True)
-    return fingerprints[first], kind
-
-
-def _first_of_each(kind: npt.NDArray[np.int64], kinds: int) -> npt.NDArray[np.int64]:
-    first = np.full(kinds, len(kind), np.int64)
-    np.minimum.at(first, kind, np.arange(len(kind)))
-    return first
+    return first, kind

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -65,24 +64,16 @@ class ManifestWriter:
         self._writer = pq.ParquetWriter(path, SCHEMA)
         self._rows: list[dict[str, Any]] = []
 
-    def __enter__(self) -> ManifestWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._write()
-        self._writer.close()
-
     def add(self, row: dict[str, Any]) -> None:
         """Take one row, a value for each column of `SCHEMA`."""
         self._rows.append(row)
         if len(self._rows) == ROW_GROUP:
             self._write()
+
+    def close(self) -> None:
+        """Write the remaining rows and end the file."""
+        self._write()
+        self._writer.close()
 
     def _write(self) -> None:
         if self._rows:
@@ -93,17 +84,16 @@ class ManifestWriter:
 class KnownFacts:
     """The facts of an earlier manifest by id, so that no patch is inspected twice."""
 
-    def __init__(self, manifest: pa.Table | None) -> None:
-        self._facts = manifest.select(FACTS.names) if manifest else None
-        ids = manifest["id"].to_pylist() if manifest else []
-        self._row_of = {bytes.fromhex(id_): row for row, id_ in enumerate(ids)}
+    def __init__(self, manifest: pa.Table) -> None:
+        self._facts = manifest.select(FACTS.names)
+        self._row_of = {
+            bytes.fromhex(id_): row for row, id_ in enumerate(manifest["id"].to_pylist())
+        }
 
     def of(self, ids: Sequence[str]) -> list[PatchFacts | None]:
         """Return what is known of each patch, or None."""
         rows = [self._row_of.get(bytes.fromhex(id_)) for id_ in ids]
         known = [row for row in rows if row is not None]
-        if self._facts is None or not known:
-            return [None] * len(ids)
         found = iter(self._facts.take(pa.array(known, pa.int64())).to_pylist())
         return [None if row is None else PatchFacts(**next(found)) for row in rows]
 
@@ -113,15 +103,23 @@ def known_facts(path: Path) -> KnownFacts:
     try:
         manifest = read_table(path)
         manifest.validate(full=True)
-        same = manifest.schema.equals(SCHEMA, check_metadata=True)
-        return KnownFacts(manifest if same else None)
+        if manifest.schema.equals(SCHEMA, check_metadata=True):
+            return KnownFacts(manifest)
     except (WorkspaceError, ValueError):  # ValueError: no text, or no hexadecimal digits
-        return KnownFacts(None)
+        pass
+    return KnownFacts(SCHEMA.empty_table())
 
 
 def manifest_table(rows: list[dict[str, Any]]) -> pa.Table:
     """Return the rows as a table of `SCHEMA`."""
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def with_column(table: pa.Table, name: str, values: Sequence[Any]) -> pa.Table:
+    """Return the table with other values in a column, of the type that it has."""
+    field = table.schema.field(name)
+    place = table.schema.get_field_index(name)
+    return table.set_column(place, field, pa.array(values, field.type))
 
 
 def rewrite_manifest(manifest: pa.Table, path: Path) -> None:

@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from cracks.dataset.labels import LABELS
 from cracks.errors import DataError
 
+#: What to do with a damaged shard of the workspace.
+RESTORE = "`dvc checkout data/images` restores it; without it, remove the folder."
+
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -140,18 +143,19 @@ def stored_places(folder: Path) -> Places:
     return places
 
 
+def _read_columns(shard: Path | pa.BufferReader, *columns: str) -> pa.Table:
+    return pq.read_table(shard, columns=list(columns), page_checksum_verification=True)
+
+
 def _read_shard(shard: Path, *columns: str) -> pa.Table:
     try:
-        return pq.read_table(shard, columns=list(columns), page_checksum_verification=True)
+        return _read_columns(shard, *columns)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(shard, error) from None
 
 
-def _damaged(shard: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{shard} is damaged ({' '.join(str(error).split())}). "
-        "`dvc checkout data/images` restores it; without it, remove the folder."
-    )
+def _damaged(shard: object, error: Exception, remedy: str = RESTORE) -> DataError:
+    return DataError(f"{shard} is damaged ({' '.join(str(error).split())}). {remedy}")
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -178,12 +182,9 @@ def contents_in(shard: bytes, name: str) -> list[bytes]:
         DataError: the shard is damaged.
     """
     try:
-        table = pq.read_table(
-            pa.BufferReader(shard), columns=["image"], page_checksum_verification=True
-        )
+        table = _read_columns(pa.BufferReader(shard), "image")
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{name} is damaged ({reason}). Send it to the storage again.") from None
+        raise _damaged(name, error, "Send it to the storage again.") from None
     return [image["bytes"] for image in table["image"].to_pylist()]
 
 

@@ -6,6 +6,7 @@ import io
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 
@@ -73,8 +74,10 @@ def _leave_ctrl_c_to_parent() -> None:
 
 def _draw_file(wanted: tuple[int, int, int]) -> tuple[str, bytes]:
     seed, label, number = wanted
-    pixels = draw_patch(_patch_rng(seed, label, number), label == 1)
-    return _file_name(label, number), _jpeg(pixels)
+    pixels = draw_patch(np.random.default_rng([seed, label, number]), label == 1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return _file_name(label, number), stream.getvalue()
 
 
 def draw_patch(rng: Rng, cracked: bool) -> Pixels:
@@ -83,7 +86,9 @@ def draw_patch(rng: Rng, cracked: bool) -> Pixels:
     # A clean patch gets another dark mark in the crack's place. Otherwise the labels would differ
     # in how much is dark, and a model could pass without ever looking at a shape.
     marks += _cracks(rng) if cracked else [_stand_in(rng)]
-    surface = _painted(_concrete(rng) * _light(rng), marks)
+    shade = _concrete(rng) * _light(rng)
+    # One plane a colour, (3, 227, 227): five times as fast as colour last.
+    surface = _paint(np.stack([shade, shade, shade]), marks)
     return _photographed(rng, _balanced(rng, surface) * _base_colour(rng))
 
 
@@ -107,16 +112,6 @@ def draw_crack_on(pixels: Pixels, rng: Rng) -> Pixels:
     return np.asarray(painted.round().clip(0, 255), np.uint8)
 
 
-def _patch_rng(seed: int, label: int, number: int) -> Rng:
-    return np.random.default_rng([seed, label, number])
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY)
-    return stream.getvalue()
-
-
 # --- the surface, the light and the camera ---------------------------------------------------
 
 
@@ -124,24 +119,25 @@ def _concrete(rng: Rng) -> Field:
     scales = ((3, 0.05), (9, 0.03), (28, 0.03), (75, 0.035), (PATCH_SIZE, 0.03))
     shade = np.ones((PATCH_SIZE, PATCH_SIZE), np.float32)
     for cells, strength in scales:
-        shade += np.float32(strength * rng.uniform(0.15, 1)) * _noise(rng, cells)
+        shade += np.float32(strength * rng.uniform(0.15, 1)) * noise(rng, cells)
     roughness = np.float32(rng.uniform(0, 0.06))
-    shade += roughness * _relief(rng, _noise(rng, int(rng.integers(40, 110))))
+    shade += roughness * relief(rng, noise(rng, int(rng.integers(40, 110))), 1.5)
     if rng.random() < 0.25:
         shade += np.float32(rng.uniform(0.01, 0.05)) * _board_grain(rng)
     return shade
 
 
-def _noise(rng: Rng, cells: int, rows: int | None = None) -> Field:
+def noise(rng: Rng, cells: int, rows: int | None = None) -> Field:
+    """Return smooth noise of so many cells across and down, float32 (227, 227)."""
     grid = rng.standard_normal((rows or cells, cells), np.float32)
     size = (PATCH_SIZE, PATCH_SIZE)
     return np.asarray(cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _relief(rng: Rng, height: Field) -> Field:
-    # Light from one side: a slope towards it is bright, a slope away from it is dark.
+def relief(rng: Rng, height: Field, reach: float) -> Field:
+    """Return what light from one side makes of a surface: bright slopes towards it, dark behind."""
     angle = rng.uniform(0, 2 * np.pi)
-    return height - _shifted(height, 1.5 * np.cos(angle), 1.5 * np.sin(angle))
+    return height - _shifted(height, reach * np.cos(angle), reach * np.sin(angle))
 
 
 def _shifted(field: Field, right: float, down: float) -> Field:
@@ -152,7 +148,7 @@ def _shifted(field: Field, right: float, down: float) -> Field:
 
 
 def _board_grain(rng: Rng) -> Field:
-    grain = _noise(rng, 4, rows=int(rng.integers(30, 120)))
+    grain = noise(rng, 4, rows=int(rng.integers(30, 120)))
     centre = (PATCH_SIZE / 2, PATCH_SIZE / 2)
     turn = cv2.getRotationMatrix2D(centre, rng.uniform(0, 180), 1.5)
     return np.asarray(cv2.warpAffine(grain, turn, (PATCH_SIZE, PATCH_SIZE)), np.float32)
@@ -168,11 +164,6 @@ def _across(angle: float, offset: float) -> Field:
     steps = np.arange(PATCH_SIZE, dtype=np.float32) - np.float32(PATCH_SIZE / 2)
     rows = (steps * np.sin(angle))[:, None]
     return np.asarray(steps * np.cos(angle) + rows - offset, np.float32)
-
-
-def _painted(shade: Field, marks: list[Mark]) -> Field:
-    # One plane a colour, (3, 227, 227): five times as fast as colour last.
-    return _paint(np.stack([shade, shade, shade]), marks)
 
 
 def _paint(surface: Field, marks: list[Mark]) -> Field:
@@ -202,8 +193,8 @@ def _base_colour(rng: Rng) -> Field:
 
 
 def _photographed(rng: Rng, scene: Field) -> Pixels:
-    blur, noise = rng.uniform(0.3, 0.9), np.float32(rng.uniform(1, 5))
-    grain = noise * rng.standard_normal((PATCH_SIZE, PATCH_SIZE), np.float32)
+    blur, strength = rng.uniform(0.3, 0.9), np.float32(rng.uniform(1, 5))
+    grain = strength * rng.standard_normal((PATCH_SIZE, PATCH_SIZE), np.float32)
     planes = [cv2.GaussianBlur(plane, (5, 5), blur) + grain for plane in scene]
     # convertScaleAbs rounds and stops at 255, where a numpy cast would wrap around to black.
     return np.asarray(cv2.convertScaleAbs(np.maximum(cv2.merge(planes), 0)), np.uint8)
@@ -252,19 +243,19 @@ def _dark_patch(rng: Rng) -> Mark:
 
 
 def _ragged(rng: Rng, cells: int) -> Field:
-    fine = np.float32(0.22) * _noise(rng, cells * 6) + np.float32(0.12) * _noise(rng, 90)
-    return _noise(rng, cells) + fine
+    fine = np.float32(0.22) * noise(rng, cells * 6) + np.float32(0.12) * noise(rng, 90)
+    return noise(rng, cells) + fine
 
 
 def _water_mark(rng: Rng) -> Mark:
-    level = _noise(rng, int(rng.integers(3, 6))) - np.float32(rng.uniform(-0.5, 0.5))
+    level = noise(rng, int(rng.integers(3, 6))) - np.float32(rng.uniform(-0.5, 0.5))
     ring = np.exp(-np.square(level / np.float32(rng.uniform(0.1, 0.3))))
     return ring, _absorption(rng, rng.uniform(-0.15, 0.18))
 
 
 def _shadow(rng: Rng) -> Mark:
     side = _across(rng.uniform(0, 2 * np.pi), rng.uniform(-80, 80))
-    side += np.float32(rng.uniform(0, 8)) * _noise(rng, 4)
+    side += np.float32(rng.uniform(0, 8)) * noise(rng, 4)
     return _ramp(side, float(np.exp(rng.uniform(0, 3.7)))), _absorption(rng, rng.uniform(0.1, 0.45))
 
 
@@ -276,7 +267,7 @@ def _shadow_band(rng: Rng) -> Mark:
 
 def _joint(rng: Rng) -> Mark:
     side = _across(rng.uniform(0, 2 * np.pi), rng.uniform(-85, 85))
-    side += np.float32(rng.uniform(0.1, 0.5)) * _noise(rng, 60)  # chipped, but straight
+    side += np.float32(rng.uniform(0.1, 0.5)) * noise(rng, 60)  # chipped, but straight
     width, depth = _width_and_depth(rng)
     line = _ramp(width / 2 - np.abs(side), 1.0)
     if rng.random() < 0.25:
@@ -299,27 +290,17 @@ def _with_lit_rim(rng: Rng, mask: Field) -> Field:
     return np.asarray(mask - np.float32(rng.uniform(0, 0.35)) * np.clip(rim, 0, 1), np.float32)
 
 
-def _pores(rng: Rng) -> Mark:
-    return _dots(rng, (3, 45), (0.6, 2.6), (0.2, 0.7))
-
-
-def _holes(rng: Rng) -> Mark:
-    return _dots(rng, (2, 14), (3.0, 11.0), (0.5, 0.95))
-
-
-def _pits(rng: Rng) -> Mark:
-    return _dots(rng, (40, 110), (0.8, 4.0), (0.55, 0.95))
-
-
-def _pebbles(rng: Rng) -> Mark:
-    return _dots(rng, (5, 70), (1.5, 8.0), (-0.3, 0.3))
-
-
 def _dots(
     rng: Rng, count: tuple[int, int], radius: tuple[float, float], depth: tuple[float, float]
 ) -> Mark:
     mask = _ellipses(rng, int(rng.integers(*count)), *radius)
     return _with_lit_rim(rng, mask), _absorption(rng, rng.uniform(*depth))
+
+
+_pores = partial(_dots, count=(3, 45), radius=(0.6, 2.6), depth=(0.2, 0.7))
+_holes = partial(_dots, count=(2, 14), radius=(3.0, 11.0), depth=(0.5, 0.95))
+_pits = partial(_dots, count=(40, 110), radius=(0.8, 4.0), depth=(0.55, 0.95))
+_pebbles = partial(_dots, count=(5, 70), radius=(1.5, 8.0), depth=(-0.3, 0.3))
 
 
 def _ellipses(rng: Rng, count: int, smallest: float, largest: float) -> Field:
@@ -395,7 +376,7 @@ def _weathered(rng: Rng, mask: Field) -> Field:
     # Crumbled edges, and a wide crack that is darker in its middle than at its banks.
     rows, columns = np.indices((PATCH_SIZE, PATCH_SIZE), np.float32)
     crumble = np.float32(rng.uniform(0.2, 0.9))
-    x, y = columns + crumble * _noise(rng, 70), rows + crumble * _noise(rng, 70)
+    x, y = columns + crumble * noise(rng, 70), rows + crumble * noise(rng, 70)
     crumbled = np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR), np.float32)
     deep = np.asarray(cv2.GaussianBlur(crumbled, (7, 7), 1.6), np.float32)
     return crumbled * (np.float32(0.75) + np.float32(0.35) * deep)

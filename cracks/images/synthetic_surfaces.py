@@ -10,7 +10,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cracks.images.synthetic_concrete import PATCH_SIZE, Field, Pixels, Points, Rng
+from cracks.images.synthetic_concrete import (
+    PATCH_SIZE,
+    Field,
+    Pixels,
+    Points,
+    Rng,
+    noise,
+    relief,
+)
 
 #: A colour picture in the making: float32 (227, 227, 3), red, green and blue in 0 to 255.
 Scene = npt.NDArray[np.float32]
@@ -18,6 +26,7 @@ Scene = npt.NDArray[np.float32]
 MATERIALS: Final = ("brick", "asphalt", "timber", "foliage", "sky", "text")
 
 _SIZE: Final = (PATCH_SIZE, PATCH_SIZE)
+_REACH: Final = 1.2  # of the light from aside, in pixels
 
 
 def draw_surface(material: str, rng: Rng) -> Pixels:
@@ -38,17 +47,12 @@ def draw_surface(material: str, rng: Rng) -> Pixels:
 # --- what all have in common ----------------------------------------------------------------------
 
 
-def _noise(rng: Rng, rows: int, columns: int) -> Field:
-    grid = rng.standard_normal((max(rows, 2), max(columns, 2)), np.float32)
-    return np.asarray(cv2.resize(grid, _SIZE, interpolation=cv2.INTER_CUBIC), np.float32)
-
-
 def _clouded(rng: Rng, cells: float, octaves: int, roughness: float = 0.5) -> Field:
     """Return noise of several scales, each half as coarse as the last, of deviation 1."""
     field = np.zeros(_SIZE, np.float32)
     for octave in range(octaves):
-        fine = min(int(cells * 2**octave), PATCH_SIZE)
-        field += np.float32(roughness**octave) * _noise(rng, fine, fine)
+        fine = min(max(int(cells * 2**octave), 2), PATCH_SIZE)
+        field += np.float32(roughness**octave) * noise(rng, fine)
     return np.asarray((field - field.mean()) / (field.std() + np.float32(1e-6)), np.float32)
 
 
@@ -76,13 +80,6 @@ def _between(rng: Rng, low: npt.ArrayLike, high: npt.ArrayLike) -> Scene:
     """Return a colour on the line from one colour to another, with a little of its own."""
     start, end = np.asarray(low, np.float32), np.asarray(high, np.float32)
     return np.asarray(start + (end - start) * rng.uniform() + rng.normal(0, 5, 3), np.float32)
-
-
-def _lit_from_aside(rng: Rng, height: Field) -> Field:
-    angle, reach = rng.uniform(0, 2 * np.pi), 1.2
-    matrix = np.array([[1, 0, reach * np.cos(angle)], [0, 1, reach * np.sin(angle)]], np.float32)
-    moved = cv2.warpAffine(height, matrix, _SIZE, borderMode=cv2.BORDER_REPLICATE)
-    return height - np.asarray(moved, np.float32)
 
 
 def _photographed(rng: Rng, scene: Scene) -> Pixels:
@@ -116,8 +113,8 @@ def _brick(rng: Rng) -> Scene:
     bricks = _brick_faces(rng, course % 64, column % 64)
     mortar = _plain(_between(rng, (110, 105, 98), (205, 198, 185)))
     mortar = _shaded(mortar, np.float32(0.08) * _clouded(rng, 60, 2))
-    relief = np.float32(rng.uniform(0.1, 0.4)) * _lit_from_aside(rng, face)
-    return _shaded(_mixed(mortar, bricks, face), relief)
+    depth = np.float32(rng.uniform(0.1, 0.4)) * relief(rng, face, _REACH)
+    return _shaded(_mixed(mortar, bricks, face), depth)
 
 
 def _to_edge(position: Field, step: float) -> Field:
@@ -163,9 +160,8 @@ def _with_stones(rng: Rng, scene: Scene, size: float, share: float, binder: floa
     grey = binder * np.exp(rng.normal(0.35, 0.3, (count + 1, 1)))
     tones = (grey * (1 + rng.normal(0, 0.03, (count + 1, 3)))).astype(np.float32)
     mask = np.clip(edge - np.asarray(distance, np.float32) + 0.5, 0, 1)
-    return _shaded(
-        _mixed(scene, tones[nearest], mask), np.float32(0.15) * _lit_from_aside(rng, mask)
-    )
+    depth = np.float32(0.15) * relief(rng, mask, _REACH)
+    return _shaded(_mixed(scene, tones[nearest], mask), depth)
 
 
 def _timber(rng: Rng) -> Scene:
@@ -233,7 +229,7 @@ def _sky(rng: Rng) -> Scene:
     scene = _mixed(_plain(top), _plain(bottom), np.asarray(height, np.float32))
     clouds = _clouded(rng, rng.uniform(2, 5), 6, rng.uniform(0.45, 0.6))
     cover = (clouds - np.float32(rng.uniform(-0.8, 1.2))) * np.float32(rng.uniform(0.4, 1.5))
-    shade = np.float32(rng.uniform(0, 0.1)) * _lit_from_aside(rng, _clouded(rng, 6, 4))
+    shade = np.float32(rng.uniform(0, 0.1)) * relief(rng, _clouded(rng, 6, 4), _REACH)
     white = _shaded(_plain(_between(rng, (205, 208, 215), (250, 250, 250))), shade)
     return _mixed(scene, white, np.asarray(cover, np.float32))
 

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @dataclass
-class Dealt:
+class SplitWorkspace:
     """A workspace in which a source was ingested and split in this process."""
 
     paths: Paths
@@ -55,9 +55,9 @@ class Dealt:
         return {file.name: file.read_bytes() for file in sorted(self.paths.images.iterdir())}
 
 
-def _workspace(folder: Path) -> Dealt:
+def _workspace(folder: Path) -> SplitWorkspace:
     root = clone_working_tree(folder)
-    return Dealt(Paths(root), load_params(root / "params.yaml"))
+    return SplitWorkspace(Paths(root), load_params(root / "params.yaml"))
 
 
 def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -68,11 +68,11 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @dataclass
-class Large(Dealt):
+class Large(SplitWorkspace):
     """The large set, with the reports on it and the SHA-256 of every file."""
 
     ingested: IngestReport
-    dealt: SplitReport
+    split_report: SplitReport
     digest_of: dict[str, str]
 
 
@@ -80,16 +80,19 @@ class Large(Dealt):
 def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
     archive = shared_file("data/metu-20k.zip")
     made = _workspace(tmp_path_factory.mktemp("large"))
-    ingested, dealt = made.run(archive)
+    ingested, split_report = made.run(archive)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in _members(archive)}
-    return Large(made.paths, made.params, ingested, dealt, digests)
+    return Large(made.paths, made.params, ingested, split_report, digests)
 
 
 def test_every_copy_is_found_and_counted_once(large: Large) -> None:
     files, distinct = len(large.digest_of), len(set(large.digest_of.values()))
     assert (files, distinct) == (20_000, 19_626)
     assert (large.ingested["files"], large.ingested["distinct_patches"]) == (files, distinct)
-    assert (large.dealt["patches"], large.dealt["copies_left_out"]) == (distinct, files - distinct)
+    assert (large.split_report["patches"], large.split_report["copies_left_out"]) == (
+        distinct,
+        files - distinct,
+    )
     assert large.ids() == large.digest_of
     assert set(large.rows()) == set(large.digest_of.values())
 
@@ -108,11 +111,11 @@ def test_every_split_has_its_share_of_each_label(large: Large, label: str) -> No
     for name in SPLITS:
         share = counts[name] / counts.total()
         assert share == pytest.approx(getattr(large.params.split, name), abs=0.01), name
-        assert large.dealt["counts"][name][label] == counts[name]
+        assert large.split_report["counts"][name][label] == counts[name]
 
 
 def test_nothing_leaks_where_a_random_split_leaks_much(large: Large) -> None:
-    leakage = large.dealt["leakage"]
+    leakage = large.split_report["leakage"]
     assert set(leakage["this_split"].values()) == {0.0}
     assert leakage["random_split"]["same_picture_in_train"] > 0.15
     assert leakage["random_split"]["same_photograph_in_train"] > 0.3
@@ -171,7 +174,7 @@ def test_where_the_numbering_says_nothing_no_photographs_are_made_up(large: Larg
     alone = sum(size == 1 for size in sizes.values())
     assert alone > 5000
     assert max(sizes.values()) < 0.05 * sizes.total()
-    assert large.dealt["largest_group"] == max(sizes.values())
+    assert large.split_report["largest_group"] == max(sizes.values())
 
 
 def _number(path: str) -> int:
@@ -190,7 +193,7 @@ class Grown:
     shards_before: dict[str, bytes]
     shards_after: dict[str, bytes]
     held_back: set[str]
-    dealt: SplitReport
+    split_report: SplitReport
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +214,11 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
     before, shards_before = workspace.rows(), workspace.shards()
     for name, content in later.items():
         _write(folder / name, content)
-    _, dealt = workspace.run(folder)
+    _, split_report = workspace.run(folder)
     held_back = {hashlib.sha256(content).hexdigest() for content in later.values()}
-    return Grown(before, workspace.rows(), shards_before, workspace.shards(), held_back, dealt)
+    return Grown(
+        before, workspace.rows(), shards_before, workspace.shards(), held_back, split_report
+    )
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -242,13 +247,13 @@ def test_what_was_added_stands_with_what_it_belongs_to(grown: Grown) -> None:
     groups = {row["group"] for row in grown.before.values()}
     joined = sum(row["group"] in groups for row in new)
     assert joined > len(new) / 4
-    assert grown.dealt["left_out"] < 0.05 * len(grown.after)
-    assert grown.dealt["leakage"]["this_split"]["same_picture_in_train"] == 0
+    assert grown.split_report["left_out"] < 0.05 * len(grown.after)
+    assert grown.split_report["leakage"]["this_split"]["same_picture_in_train"] == 0
 
 
 @pytest.mark.parametrize("label", [NO_CRACK, CRACK])
 def test_the_shares_are_kept_when_a_tenth_is_added(grown: Grown, label: str) -> None:
-    counts = grown.dealt["counts"]
+    counts = grown.split_report["counts"]
     total = sum(counts[name][label] for name in SPLITS)
     shares = {name: counts[name][label] / total for name in SPLITS}
     assert shares == pytest.approx({"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.02)

@@ -11,6 +11,7 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from cracks.dataset.manifest import (
     ManifestWriter,
     known_facts,
     rewrite_manifest,
+    with_column,
 )
 from cracks.dataset.patch_facts import PatchFacts, inspect_patch
 from cracks.dataset.shards import (
@@ -52,14 +54,6 @@ from cracks.workspace.tables import read_table, write_csv
 
 #: Files that one thread looks at in one go, and such batches that wait for a thread.
 BATCH, WAITING = 32, 8
-
-
-@dataclass
-class Memory:
-    """What earlier ingests left: where each patch lies, and the facts about it."""
-
-    places: Places
-    facts: KnownFacts
 
 
 @dataclass
@@ -92,9 +86,33 @@ class Move:
     rows: npt.NDArray[np.int64] | None = None
 
 
+def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
+    """Append what the sources have to the shards and the manifest of a workspace, all or nothing.
+
+    Raises:
+        SourceError: a source is damaged, or a label is in none of them.
+        DataError: the labels of stored photographs changed and nobody accepted that.
+    """
+    places, facts = stored_places(paths.images), known_facts(paths.manifest)
+    total, size = sources.count(), params.ingest.patch_size
+    with atomic_replace(paths.images) as images, atomic_replace(paths.manifest) as manifest:
+        writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
+        with (
+            closing(ManifestWriter(manifest)) as rows,
+            progress(total, "reading photographs", "images") as advance,
+        ):
+            taken = take_in(sources.files(), places, facts, size, writer, rows, advance)
+        require_accepted(taken.relabels, paths.relabels)
+        moves = carry_over(paths.images, images, places, taken)
+        if moves:
+            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
+    return taken
+
+
 def take_in(
     files: Iterable[SourceFile],
-    memory: Memory,
+    places: Places,
+    facts: KnownFacts,
     size: int,
     writer: ShardWriter,
     manifest: ManifestWriter,
@@ -104,41 +122,47 @@ def take_in(
 
     Args:
         files: in the order that the manifest shall have.
-        memory: what is stored already; the places of new patches are added to it.
+        places: where the stored patches lie; those of new patches are added.
+        facts: what is known of stored patches.
         size: width and height in pixels that a patch must have.
         writer: takes the bytes of new patches.
         manifest: takes one row a usable file; the very same file from a second source is none.
         advance: is told of every file.
     """
-    intake, stored = Intake(), len(memory.places)
-    seen, named = bytearray(stored), _NamedOnce()
-    renamed: dict[int, tuple[SourceFile, str]] = {}
-    for file, id_, facts in _examined(files, memory.facts, size):
+    intake, stored = Intake(), len(places)
+    named: set[bytes] = set()  # 16 bytes for each file and path
+    # By the number of a stored patch: whether a file has its label, and the path and label of the
+    # first file that has another.
+    has_its_label, others = bytearray(stored), dict[int, tuple[str, str]]()
+    for file, id_, found in _examined(files, facts, size):
         advance(1)
-        if isinstance(facts, str):
-            intake.quarantine.append(_in_quarantine(file, facts))
+        if isinstance(found, str):
+            intake.quarantine.append(_in_quarantine(file, found))
             continue
-        if not named.is_first(id_, file.path):
+        name = bytes.fromhex(digest_of_value([id_, file.path])[:32])
+        if name in named:
             intake.repeated += 1
             continue
-        number = memory.places.number(id_)
+        named.add(name)
+        number = places.number(id_)
         if number is None:
             place = writer.add(ShardRow(id_, file.label, file.path, file.content))
-            memory.places.add(id_, place)
+            places.add(id_, place)
         else:
-            place = memory.places.place(number)
-            if number < stored:
-                seen[number] = max(seen[number], 2 if place.label == file.label else 1)
-                if place.label != file.label:
-                    renamed.setdefault(number, (file, place.label))
+            place = places.place(number)
+            if number < stored and place.label == file.label:
+                has_its_label[number] = True
+            elif number < stored:
+                others.setdefault(number, (file.path, file.label))
         intake.labels[file.label] += 1
-        manifest.add(_row(file, id_, place, facts))
+        manifest.add(_row(file, id_, place, found))
     writer.flush()
-    intake.gone = [number for number in range(stored) if not seen[number]]
-    for number, (file, before) in renamed.items():
-        if seen[number] == 1:  # no file has the stored label any more
-            intake.relabelled[number] = file.label
-            intake.relabels.append({"path": file.path, "before": before, "now": file.label})
+    intake.gone = [i for i in range(stored) if not has_its_label[i] and i not in others]
+    for number, (path, label) in others.items():
+        if not has_its_label[number]:
+            before = places.place(number).label
+            intake.relabelled[number] = label
+            intake.relabels.append({"path": path, "before": before, "now": label})
     return intake
 
 
@@ -188,7 +212,11 @@ def carry_over(before: Path, after: Path, places: Places, intake: Intake) -> dic
             link_or_copy(shard, after / shard.name)
             kept += 1
             continue
-        table = _with_labels(pq.read_table(shard), labels[number])
+        table = pq.read_table(shard)
+        values = table["label"].to_pylist()
+        for row, label in labels[number].items():
+            values[row] = label
+        table = with_column(table, "label", values)
         keep = np.ones(len(table), bool)
         keep[gone[number]] = False
         if keep.any():
@@ -207,12 +235,7 @@ def relocated(manifest: pa.Table, moves: dict[int, Move]) -> pa.Table:
         move = moves.get(shard_number(shard))
         shards.append(shard_name(move.shard) if move else shard)
         rows.append(row if move is None or move.rows is None else int(move.rows[row]))
-    for name, values in (("shard", shards), ("row", rows)):
-        column = manifest.schema.get_field_index(name)
-        manifest = manifest.set_column(
-            column, manifest.schema.field(name), pa.array(values, manifest.schema.field(name).type)
-        )
-    return manifest
+    return with_column(with_column(manifest, "shard", shards), "row", rows)
 
 
 def link_or_copy(file: Path, target: Path) -> None:
@@ -221,20 +244,6 @@ def link_or_copy(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:
         target.write_bytes(file.read_bytes())
-
-
-class _NamedOnce:
-    """Remember which file was seen under which path, in 16 bytes each."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def is_first(self, id_: str, path: str) -> bool:
-        key = bytes.fromhex(digest_of_value([id_, path])[:32])
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        return True
 
 
 def _examined(files: Iterable[SourceFile], known: KnownFacts, size: int) -> Iterator[Examined]:
@@ -284,14 +293,6 @@ def _in_quarantine(file: SourceFile, reason: str) -> dict[str, str]:
     return {"source": file.source, "path": path, "label": file.label, "reason": reason}
 
 
-def _with_labels(table: pa.Table, labels: dict[int, str]) -> pa.Table:
-    values = table["label"].to_pylist()
-    for row, label in labels.items():
-        values[row] = label
-    column = table.schema.get_field_index("label")
-    return table.set_column(column, table.schema.field("label"), pa.array(values, pa.string()))
-
-
 def _renumbered(shards: list[Path]) -> dict[int, Move]:
     """Let the shards begin with 0, as they would if nothing had been stored before."""
     moves = {}
@@ -300,28 +301,3 @@ def _renumbered(shards: list[Path]) -> dict[int, Move]:
             shard.rename(shard.with_name(shard_name(number)))
             moves[old] = Move(number)
     return moves
-
-
-def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
-    """Append what the sources have to the shards and the manifest of a workspace, all or nothing.
-
-    Raises:
-        SourceError: a source is damaged, or a label is in none of them.
-        DataError: the labels of stored photographs changed and nobody accepted that.
-    """
-    before = stored_places(paths.images)
-    memory, total = Memory(before, known_facts(paths.manifest)), sources.count()
-    with atomic_replace(paths.images) as images, atomic_replace(paths.manifest) as manifest:
-        writer = ShardWriter(images, params.ingest.shard_rows, next_shard(paths.images))
-        with (
-            ManifestWriter(manifest) as rows,
-            progress(total, "reading photographs", "images") as advance,
-        ):
-            taken = take_in(
-                sources.files(), memory, params.ingest.patch_size, writer, rows, advance
-            )
-        require_accepted(taken.relabels, paths.relabels)
-        moves = carry_over(paths.images, images, memory.places, taken)
-        if moves:
-            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
-    return taken

@@ -1,4 +1,4 @@
-"""Deal patches to train, validation and test so that nothing learned from is asked in a test."""
+"""Assign patches to train, validation and test so that nothing learned from is tested on."""
 
 from __future__ import annotations
 

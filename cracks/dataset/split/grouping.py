@@ -110,7 +110,6 @@ def components(pairs: Pairs, count: int) -> Names:
 
     ones = np.ones(len(pairs), bool)
     graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    number, names = connected_components(graph, directed=False)
-    first = np.full(number, count, np.int64)
-    np.minimum.at(first, names, np.arange(count))
+    _, names = connected_components(graph, directed=False)
+    _, first = np.unique(names, return_index=True)
     return np.asarray(first[names])

@@ -15,8 +15,8 @@ from cracks.workspace.stage_reports import Leakage, LeakageReport
 #: Draws the random split that the real one is compared with.
 SEED = 0
 
-#: Test patches that are asked for their nearest in train, evenly picked.
-ASKED = 2000
+#: Test patches whose nearest in train are searched, evenly picked.
+SAMPLE = 2000
 
 TRAIN, TEST = SPLITS[0], SPLITS[-1]
 
@@ -61,19 +61,19 @@ def nearest_pairs(likeness: Likeness, sides: npt.NDArray[np.str_], count: int) -
     Args:
         likeness: the distinct patches.
         sides: (n,) the split of each.
-        count: how many pairs at most; a large test split is asked by a sample.
+        count: how many pairs at most; of a large test split a sample is searched.
     """
-    asked, others = (np.flatnonzero(sides == side) for side in (TEST, TRAIN))
-    if not len(asked) or not len(others):
+    tested, others = (np.flatnonzero(sides == side) for side in (TEST, TRAIN))
+    if not len(tested) or not len(others):
         return NearCopies(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
-    asked = asked[np.linspace(0, len(asked) - 1, min(len(asked), ASKED)).astype(int)]
-    found = nearest(likeness.fingerprints, asked, others)
+    tested = tested[np.linspace(0, len(tested) - 1, min(len(tested), SAMPLE)).astype(int)]
+    found = nearest(likeness.fingerprints, tested, others)
     best = np.argsort(found.distances, kind="stable")[:count]
     return NearCopies(found.pairs[best], found.distances[best])
 
 
 def _shared(sides: npt.NDArray[np.str_], names: npt.NDArray[np.int64]) -> float:
-    asked = names[sides == TEST]
-    if not len(asked):
+    tested = names[sides == TEST]
+    if not len(tested):
         return 0.0
-    return round(float(np.isin(asked, names[sides == TRAIN]).mean()), 5)
+    return round(float(np.isin(tested, names[sides == TRAIN]).mean()), 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +26,7 @@ def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     many different ones there are among the files with the same bytes, picture or group.
 
     Args:
-        manifest: the columns `SEEN` and maybe others, with rows numbered from 0.
+        manifest: the columns `SEEN`, with rows numbered from 0.
         splits: one row a distinct patch.
     """
     assigned = splits.set_index("id").reindex(manifest["id"]).reset_index(drop=True)
@@ -37,7 +36,7 @@ def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         for names in (manifest["id"], assigned["near_copies"], assigned["group"])
     )
     in_use = assigned["split"].where(assigned["split"] != LEFT_OUT)
-    return manifest.drop(columns=[name for name in manifest if name in UNSEEN]).assign(
+    return manifest.assign(
         is_crack=(manifest["label"] == CRACK).astype(float),
         split=assigned["split"],
         labels_of_content=_different(manifest["label"], content),
@@ -65,13 +64,6 @@ def files_table(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFram
         decoded=wrong_size.map({True: "yes", False: "no"}), accepted="no"
     )
     return pd.concat([accepted, refused], ignore_index=True)
-
-
-def drift_table(drift: Mapping[str, float]) -> pd.DataFrame:
-    """Return one row: how far each watched fact lies from the last accepted data set."""
-    import pandas as pd
-
-    return pd.DataFrame([dict(drift)])
 
 
 def _different(values: pd.Series, groups: npt.NDArray[np.intp]) -> pd.Series:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from cracks.dataset.figures import draw_contact_sheet
+from cracks.dataset.manifest import with_column
 from cracks.dataset.shards import rows_of
 from cracks.workspace.stage_reports import ExpectationRow
 
@@ -44,5 +45,4 @@ def _rows(examples: Sequence[Mapping[str, Any]], manifest: pa.Table) -> pa.Table
         example.get("path", path)
         for example, path in zip(examples, rows["path"].to_pylist(), strict=True)
     ]
-    column = rows.schema.get_field_index("path")
-    return rows.set_column(column, "path", pa.array(paths, pa.string()))
+    return with_column(rows, "path", paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,39 +22,9 @@ if TYPE_CHECKING:
     from great_expectations.datasource.fluent import PandasDatasource
     from great_expectations.expectations.expectation import Expectation
 
-#: What a broken expectation does: a critical one stops the run, a warning is shown.
+#: What a broken expectation does: a critical one, which is the default, stops the run; a warning
+#: is shown.
 CRITICAL, WARNING = "critical", "warning"
-
-#: Every expectation and its severity, in one place.
-SEVERITY = {
-    "schema": CRITICAL,
-    "enough patches": CRITICAL,
-    "only known labels": CRITICAL,
-    "both labels present": CRITICAL,
-    "labels in balance": CRITICAL,
-    "identity of every patch": CRITICAL,
-    "width in pixels": CRITICAL,
-    "height in pixels": CRITICAL,
-    "no copy under both labels": CRITICAL,
-    "no near-copy under both labels": WARNING,
-    "every patch in a split": CRITICAL,
-    "no picture in two splits": CRITICAL,
-    "no photograph in two splits": CRITICAL,
-    "every split holds both labels": CRITICAL,
-    "few patches left out of the split": WARNING,
-    "neither black nor white": CRITICAL,
-    "not blank": WARNING,
-    "not saturated": WARNING,
-    "colour photographs": WARNING,
-    "camera held upright (EXIF)": WARNING,
-    "not compressed beyond use": WARNING,
-    "decodable": CRITICAL,
-    "quarantine share": CRITICAL,
-    "brightness as last accepted": WARNING,
-    "contrast as last accepted": WARNING,
-    "sharpness as last accepted": WARNING,
-    "share of cracks as last accepted": WARNING,
-}
 
 #: The columns that tell a person, and the contact sheets, which row it is.
 SHOWN = ("id", "path", "label", "reason")
@@ -112,7 +83,9 @@ def _patches_suite(limits: ValidateParams, size: int) -> Suite:
         "width in pixels": among(column="width", value_set=[size]),
         "height in pixels": among(column="height", value_set=[size]),
         "no copy under both labels": within(column="labels_of_content", **one),
-        "no near-copy under both labels": within(column="labels_of_picture", **alone),
+        "no near-copy under both labels": within(
+            column="labels_of_picture", **alone, severity=WARNING
+        ),
         "every patch in a split": gxe.ExpectColumnValuesToNotBeNull(column="split"),
         "no picture in two splits": within(column="splits_of_picture", **alone),
         "no photograph in two splits": within(column="splits_of_group", **alone),
@@ -122,12 +95,14 @@ def _patches_suite(limits: ValidateParams, size: int) -> Suite:
             max_value=limits.max_brightness,
             mostly=1 - TOLERATED,
         ),
-        "not blank": within(column="contrast", min_value=limits.min_contrast),
-        "not saturated": within(column="saturated", max_value=limits.max_saturated),
-        "colour photographs": among(column="mode", value_set=["RGB"]),
-        "camera held upright (EXIF)": among(column="orientation", value_set=[1]),
+        "not blank": within(column="contrast", min_value=limits.min_contrast, severity=WARNING),
+        "not saturated": within(
+            column="saturated", max_value=limits.max_saturated, severity=WARNING
+        ),
+        "colour photographs": among(column="mode", value_set=["RGB"], severity=WARNING),
+        "camera held upright (EXIF)": among(column="orientation", value_set=[1], severity=WARNING),
         "not compressed beyond use": within(
-            column="bytes_per_pixel", min_value=limits.min_bytes_per_pixel
+            column="bytes_per_pixel", min_value=limits.min_bytes_per_pixel, severity=WARNING
         ),
     }
 
@@ -141,7 +116,7 @@ def _splits_suite() -> Suite:
             column="split_and_label", value_set=parts
         ),
         "few patches left out of the split": gxe.ExpectColumnValuesToBeInSet(
-            column="used", value_set=["yes"], mostly=1 - TOLERATED
+            column="used", value_set=["yes"], mostly=1 - TOLERATED, severity=WARNING
         ),
     }
 
@@ -160,12 +135,12 @@ def _files_suite(limits: ValidateParams) -> Suite:
 def _drift_suite(limits: ValidateParams) -> Suite:
     import great_expectations.expectations as gxe
 
-    within = gxe.ExpectColumnValuesToBeBetween
+    within = partial(gxe.ExpectColumnValuesToBeBetween, min_value=0, severity=WARNING)
     watched = {
-        f"{name} as last accepted": within(column=name, min_value=0, max_value=limits.max_drift)
+        f"{name} as last accepted": within(column=name, max_value=limits.max_drift)
         for name in WATCHED
     }
-    change = within(column="crack_share", min_value=0, max_value=limits.max_class_change)
+    change = within(column="crack_share", max_value=limits.max_class_change)
     return watched | {"share of cracks as last accepted": change}
 
 
@@ -256,7 +231,6 @@ def _named_suite(name: str, expectations: Suite) -> ExpectationSuite:
     import great_expectations as gx
 
     for title, expectation in expectations.items():
-        expectation.severity = SEVERITY[title]
         expectation.meta = {"name": title}
         expectation.notes = f"**{title}**"
     return gx.ExpectationSuite(name=name, expectations=list(expectations.values()))

@@ -226,10 +226,10 @@ def test_it_does_not_matter_how_many_pairs_are_compared_at_a_time(
 @pytest.mark.parametrize("others", [1, 2, 8])
 def test_the_nearest_of_a_few_is_the_nearest_of_all(others: int) -> None:
     taken = _clustered(6, 20)
-    asked, among = np.arange(10, 20), np.arange(others)
-    found = nearest(taken, asked, among)
-    assert found.pairs[:, 0].tolist() == asked.tolist()
-    for one, distance in zip(asked, found.distances, strict=True):
+    queries, among = np.arange(10, 20), np.arange(others)
+    found = nearest(taken, queries, among)
+    assert found.pairs[:, 0].tolist() == queries.tolist()
+    for one, distance in zip(queries, found.distances, strict=True):
         least = min(_squares(taken[one], taken[other]) for other in among)
         assert distance == pytest.approx(STEP * np.sqrt(least), abs=1e-3)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,14 +50,18 @@ def _row(number: int, **changes: Any) -> dict[str, Any]:
 ROWS = [_row(number) for number in range(5)]
 
 
+def _written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    with closing(ManifestWriter(path)) as writer:
+        for row in rows:
+            writer.add(row)
+    return path
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Return a manifest of every picture, some of them twice."""
-    path = tmp_path / "manifest.parquet"
-    with ManifestWriter(path) as writer:
-        for row in [*ROWS, _row(2, path="Negative/2.jpg", label=NO_CRACK)]:
-            writer.add(row)
-    return path
+    rows = [*ROWS, _row(2, path="Negative/2.jpg", label=NO_CRACK)]
+    return _written(tmp_path / "manifest.parquet", rows)
 
 
 @pytest.mark.parametrize("row_group", [1, 2, 5, 100])
@@ -63,26 +69,20 @@ def test_rows_come_back_in_their_order_however_many_are_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_group: int
 ) -> None:
     monkeypatch.setattr(manifest, "ROW_GROUP", row_group)
-    with ManifestWriter(tmp_path / "m.parquet") as writer:
-        for row in ROWS:
-            writer.add(row)
-    assert pq.read_table(tmp_path / "m.parquet").to_pylist() == ROWS
-    assert pq.ParquetFile(tmp_path / "m.parquet").num_row_groups == -(-len(ROWS) // row_group)
+    path = _written(tmp_path / "m.parquet", ROWS)
+    assert pq.read_table(path).to_pylist() == ROWS
+    assert pq.ParquetFile(path).num_row_groups == -(-len(ROWS) // row_group)
 
 
 def test_a_manifest_without_rows_still_has_its_columns(tmp_path: Path) -> None:
-    with ManifestWriter(tmp_path / "m.parquet"):
-        pass
-    assert pq.read_schema(tmp_path / "m.parquet").equals(SCHEMA, check_metadata=True)
+    path = _written(tmp_path / "m.parquet", [])
+    assert pq.read_schema(path).equals(SCHEMA, check_metadata=True)
     assert manifest_table([]).schema == SCHEMA
 
 
 def test_the_same_rows_give_the_same_bytes(file: Path, tmp_path: Path) -> None:
-    before = file.read_bytes()
-    with ManifestWriter(tmp_path / "again.parquet") as writer:
-        for row in pq.read_table(file).to_pylist():
-            writer.add(row)
-    assert (tmp_path / "again.parquet").read_bytes() == before
+    again = _written(tmp_path / "again.parquet", pq.read_table(file).to_pylist())
+    assert again.read_bytes() == file.read_bytes()
 
 
 def test_facts_come_back_as_they_were_measured(file: Path) -> None:
@@ -96,32 +96,21 @@ def test_nothing_is_known_of_what_no_manifest_lists(file: Path, tmp_path: Path) 
     assert known_facts(tmp_path / "nowhere.parquet").of(IDS[:2]) == [None, None]
 
 
-def _with_version(table: pa.Table) -> pa.Table:
-    return table.replace_schema_metadata({"inspection_version": "0"})
+CHANGES: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "another version": lambda table: table.replace_schema_metadata({"inspection_version": "0"}),
+    "no version": lambda table: table.replace_schema_metadata(None),
+    "no column": lambda table: table.drop_columns(["sharpness"]),
+    "another type": lambda table: table.cast(
+        SCHEMA.set(6, pa.field("width", pa.int64())).with_metadata(SCHEMA.metadata)
+    ),
+    "no rows": lambda table: table.slice(0, 0),
+}
 
 
-def _without_version(table: pa.Table) -> pa.Table:
-    return table.replace_schema_metadata(None)
-
-
-def _without_a_column(table: pa.Table) -> pa.Table:
-    return table.drop_columns(["sharpness"])
-
-
-def _with_another_type(table: pa.Table) -> pa.Table:
-    place = table.schema.get_field_index("width")
-    return table.set_column(place, "width", table["width"].cast(pa.int64()))
-
-
-def _without_rows(table: pa.Table) -> pa.Table:
-    return table.slice(0, 0)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [_with_version, _without_version, _without_a_column, _with_another_type, _without_rows],
-)
-def test_facts_of_an_outdated_manifest_are_not_used_again(file: Path, change: Any) -> None:
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_facts_of_an_outdated_manifest_are_not_used_again(
+    file: Path, change: Callable[[pa.Table], pa.Table]
+) -> None:
     write_table(change(pq.read_table(file)), file)
     assert known_facts(file).of(IDS) == [None] * len(IDS)
 

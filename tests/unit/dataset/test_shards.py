@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,6 @@ import pytest
 
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.shards import (
-    Places,
     ShardPosition,
     ShardRow,
     ShardWriter,
@@ -109,9 +108,6 @@ def test_images_come_back_in_the_order_asked_for(folder: Path) -> None:
     manifest = places_of([(row.id, place) for row, place in zip(ROWS, PLACES, strict=True)])
     rows = rows_of([ROWS[i].id for i in wanted], manifest)
     assert contents_of(rows, folder) == [ROWS[i].content for i in wanted]
-
-
-def test_no_rows_have_no_images(folder: Path) -> None:
     assert contents_of(places_of([]), folder) == []
 
 
@@ -130,16 +126,6 @@ def test_every_stored_patch_is_found_at_its_place_with_its_label(folder: Path) -
     assert places.number(digest_of_bytes(b"never stored")) is None
 
 
-def test_places_take_new_patches_beside_the_stored_ones() -> None:
-    places = Places()
-    for row, place in zip(ROWS, PLACES, strict=True):
-        assert places.number(row.id) is None
-        places.add(row.id, place)
-        number = places.number(row.id)
-        assert number is not None
-        assert places.place(number) == place
-
-
 def _refused(folder: Path) -> None:
     with pytest.raises(DataError) as refusal:
         stored_places(folder)
@@ -148,47 +134,21 @@ def _refused(folder: Path) -> None:
     assert re.search(r"part-00001\.parquet is damaged \(.+`dvc checkout data/images`", said)
 
 
-def _cut(content: bytes) -> bytes:
-    return content[:-30]
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:-30],
+    "emptied": lambda _content: b"",
+    "overwritten": lambda content: content[:4] + b"\xff" * 60 + content[64:],
+    "footer lost": lambda content: content[:-200] + b"\xff" * 180 + content[-20:],
+    "a digit of an id": lambda content: content.replace(ROWS[3].id.encode(), b"x" * 64),
+    "a letter of an id": lambda content: content.replace(ROWS[3].id.encode(), b"\xff" * 64),
+    "a label": lambda content: content.replace(b"no crack", b"no track"),
+}
 
 
-def _emptied(content: bytes) -> bytes:
-    return b""
-
-
-def _overwritten(content: bytes) -> bytes:
-    return content[:4] + b"\xff" * 60 + content[64:]
-
-
-def _footer_lost(content: bytes) -> bytes:
-    return content[:-200] + b"\xff" * 180 + content[-20:]
-
-
-def _digit_of_an_id_lost(content: bytes) -> bytes:
-    return content.replace(ROWS[3].id.encode(), b"x" * 64)
-
-
-def _letter_of_an_id_lost(content: bytes) -> bytes:
-    return content.replace(ROWS[3].id.encode(), b"\xff" * 64)
-
-
-def _label_lost(content: bytes) -> bytes:
-    return content.replace(b"no crack", b"no track")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _cut,
-        _emptied,
-        _overwritten,
-        _footer_lost,
-        _digit_of_an_id_lost,
-        _letter_of_an_id_lost,
-        _label_lost,
-    ],
-)
-def test_a_damaged_shard_is_refused_in_one_line_with_the_remedy(folder: Path, damage: Any) -> None:
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_shard_is_refused_in_one_line_with_the_remedy(
+    folder: Path, damage: Callable[[bytes], bytes]
+) -> None:
     shard = folder / shard_name(1)
     shard.write_bytes(damage(shard.read_bytes()))
     _refused(folder)

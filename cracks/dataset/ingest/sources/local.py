@@ -62,10 +62,12 @@ class FolderSource(Source):
         """Read `folder`."""
         super().__init__(name)
         self._folder = folder
-        found = (
-            file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
-        )
-        self._paths = sorted(path for path in found if labelled(path))
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        files = (file for file in self._folder.rglob("*") if file.is_file())
+        found = (file.relative_to(self._folder).as_posix() for file in files)
+        return sorted(path for path in found if labelled(path))
 
     def paths(self) -> list[str]:
         """Return the labelled files, sorted."""
@@ -86,32 +88,24 @@ class FolderSource(Source):
                 ) from None
 
 
-class PackedSource(Source):
-    """An archive that must be unpacked as a whole; that is done when its files are asked for."""
+class PackedSource(FolderSource):
+    """An archive that must be unpacked as a whole; that is done when its files are listed."""
 
     def __init__(
         self, name: str, path: Path, folder: Path, extract: Callable[[Path, Path], None]
     ) -> None:
         """Read the archive at `path`, unpacked by `extract` to the empty `folder`."""
-        super().__init__(name)
-        self._path, self._folder, self._extract = path, folder, extract
+        super().__init__(name, folder)
+        self._archive, self._extract = path, extract
 
     @cached_property
-    def _unpacked(self) -> FolderSource:
-        self._extract(self._path, self._folder)
-        return FolderSource(self.name, self._folder)
-
-    def paths(self) -> list[str]:
-        """Return the labelled members, sorted."""
-        return self._unpacked.paths()
+    def _paths(self) -> list[str]:
+        self._extract(self._archive, self._folder)
+        return super()._paths
 
     def digest(self) -> str:
         """Return the SHA-256 of the archive, which need not be unpacked for it."""
-        return digest_of_file(self._path)
-
-    def contents(self) -> Iterator[tuple[str, bytes]]:
-        """Read the unpacked members one after the other."""
-        yield from self._unpacked.contents()
+        return digest_of_file(self._archive)
 
 
 class ZipSource(Source):

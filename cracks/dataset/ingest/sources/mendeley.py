@@ -12,11 +12,18 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from cracks.dataset.ingest.sources.archive_safety import is_archive
 from cracks.errors import SourceError, SourceUnavailable, StorageError, StorageUnavailable
@@ -53,20 +60,10 @@ Size = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Content(BaseModel):
-    """What the API says of the content of a file, as far as it is used."""
-
-    sha256_hash: Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")]
-    download_url: Annotated[str, Field(pattern=r"^https?://")]
-
-
-class _ListedFile(BaseModel):
-    """What the API says of a file, as far as it is used."""
-
-    id: Text
-    filename: str
-    size: Size
-    content_details: _Content
+def _safe_name(name: str) -> str:
+    """Return the name without what would lead out of the folder, or hide the file in it."""
+    last = re.split(r"[/\\]", name)[-1].lstrip(". ")
+    return "".join(letter if letter.isprintable() else "_" for letter in last)
 
 
 class DatasetFile(BaseModel):
@@ -86,7 +83,21 @@ class DatasetFile(BaseModel):
         return self
 
 
-class _Record(BaseModel):
+class _ListedFile(BaseModel):
+    """What the API says of a file, as far as it is used."""
+
+    filename: Annotated[str, AfterValidator(_safe_name)]
+    size: Size
+    sha256: Annotated[str, AfterValidator(str.lower)] = Field(
+        validation_alias=AliasPath("content_details", "sha256_hash"), pattern=r"^[0-9A-Fa-f]{64}$"
+    )
+    id: Text
+    url: str = Field(
+        validation_alias=AliasPath("content_details", "download_url"), pattern=r"^https?://"
+    )
+
+
+class Dataset(BaseModel):
     """What dataset.json says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -99,31 +110,18 @@ class _Record(BaseModel):
     files: tuple[DatasetFile, ...]
 
     @model_validator(mode="after")
-    def _names_one_archive(self) -> _Record:
+    def _names_one_archive(self) -> Dataset:
         names = [file.filename for file in self.files]
         if len({name.lower() for name in [RECORD, *names]}) <= len(names):
             raise ValueError(f"two files have the same name: {', '.join(names)}")
-        if len([name for name in names if _is_archive(name)]) != 1:
+        if len([name for name in names if is_archive(name)]) != 1:
             raise ValueError(f"exactly one of the files must be an archive: {names}")
         return self
 
     @property
     def archive(self) -> str:
         """The name of the file with the photographs."""
-        return next(file.filename for file in self.files if _is_archive(file.filename))
-
-
-@dataclass(frozen=True)
-class FetchedDataset:
-    """The data set as it lies on disk, every file compared with its SHA-256."""
-
-    archive: Path
-    files: tuple[DatasetFile, ...]
-    doi: str
-    version: int
-    licence: str
-    citation: str
-    paper: str
+        return next(file.filename for file in self.files if is_archive(file.filename))
 
     def described_files(self) -> list[str]:
         """Return one line a file: its name, size and SHA-256."""
@@ -132,46 +130,37 @@ class FetchedDataset:
         ]
 
 
-def fetch_dataset(folder: Path) -> FetchedDataset:
-    """Return the data set in `folder`; fetch what is missing or damaged there.
+def fetch_dataset(folder: Path) -> Dataset:
+    """Return what lies in `folder`, every file compared with its SHA-256.
 
-    Without anything missing no network is used.
+    What is missing or damaged there is fetched; without anything missing no network is used.
 
     Raises:
         SourceError: the data set cannot be had from the server, or not be stored.
         SourceUnavailable: the server cannot be reached, or refuses for now.
     """
-    record = _stored(folder) or _fetched(folder)
-    return FetchedDataset(
-        archive=folder / record.archive,
-        files=record.files,
-        doi=record.doi,
-        version=record.version,
-        licence=record.licence,
-        citation=record.citation,
-        paper=record.paper,
-    )
+    return _stored(folder) or _fetched(folder)
 
 
-def _stored(folder: Path) -> _Record | None:
+def _stored(folder: Path) -> Dataset | None:
     """Return what dataset.json says, or None unless every file is there and unaltered."""
     try:
-        record = _Record.model_validate_json((folder / RECORD).read_bytes())
+        record = Dataset.model_validate_json((folder / RECORD).read_bytes())
         whole = all(
             is_whole(folder / file.filename, file.size, file.sha256) for file in record.files
         )
     except (OSError, ValueError):
-        return None  # nothing yet, or damaged since: fetching mends both
+        return None  # nothing yet, or damaged since: fetching repairs both
     return record if whole and record.doi == DOI else None
 
 
-def _fetched(folder: Path) -> _Record:
+def _fetched(folder: Path) -> Dataset:
     with _naming_the_remedy():
         listing = _listing()
         record = _record_of(listing)
         for listed, file in zip(listing, record.files, strict=True):
             download(
-                listed.content_details.download_url,
+                listed.url,
                 folder / file.filename,
                 size=file.size,
                 sha256=file.sha256,
@@ -195,46 +184,26 @@ def _listing() -> list[_ListedFile]:
     """Return what the API says of the files, in the order of their names."""
     base = (os.environ.get(BASE_VARIABLE) or BASE_URL).rstrip("/")
     url = f"{base}/datasets/{DATASET}/files?folder_id=root&version={VERSION}"
-    answer = read_json(url)
+    content = read_json(url)
     try:
-        listing = TypeAdapter(list[_ListedFile]).validate_python(answer)
+        listing = TypeAdapter(list[_ListedFile]).validate_python(content)
     except ValueError as error:
         raise _strange(reason_of(error)) from None
     return sorted(listing, key=lambda listed: listed.filename)
 
 
-def _record_of(listing: Sequence[_ListedFile]) -> _Record:
+def _record_of(listing: Sequence[_ListedFile]) -> Dataset:
     try:
-        return _Record(
+        return Dataset(
             doi=DOI,
             version=VERSION,
             licence=LICENCE,
             citation=CITATION,
             paper=PAPER,
-            files=tuple(_file_of(listed) for listed in listing),
+            files=tuple(DatasetFile(**listed.model_dump(exclude={"url"})) for listed in listing),
         )
     except ValueError as error:
         raise _strange(reason_of(error)) from None
-
-
-def _file_of(listed: _ListedFile) -> DatasetFile:
-    return DatasetFile(
-        filename=_safe_name(listed.filename),
-        size=listed.size,
-        sha256=listed.content_details.sha256_hash.lower(),
-        id=listed.id,
-    )
-
-
-def _is_archive(name: str) -> bool:
-    """Return whether a name is that of an archive, be it one that nothing here opens."""
-    return is_archive(name) or re.search(r"\.tar\.\w+$", name.lower()) is not None
-
-
-def _safe_name(name: str) -> str:
-    """Return the name without what would lead out of the folder, or hide the file in it."""
-    last = re.split(r"[/\\]", name)[-1].lstrip(". ")
-    return "".join(letter if letter.isprintable() else "_" for letter in last)
 
 
 def _strange(reason: str) -> SourceError:

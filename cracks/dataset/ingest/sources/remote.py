@@ -24,7 +24,7 @@ def open_mendeley(raw: Path) -> Iterator[Source]:
         SourceUnavailable: the server does not answer.
     """
     dataset = fetch_dataset(raw)
-    with open_path(dataset.archive, "mendeley") as source:
+    with open_path(raw / dataset.archive, "mendeley") as source:
         source.described_files = dataset.described_files()
         yield source
 

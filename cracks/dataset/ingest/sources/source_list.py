@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path, PurePath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import PurePath
 
 from cracks.dataset.ingest.sources.base import Source, SourceFile, label_of
 from cracks.dataset.ingest.sources.local import open_path
@@ -13,14 +13,23 @@ from cracks.dataset.ingest.sources.remote import open_mendeley, open_s3
 from cracks.dataset.ingest.sources.synthetic import DrawnSource
 from cracks.dataset.labels import LABELS
 from cracks.errors import SourceError
-from cracks.storage.addresses import is_in_bucket
 from cracks.system.hashing import digest_of_value
 from cracks.workspace.params import IngestParams
 from cracks.workspace.paths import Paths
 
 LAYOUT = "Expected are the folders Positive/ (crack) and Negative/ (no crack)"
 
-__all__ = ["Source", "SourceFile", "Sources", "open_sources"]
+#: Opens one place of `ingest.source`, as it is written there.
+Opener = Callable[[str, IngestParams, Paths], AbstractContextManager[Source]]
+
+#: By the name of a source, or by how its address begins; whatever has none lies on this machine.
+OPENERS: dict[str, Opener] = {
+    "sample": lambda _source, params, _paths: nullcontext(
+        DrawnSource(params.sample.patches, params.sample.seed)
+    ),
+    "mendeley": lambda _source, _params, paths: open_mendeley(paths.raw),
+    "s3://": lambda source, _params, paths: open_s3(source, paths.mirror),
+}
 
 
 class Sources:
@@ -67,20 +76,17 @@ def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:
         SourceUnavailable, StorageUnavailable: one is on a server that does not answer.
     """
     with ExitStack() as stack:
-        opened = [_open(one, params, paths, stack) for one in params.sources]
+        opened = [stack.enter_context(_open(one, params, paths)) for one in params.sources]
         yield Sources(opened, " and ".join(params.sources))
 
 
-def _open(source: str, params: IngestParams, paths: Paths, stack: ExitStack) -> Source:
-    if source == "sample":
-        return DrawnSource(params.sample.patches, params.sample.seed)
-    if source == "mendeley":
-        return stack.enter_context(open_mendeley(paths.raw))
-    if is_in_bucket(source):
-        return stack.enter_context(open_s3(source, paths.mirror))
+def _open(source: str, params: IngestParams, paths: Paths) -> AbstractContextManager[Source]:
+    scheme, separator, _ = source.partition("://")
+    if opener := OPENERS.get(scheme + separator):
+        return opener(source, params, paths)
     path = paths.root / os.path.expanduser(source)  # noqa: PTH111 (Path raises for ~nobody)
     # Where a source lies differs from machine to machine; its name does not.
-    return stack.enter_context(open_path(path, PurePath(source).name or str(Path(path).name)))
+    return open_path(path, PurePath(source).name or path.name)
 
 
 def _require_both_labels(paths: Sequence[str], where: str) -> None:

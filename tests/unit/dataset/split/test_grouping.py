@@ -152,9 +152,8 @@ def test_how_like_is_alike_is_for_the_parameters_to_say(
     assert len(getattr(strict, lost)) < len(getattr(usual, lost))
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_the_order_of_the_files_does_not_matter(tmp_path: Path, reverse: bool) -> None:
-    files = dict(sorted(FILES.items(), reverse=reverse))
+def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    files = dict(sorted(FILES.items(), reverse=True))
     manifest = _ingested(tmp_path, files)
     likeness = find_likeness(manifest, tmp_path, PARAMS)
     (tmp_path / "other").mkdir()

@@ -105,10 +105,10 @@ def test_without_test_or_train_there_is_no_pair(letters: str) -> None:
     assert (found.pairs.shape, found.distances.shape) == ((0, 2), (0,))
 
 
-def test_a_large_test_split_is_asked_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ASKED", 10)
+def test_a_large_test_split_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SAMPLE", 10)
     found = nearest_pairs(*_scattered("t" * 100 + "r"), count=50)
-    asked = sorted(found.pairs[:, 0].tolist())
-    assert len(asked) == 10
-    assert (asked[0], asked[-1]) == (0, 99)
-    assert max(np.diff(asked)) <= 12
+    sampled = sorted(found.pairs[:, 0].tolist())
+    assert len(sampled) == 10
+    assert (sampled[0], sampled[-1]) == (0, 99)
+    assert max(np.diff(sampled)) <= 12

@@ -71,8 +71,9 @@ def test_it_does_not_matter_which_of_two_crops_comes_first() -> None:
     assert response(one, other) == pytest.approx(response(other, one), abs=0.05)
 
 
-@pytest.mark.parametrize("side", [99, ALIGNED, 227])
-def test_a_mirrored_picture_answers_as_the_picture_itself(side: int) -> None:
+# 64, 120 and 128 are fast to transform: OpenCV windows such pictures in place.
+@pytest.mark.parametrize("side", [64, 99, ALIGNED, 120, 128, 227])
+def test_a_mirrored_picture_correlates_as_the_picture_itself(side: int) -> None:
     grey = surface(4, size=side)
     before = grey.copy()
     for mirrored in (grey, np.fliplr(grey), np.flipud(grey), np.rot90(grey, 2)):
@@ -157,15 +158,6 @@ def test_two_crops_of_one_place_are_candidates_even_alone() -> None:
     assert recrop_candidates(taken).tolist() == [[0, 1]]
 
 
-def test_a_single_patch_has_nobody_to_be_compared_with() -> None:
-    assert recrop_candidates(_anything(1)).shape == (0, 2)
-
-
-def test_where_there_is_no_patch_there_is_no_candidate() -> None:
-    assert recrop_candidates(_anything(0)).shape == (0, 2)
-
-
-@pytest.mark.parametrize("side", [64, 120, 128])
-def test_pictures_of_a_size_that_needs_no_padding_are_compared_as_well(side: int) -> None:
-    grey = surface(4, size=side)
-    assert response(grey, np.rot90(grey, 2)) == pytest.approx(1, abs=1e-3)
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_single_patch_has_nobody_to_be_compared_with(count: int) -> None:
+    assert recrop_candidates(_anything(count)).shape == (0, 2)

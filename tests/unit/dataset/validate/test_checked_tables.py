@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.manifest import QUARANTINE_COLUMNS, SCHEMA
 from cracks.dataset.split.assignment import LEFT_OUT, split_table
 from cracks.dataset.validate.checked_tables import (
-    drift_table,
+    SEEN,
     files_table,
     patches_table,
     splits_table,
@@ -30,7 +29,7 @@ def _manifest(*files: tuple[str, str]) -> pd.DataFrame:
         | {"id": id_, "label": label, "path": f"{i}.jpg", "source": "zip", "fingerprint": b""}
         for i, (id_, label) in enumerate(files)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows)[list(SEEN)]
 
 
 def _splits(**rows: str) -> pd.DataFrame:
@@ -131,8 +130,3 @@ def test_each_file_says_whether_it_decoded_and_why_it_was_refused(tmp_path: Path
 def test_where_no_file_was_refused_all_are_accepted(tmp_path: Path) -> None:
     table = files_table(_manifest(("a", CRACK), ("b", CRACK)), _quarantine(tmp_path))
     assert table["accepted"].tolist() == table["decoded"].tolist() == ["yes", "yes"]
-
-
-def test_drift_is_a_single_row() -> None:
-    table = drift_table({"brightness": 0.1, "crack_share": np.float64(0.2)})
-    assert table.to_dict("records") == [{"brightness": 0.1, "crack_share": 0.2}]

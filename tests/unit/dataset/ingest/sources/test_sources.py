@@ -38,9 +38,6 @@ CONTAINERS = ("photos", *ARCHIVES)
 NAMES = ("Positive/00002.jpg", "Negative/00002.jpg", "Positive/00001.jpg", "Negative/00001.jpg")
 
 
-LABELLED = ("Negative", "Positive")
-
-
 def _noise(size: int) -> dict[str, bytes]:
     """Return photographs that no archive can shrink."""
     rng = np.random.default_rng(0)
@@ -81,6 +78,11 @@ def _taken(source: Path | str | Sequence[Path | str], root: Path = Path()) -> li
         files = list(opened.files())
         assert len(files) == count
         return files
+
+
+def _digest(source: Path | str | Sequence[Path | str], root: Path = Path(), **drawn: int) -> str:
+    with open_sources(ingest_params(source, **drawn), Paths(root)) as opened:
+        return opened.digest()
 
 
 @pytest.fixture(autouse=True)
@@ -261,31 +263,19 @@ def test_links_and_devices_in_a_tar_are_left_out(tmp_path: Path, kind: bytes) ->
     assert tree(outside) == {"secret": b"secret"}
 
 
-def test_a_relative_source_is_meant_from_the_workspace(tmp_path: Path) -> None:
-    _packed(tmp_path / "data" / "photos", PHOTOGRAPHS)
-    assert len(_taken("data/photos", root=tmp_path)) == len(PHOTOGRAPHS)
-
-
 def test_the_digest_of_a_folder_changes_with_every_name_and_content(tmp_path: Path) -> None:
     name = "Positive/00001.jpg"
     renamed = {path.replace("00001", "1"): content for path, content in PHOTOGRAPHS.items()}
     variants = [PHOTOGRAPHS, PHOTOGRAPHS | {name: b"other"}, renamed, dict(PHOTOGRAPHS)]
-    digests = [
-        _digest(_packed(tmp_path / str(i), files), tmp_path) for i, files in enumerate(variants)
-    ]
+    digests = [_digest(_packed(tmp_path / str(i), files)) for i, files in enumerate(variants)]
     assert digests[0] == digests[3]
     assert len(set(digests)) == 3
-
-
-def _digest(source: Path | str | Sequence[Path | str], root: Path) -> str:
-    with open_sources(ingest_params(source), Paths(root)) as opened:
-        return opened.digest()
 
 
 @pytest.mark.parametrize("archive", ["photos.zip", "photos.tar.gz", RAR])
 def test_the_digest_of_an_archive_is_its_sha256(tmp_path: Path, archive: str) -> None:
     path = _packed(tmp_path / archive, PHOTOGRAPHS)
-    assert _digest(path, tmp_path) == digest_of_file(path)
+    assert _digest(path) == digest_of_file(path)
 
 
 @pytest.mark.parametrize("archive", ["photos.tar.gz", RAR])
@@ -300,47 +290,27 @@ def test_nothing_is_unpacked_to_learn_the_digest(
         assert len([path for path in temporary.rglob("*") if path.is_file()]) == len(PHOTOGRAPHS)
 
 
-def test_the_drawn_sample_is_a_source_like_any_other(tmp_path: Path) -> None:
-    files = _taken("sample", root=tmp_path)
-    assert [file.label for file in files] == [NO_CRACK, NO_CRACK, CRACK, CRACK]
-    assert {file.source for file in files} == {"sample"}
+def test_another_drawing_has_another_digest() -> None:
+    variants: list[dict[str, int]] = [{}, {"patches": 6}, {"seed": 2}]
+    assert len({_digest("sample", **variant) for variant in variants}) == len(variants)
 
 
-def test_another_drawing_has_another_digest(tmp_path: Path) -> None:
-    variants = [{}, {"patches": 6}, {"seed": 2}]
-    digests = set()
-    for variant in variants:
-        with open_sources(ingest_params(**variant), Paths(tmp_path)) as opened:
-            digests.add(opened.digest())
-    assert len(digests) == len(variants)
-
-
-@pytest.fixture
-def one_of_each(tmp_path: Path) -> list[Path]:
-    """Return two sources that only together hold both labels."""
-    return [
-        _packed(tmp_path / "new.zip", {"Positive/1.jpg": b"new", "Positive/2.jpg": b"newer"}),
-        _packed(tmp_path / "old", {"Negative/1.jpg": b"old"}),
+def test_several_sources_are_read_in_the_order_of_the_list(tmp_path: Path) -> None:
+    cracked = {"Positive/1.jpg": b"new", "Positive/2.jpg": b"newer"}
+    new = _packed(tmp_path / "new.zip", cracked)
+    old = _packed(tmp_path / "old", {"Negative/1.jpg": b"old"})
+    # Both labels are needed only of all sources together.
+    assert len(_taken([new, old])) == 3
+    files = _taken([new, old, "sample"], root=tmp_path)
+    assert [(file.source, file.path, file.label) for file in files] == [
+        ("new.zip", "Positive/1.jpg", CRACK),
+        ("new.zip", "Positive/2.jpg", CRACK),
+        ("old", "Negative/1.jpg", NO_CRACK),
+        ("sample", "Negative/00001.jpg", NO_CRACK),
+        ("sample", "Negative/00002.jpg", NO_CRACK),
+        ("sample", "Positive/00001.jpg", CRACK),
+        ("sample", "Positive/00002.jpg", CRACK),
     ]
-
-
-def test_several_sources_are_read_in_the_order_of_the_list(
-    tmp_path: Path, one_of_each: list[Path]
-) -> None:
-    files = _taken([*one_of_each, "sample"], root=tmp_path)
-    assert [(file.source, file.path) for file in files] == [
-        ("new.zip", "Positive/1.jpg"),
-        ("new.zip", "Positive/2.jpg"),
-        ("old", "Negative/1.jpg"),
-        *(("sample", f"{folder}/0000{i}.jpg") for folder in LABELLED for i in (1, 2)),
-    ]
-
-
-def test_both_labels_are_needed_only_of_all_sources_together(one_of_each: list[Path]) -> None:
-    assert {file.label for file in _taken(one_of_each)} == {CRACK, NO_CRACK}
-    for one in one_of_each:
-        with pytest.raises(SourceError, match="holds no photograph of"):
-            _taken(one)
 
 
 def test_a_label_that_is_missing_everywhere_is_refused_with_every_source(tmp_path: Path) -> None:
@@ -364,11 +334,11 @@ def test_the_digest_of_several_sources_changes_with_each_and_with_their_order(
     first = _packed(tmp_path / "first", PHOTOGRAPHS)
     second = _packed(tmp_path / "second", {"Positive/9.jpg": b"9", "Negative/9.jpg": b"8"})
     lists = [[first], [second], [first, second], [second, first]]
-    digests = [_digest(one, tmp_path) for one in lists]
+    digests = [_digest(one) for one in lists]
     (second / "Positive/9.jpg").write_bytes(b"7")
-    digests.append(_digest([first, second], tmp_path))
+    digests.append(_digest([first, second]))
     assert len(set(digests)) == len(digests)
-    assert _digest(first, tmp_path) == _digest([first], tmp_path)
+    assert _digest(first) == _digest([first])
 
 
 @pytest.mark.parametrize(
@@ -395,11 +365,11 @@ def test_a_source_has_the_same_name_wherever_it_lies(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 @pytest.mark.parametrize("container", ["photos", "photos.tar", "photos.tar.gz"])
-def test_a_name_that_is_no_utf8_is_handed_on(tmp_path: Path, container: str) -> None:
+def test_a_name_that_is_no_utf8_is_passed_on(tmp_path: Path, container: str) -> None:
     name = os.fsdecode(b"Positive/\xff.jpg")
     source = _packed(tmp_path / container, PHOTOGRAPHS | {name: b"1"})
     assert name in [file.path for file in _taken(source)]
-    assert len(_digest(source, tmp_path)) == 64
+    assert len(_digest(source)) == 64
 
 
 @pytest.fixture
@@ -415,7 +385,7 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileS
 
 
 @needs_libarchive
-def test_the_reference_data_set_is_fetched_once_and_kept(
+def test_the_reference_data_set_is_read_from_the_archive_that_is_kept(
     publisher: FileServer, tmp_path: Path, temporary: Path
 ) -> None:
     paths = Paths(tmp_path / "workspace")
@@ -425,20 +395,9 @@ def test_the_reference_data_set_is_fetched_once_and_kept(
     kept = paths.raw / publisher.names["photos"]
     assert kept.read_bytes() == publisher.files["photos"]
     assert list(temporary.iterdir()) == []
-    asked = len(publisher.portal.requests), len(publisher.store.requests)
     publisher.portal.close()
     assert _taken("mendeley", root=paths.root) == files
     assert _digest("mendeley", paths.root) == digest_of_file(kept)
-    assert (len(publisher.portal.requests), len(publisher.store.requests)) == asked
-
-
-@needs_libarchive
-def test_the_reference_data_set_can_be_one_of_several(
-    publisher: FileServer, tmp_path: Path
-) -> None:
-    more = _packed(tmp_path / "more.zip", {"Positive/9.jpg": b"9"})
-    files = _taken(["mendeley", more], root=tmp_path / "workspace")
-    assert [file.source for file in files] == ["mendeley"] * len(PHOTOGRAPHS) + ["more.zip"]
 
 
 @needs_libarchive
