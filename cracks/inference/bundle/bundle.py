@@ -113,7 +113,7 @@ def content_of(params: Params, paths: Paths, evaluation: EvaluateReport) -> dict
         "labels": LABELS,
         "patch_size": params.ingest.patch_size,
         "precision": params.featurize.precision,
-        "calibration": Calibration.from_json(evaluation["calibration"]["fitted"]),
+        "calibration": evaluation["calibration"]["fitted"],
         "threshold": evaluation["threshold"],
         "architecture": params.featurize.architecture,
         "lineage": {
