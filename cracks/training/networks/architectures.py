@@ -109,12 +109,8 @@ def unfreeze(backbone: keras.Model, architecture: str, from_layer: str) -> int:
     """Let `backbone` learn from a layer on, and return how many layers that are.
 
     Batch normalisation keeps the statistics it has, and its scale: those of a few small batches
-    would spoil what was learned (Keras guide "Transfer learning & fine-tuning").
-
-    Args:
-        backbone: of that architecture.
-        architecture: its name.
-        from_layer: the name of a layer, or `auto`.
+    would spoil what was learned (Keras guide "Transfer learning & fine-tuning"). `from_layer` is
+    the name of a layer, or `auto`.
 
     Raises:
         ParamsError: it has no layer of that name.

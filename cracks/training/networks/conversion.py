@@ -31,13 +31,7 @@ BATCH: Final = "n"
 
 
 def write_formats(featurizer: Path, trainable: Path, files: Mapping[str, Path]) -> None:
-    """Write the classifier for other runtimes.
-
-    Args:
-        featurizer: the Keras file of the half that is computed once.
-        trainable: that of the half that is trained.
-        files: where to, by format: "onnx", "litert".
-    """
+    """Write the classifier, from the Keras files of its halves, by format: "onnx", "litert"."""
     classifier = build_classifier(load_model(featurizer), load_model(trainable))
     for name, file in files.items():
         {"onnx": write_onnx, "litert": write_litert}[name](classifier, file)

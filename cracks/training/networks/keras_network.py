@@ -42,14 +42,8 @@ def keras_scores(
 ) -> pa.Table:
     """Return the scores of Keras for some patches of test, id and raw_score; for comparison only.
 
-    The outputs of the frozen half are cached: with another head only the head is computed.
-
-    Args:
-        featurizer: the half that is computed once.
-        trainable: the half that is trained.
-        params: `export.compared_patches` says how many patches.
-        paths: of the workspace.
-        cache: file with the outputs of the frozen half.
+    The outputs of the frozen half are cached in a file: with another head only the head is
+    computed. `export.compared_patches` says how many patches.
     """
     splits, manifest = read_table(paths.splits), read_table(paths.manifest)
     ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()

@@ -148,7 +148,7 @@ class Sweep:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        _mend(self.file)
+        _drop_half_written_line(self.file)
         try:
             # Optuna's own lock of the file outlives a killed process by half a minute.
             backend = JournalFileBackend(str(self.file), _Unlocked())  # type: ignore[arg-type]
@@ -303,7 +303,7 @@ def _number(found: optuna.trial.FrozenTrial) -> int:
     return int(found.user_attrs.get("number", 0))
 
 
-def _mend(file: Path) -> None:
+def _drop_half_written_line(file: Path) -> None:
     """Cut off the line that a process was writing when the machine stopped."""
     if file.is_file() and not (content := file.read_bytes()).endswith(b"\n"):
         with file.open("r+b") as opened:
