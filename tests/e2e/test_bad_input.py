@@ -95,22 +95,11 @@ def test_a_source_that_cannot_be_used_is_refused_in_one_line(
     assert changed <= {"params.yaml", f"service/{RUNS}", f"service/.{RUNS}.lock"}
 
 
-@pytest.mark.parametrize(
-    ("assignment", "reason"),
-    [
-        ("train.epoch=3", "unknown key train.epoch. Did you mean train.epochs?"),
-        ("train.epochs=0", "train.epochs: input should be greater than or equal to 1, not 0"),
-        ("featurize.architecture=resnet", "'mobilenetv3small' or 'efficientnetv2b0', not 'resnet'"),
-        ("split.train=0.9", "train, validation and test must add up to 1"),
-    ],
-)
-def test_a_bad_key_is_refused_by_name_and_not_written(
-    workspace: Workspace, assignment: str, reason: str
-) -> None:
+def test_a_bad_key_is_refused_by_name_and_not_written(workspace: Workspace) -> None:
     before = (workspace.root / "params.yaml").read_bytes()
-    done = workspace.cracks("train", "-S", assignment)
+    done = workspace.cracks("train", "-S", "train.epoch=3")
     assert done.returncode == 1
-    assert reason in done.stderr
+    assert "unknown key train.epoch. Did you mean train.epochs?" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (workspace.root / "params.yaml").read_bytes() == before
 
