@@ -150,7 +150,7 @@ def measured(
     effect = calibration_report(decided.calibration, test.part.cracked, test.raw)
     return {
         "threshold": decided.threshold,
-        "calibration": {"fitted": decided.calibration.to_json(), **effect},
+        "calibration": {"fitted": decided.calibration.model_dump(mode="json"), **effect},
         "novelty": {"limit": decided.novelty.limit, "flagged_on_test": flagged},
         "validation": measure(validation.part.cracked, on_validation, decided.threshold),
         "test": measure_with_intervals(

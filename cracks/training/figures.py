@@ -15,6 +15,9 @@ from cracks.dataset.shards import contents_of
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.workspace.params import AugmentParams, Params
 
+#: The curves of a training: name, prefix in the history, colour.
+CURVES = (("train", "", CLEAN_COLOUR), ("validation", "val_", CRACK_COLOUR))
+
 
 def draw_augmentation(
     manifest: pa.Table,
@@ -46,17 +49,9 @@ def draw_learning_curves(history: Sequence[dict[str, float]], path: Path) -> Non
     figure, (left, right) = new_figure(1, 2, (10, 4))
     epochs = [row["epoch"] for row in history]
     for axis, name in ((left, "loss"), (right, "accuracy")):
-        axis.plot(
-            epochs, [row[name] for row in history], "o-", ms=3, color=CLEAN_COLOUR, label="train"
-        )
-        axis.plot(
-            epochs,
-            [row[f"val_{name}"] for row in history],
-            "o-",
-            ms=3,
-            color=CRACK_COLOUR,
-            label="validation",
-        )
+        for label, prefix, colour in CURVES:
+            values = [row[prefix + name] for row in history]
+            axis.plot(epochs, values, "o-", ms=3, color=colour, label=label)
         axis.set(xlabel="epoch", ylabel=name, title=f"{name.capitalize()} per epoch")
         axis.legend()
         axis.grid(alpha=0.3)

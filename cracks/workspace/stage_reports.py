@@ -178,7 +178,7 @@ class CalibrationEffect(TypedDict):
 class CalibrationReport(CalibrationEffect):
     """The calibration, and what it does."""
 
-    fitted: dict[str, Any]  # as `Calibration.to_json` gives it
+    fitted: dict[str, Any]  # the fields of `Calibration`
 
 
 class NoveltyReport(TypedDict):

@@ -18,6 +18,7 @@ from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import ShardPosition, shard_name
 from cracks.dataset.split.grouping import Likeness
 from cracks.inference.bundle.bundle import Bundle, seal_bundle
+from cracks.inference.handover.champion import Champion
 from cracks.workspace.params import IngestParams, Params, SampleParams
 from cracks.workspace.params_file import load_params
 
@@ -126,6 +127,18 @@ def sealed_bundle(folder: Path, weights: bytes = b"weights", **changes: Any) -> 
         "metrics": {"test.accuracy": 0.99},
     }
     return seal_bundle(folder, content | changes)
+
+
+def champion_of(version: str, digest: str = "0" * 64, bundle: str = "") -> Champion:
+    """Return the champion of a version, with `runVERSION` as its run."""
+    return Champion(
+        model_name="classifier",
+        version=version,
+        run_id=f"run{version}",
+        bundle=bundle or f"v{version}",
+        bundle_digest=digest,
+        promoted_at="2026-01-01T00:00:00+00:00",
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

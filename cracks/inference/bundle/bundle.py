@@ -101,19 +101,13 @@ class Bundle:
 
 
 def content_of(params: Params, paths: Paths, evaluation: EvaluateReport) -> dict[str, Any]:
-    """Return what bundle.json says of the model of a workspace, but for the digests of its files.
-
-    Args:
-        params: of the workspace.
-        paths: of the workspace.
-        evaluation: the report of the stage `evaluate`.
-    """
+    """Return what bundle.json says of the model of a workspace, but for the digests of files."""
     ingested = read_report(paths.report("ingest"), IngestReport)
     return {
         "labels": LABELS,
         "patch_size": params.ingest.patch_size,
         "precision": params.featurize.precision,
-        "calibration": Calibration.from_json(evaluation["calibration"]["fitted"]),
+        "calibration": evaluation["calibration"]["fitted"],
         "threshold": evaluation["threshold"],
         "architecture": params.featurize.architecture,
         "lineage": {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cracks.workspace.stage_reports import CalibrationEffect, Reliability
 
@@ -64,24 +63,6 @@ class Calibration(BaseModel):
             between: Scores = np.interp(plain, known, probabilities)
             return between
         return plain.copy()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as a dictionary of plain numbers."""
-        return self.model_dump(mode="json")
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Return what `to_json` was made from.
-
-        Raises:
-            ValueError: in one line, which key is wrong.
-        """
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            key = ".".join(["calibration", *(str(part) for part in problem["loc"])])
-            raise ValueError(f"{key}: {problem['msg']}") from None
 
 
 def fit_calibration(method: Method, cracked: Cracked, scores: Scores) -> Calibration:

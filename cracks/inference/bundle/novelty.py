@@ -34,6 +34,12 @@ DECIMALS = 5
 #: Rows that are held as float64 at a time.
 CHUNK = 2048
 
+#: What numpy and zipfile raise of a damaged archive.
+DAMAGES = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Novelty:
@@ -185,18 +191,8 @@ def load_novelty(path: Path) -> Novelty:
         reason = _contradiction(arrays)
     except FileNotFoundError:
         raise BundleError(f"{path} is missing. `dvc repro export` makes a whole bundle.") from None
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        EOFError,
-        MemoryError,
-    ) as error:
+    except DAMAGES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError) as error:
-        reason = " ".join(str(error).split())
     if reason:
         raise BundleError(
             f"{path} is no description of novelty: {reason}. `dvc repro export` makes a whole one."

@@ -37,13 +37,7 @@ def parity(raw: Scores, expected: Scores, calibration: Calibration, threshold: f
 
 
 def require_parity(name: str, found: Parity, limits: ExportParams, precision: str) -> None:
-    """Accept what `parity` found, or refuse.
-
-    Args:
-        name: what was compared, for the message.
-        found: what `parity` gave.
-        limits: the section `export` of params.yaml.
-        precision: in f32 the scores must agree; in another only the labels must.
+    """Accept what `parity` found of a runtime: in f32 scores must agree, else only labels must.
 
     Raises:
         BundleError: a limit is exceeded, with the number.

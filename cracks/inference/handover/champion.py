@@ -52,7 +52,7 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
     """
     name = _name(bundle.digest, version)
     place = service / "bundles" / name
-    if not _is_whole(place):
+    if _whole_bundle(place) is None:
         with atomic_replace(place) as partial:
             shutil.copytree(bundle.folder, partial)
     if open_bundle(place).digest != bundle.digest:
@@ -65,24 +65,19 @@ def stage_bundle(service: Path, bundle: Bundle, version: str) -> str:
 
 def staged_bundle(service: Path, digest: str, version: str) -> Bundle | None:
     """Return the bundle of a version if an earlier promotion has left it here, whole."""
-    place = service / "bundles" / _name(digest, version)
-    try:
-        bundle = open_bundle(place)
-    except BundleError:
-        return None
-    return bundle if bundle.digest == digest else None
+    bundle = _whole_bundle(service / "bundles" / _name(digest, version))
+    return bundle if bundle and bundle.digest == digest else None
 
 
 def _name(digest: str, version: str) -> str:
     return f"v{version}-{digest[:12]}"
 
 
-def _is_whole(place: Path) -> bool:
+def _whole_bundle(place: Path) -> Bundle | None:
     try:
-        open_bundle(place)
+        return open_bundle(place)
     except BundleError:
-        return False  # nothing yet, or a copy that was damaged since
-    return True
+        return None  # nothing yet, or a copy that was damaged since
 
 
 def name_champion(service: Path, champion: Champion) -> None:

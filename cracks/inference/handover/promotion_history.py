@@ -2,7 +2,7 @@
 
     service/history.json   the last changes of the champion, newest first
 
-The ledger itself stays in the tracking store, which serving never asks.
+The ledger itself stays in the tracking store, which serving never reads.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ TOLD = 50
 def write_history(service: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the last changes of the champion for the service.
 
-    Args:
-        service: the service folder.
-        rows: a change each, the oldest first: version, from_version, kind, time, who, why.
+    `rows` are the changes, the oldest first: version, from_version, kind, time, who, why.
     """
     write_json(service / FILE, [dict(row) for row in rows[: -TOLD - 1 : -1]])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from cracks.errors import ServiceError
 from cracks.system.atomic_files import write_json
@@ -195,7 +195,7 @@ def read_runs(service: Path) -> list[TrainingRun]:
         return RUNS.validate_python(json.loads((service / FILE).read_bytes()))
     except FileNotFoundError:
         return []
-    except (ValueError, ValidationError) as error:
+    except ValueError as error:  # no JSON, or not what a run says
         raise ServiceError(
             f"{service / FILE} is damaged ({reason_of(error)}). The next training rewrites it."
         ) from None

@@ -9,7 +9,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -95,14 +95,7 @@ class CachedNetwork:
 def identity_of(folder: Path, precision: str) -> str:
     """Return a digest of the network in `folder`, of its precision, and of the runtimes."""
     files = {file.name: digest_of_file(file) for file in sorted(folder.iterdir())}
-    return digest_of_value([files, precision, {name: _version(name) for name in RUNTIMES}])
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
+    return digest_of_value([files, precision, {name: version(name) for name in RUNTIMES}])
 
 
 def _key(batch: Batch) -> str:

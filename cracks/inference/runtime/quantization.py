@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -60,7 +60,8 @@ def _quantized(model: Model, images: list[Pixels], network: Path) -> Model:
     float_only = _before_convolutions(model)
     if len(float_only) == len(model.get_ops()):
         raise BundleError(f"{network} has no convolution, so there is nothing to quantize.")
-    with _quiet():
+    # No setting turns off NNCF's progress bars.
+    with redirect_stdout(io.StringIO()):
         import nncf
 
         # Not `nncf.set_log_level`, which also mutes every handler that a caller has added.
@@ -107,10 +108,3 @@ def _save(model: Model, target: Path) -> None:
             (folder / target.name).with_suffix(suffix).replace(target.with_suffix(suffix))
     finally:
         remove(folder)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep NNCF's progress bars, which no setting turns off, from standard output."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

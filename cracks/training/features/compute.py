@@ -48,14 +48,7 @@ def update_features(
     folder: Path,
     compute: Compute = compute_here,
 ) -> None:
-    """Compute the features of the shards that `folder` lacks, and remove the others.
-
-    Args:
-        params: of the workspace.
-        shards: all there are.
-        featurizer: folder of the half that is computed once.
-        folder: of the features.
-        compute: computes what is missing, here or elsewhere.
+    """Compute the features of the shards that `folder` lacks, and remove those of no shard.
 
     Raises:
         WeightsError: a feature is no finite number; and what `compute` raises.

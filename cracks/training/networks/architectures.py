@@ -23,8 +23,7 @@ from cracks.workspace.params import IMAGENET, NO_WEIGHTS, FeaturizeParams
 class Architecture:
     """How to build a backbone: float32 pixels (n, size, size, 3), 0 to 255, to (n, channels)."""
 
-    build: Callable[[int], keras.Model]  # takes the image size; gives random weights
-    imagenet: Callable[[int], keras.Model] | None  # the same, with the weights that Keras downloads
+    build: Callable[..., keras.Model]  # takes the image size, and `imagenet` if Keras has weights
     downloads: str = ""  # what Keras calls the files that it keeps of a download
     from_layer: str = ""  # where fine-tuning begins unless told otherwise
 
@@ -45,8 +44,8 @@ def build_backbone(params: FeaturizeParams) -> keras.Model:
             f"of {params.architecture} without its top, or `imagenet`."
         )
     try:
-        if params.weights == IMAGENET and architecture.imagenet:
-            return architecture.imagenet(params.image_size)
+        if params.weights == IMAGENET:
+            return architecture.build(params.image_size, IMAGENET)
         backbone = architecture.build(params.image_size)
         _network_in(backbone).load_weights(file)
     except Exception as error:  # Keras, h5py and urllib raise many kinds, bare Exception too
@@ -110,12 +109,8 @@ def unfreeze(backbone: keras.Model, architecture: str, from_layer: str) -> int:
     """Let `backbone` learn from a layer on, and return how many layers that are.
 
     Batch normalisation keeps the statistics it has, and its scale: those of a few small batches
-    would spoil what was learned (Keras guide "Transfer learning & fine-tuning").
-
-    Args:
-        backbone: of that architecture.
-        architecture: its name.
-        from_layer: the name of a layer, or `auto`.
+    would spoil what was learned (Keras guide "Transfer learning & fine-tuning"). `from_layer` is
+    the name of a layer, or `auto`.
 
     Raises:
         ParamsError: it has no layer of that name.
@@ -201,17 +196,13 @@ def _cnn(size: int) -> keras.Model:
     return keras.Model(pixels, pooled, name="backbone")
 
 
-def _of_keras(
-    build: Callable[[int, str | None], keras.Model], downloads: str, from_layer: str
-) -> Architecture:
-    return Architecture(build, lambda size: build(size, IMAGENET), downloads, from_layer)  # type: ignore[arg-type]
-
-
 ARCHITECTURES: Final = {
-    "cnn": Architecture(_cnn, None),
-    "mobilenetv2": _of_keras(_mobilenetv2, "mobilenet_v2_weights_*", "block_11_expand"),
-    "mobilenetv3small": _of_keras(
+    "cnn": Architecture(_cnn),
+    "mobilenetv2": Architecture(_mobilenetv2, "mobilenet_v2_weights_*", "block_11_expand"),
+    "mobilenetv3small": Architecture(
         _mobilenetv3small, "weights_mobilenet_v3_*", "expanded_conv_8_expand"
     ),
-    "efficientnetv2b0": _of_keras(_efficientnetv2b0, "efficientnetv2-b0*", "block6a_expand_conv"),
+    "efficientnetv2b0": Architecture(
+        _efficientnetv2b0, "efficientnetv2-b0*", "block6a_expand_conv"
+    ),
 }

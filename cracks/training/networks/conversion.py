@@ -20,7 +20,7 @@ from cracks.training.networks.keras_files import load_model
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-#: What the outputs are called in every format, in order; a model with one output has the first.
+#: What the outputs are called in every format, in order.
 OUTPUTS: Final = ("score", "features")
 
 #: Fixed, so that a newer converter does not change what a runtime must support.
@@ -31,13 +31,7 @@ BATCH: Final = "n"
 
 
 def write_formats(featurizer: Path, trainable: Path, files: Mapping[str, Path]) -> None:
-    """Write the classifier for other runtimes.
-
-    Args:
-        featurizer: the Keras file of the half that is computed once.
-        trainable: that of the half that is trained.
-        files: where to, by format: "onnx", "litert".
-    """
+    """Write the classifier, from the Keras files of its halves, by format: "onnx", "litert"."""
     classifier = build_classifier(load_model(featurizer), load_model(trainable))
     for name, file in files.items():
         {"onnx": write_onnx, "litert": write_litert}[name](classifier, file)
@@ -47,7 +41,7 @@ def write_onnx(model: keras.Model, path: Path) -> None:
     """Write `model` as ONNX, float32, for inference; the same model gives the same bytes.
 
     Args:
-        model: uint8 (n, size, size, 3) to one output, or to two in the order of `OUTPUTS`.
+        model: uint8 (n, size, size, 3) to `OUTPUTS` by name.
         path: a file .onnx, whose input is called "image"; n is free.
     """
     import tf2onnx
@@ -67,7 +61,7 @@ def write_litert(model: keras.Model, path: Path) -> None:
     """Write `model` as a LiteRT file, float32, for inference; the same model gives the same bytes.
 
     Args:
-        model: uint8 (n, size, size, 3) to one output, or to two in the order of `OUTPUTS`.
+        model: uint8 (n, size, size, 3) to `OUTPUTS` by name.
         path: a file .tflite with one signature, whose input is called "image"; n is free.
     """
     function = _inference_function(model)
@@ -86,10 +80,7 @@ def _inference_function(model: keras.Model) -> Any:
 
     def infer(image: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = model(image, training=False)
-        if isinstance(outputs, dict):
-            return {name: outputs[name] for name in OUTPUTS if name in outputs}
-        listed = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return dict(zip(OUTPUTS, listed, strict=False))
+        return {name: outputs[name] for name in OUTPUTS}
 
     spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")
     return tf.function(infer, input_signature=[spec], autograph=False)

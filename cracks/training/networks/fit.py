@@ -61,15 +61,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train `model` in place until the validation loss no longer falls; keep its best weights.
 
-    After each epoch everything that the next one depends on is saved, so that a killed training
-    resumes and ends with the same weights as one that was not.
-
-    Args:
-        model: features to scores.
-        train: what it learns from.
-        validation: what early stopping looks at.
-        plan: how.
-        checkpoint: its file.
+    It goes from features to scores. After each epoch everything that the next one depends on is
+    saved, so that a killed training resumes and ends with the same weights as one that was not.
 
     Returns:
         One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.

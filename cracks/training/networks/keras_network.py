@@ -25,18 +25,16 @@ BATCH_SIZE = 16
 
 
 class KerasNetwork:
-    """A Keras model with the interface of `cracks.inference.runtime.openvino_runtime.Network`."""
+    """A featurizer in Keras with the interface of `openvino_runtime.Network`."""
 
-    def __init__(self, model: keras.Model) -> None:
-        """Wrap `model`."""
-        self._model = model
+    def __init__(self, featurizer: keras.Model) -> None:
+        """Take the half that is computed once."""
+        self._model = featurizer
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Outputs]:
         """Yield the outputs for each batch, in order."""
         for batch in batches:
-            predicted = self._model.predict_on_batch(batch)
-            outputs = predicted if isinstance(predicted, dict) else {"features": predicted}
-            yield {name: np.asarray(rows, np.float32) for name, rows in outputs.items()}
+            yield {"features": np.asarray(self._model.predict_on_batch(batch), np.float32)}
 
 
 def keras_scores(
@@ -44,14 +42,8 @@ def keras_scores(
 ) -> pa.Table:
     """Return the scores of Keras for some patches of test, id and raw_score; for comparison only.
 
-    The outputs of the frozen half are cached: with another head only the head is computed.
-
-    Args:
-        featurizer: the half that is computed once.
-        trainable: the half that is trained.
-        params: `export.compared_patches` says how many patches.
-        paths: of the workspace.
-        cache: file with the outputs of the frozen half.
+    The outputs of the frozen half are cached in a file: with another head only the head is
+    computed. `export.compared_patches` says how many patches.
     """
     splits, manifest = read_table(paths.splits), read_table(paths.manifest)
     ids = splits.filter(pc.equal(splits["split"], "test"))["id"].to_pylist()

@@ -135,13 +135,7 @@ class Learner:
 
 
 def learning_key(params: Params, splits: Path, features: Path) -> str:
-    """Return a digest of all that the weights depend on.
-
-    Args:
-        params: what is trained, and how.
-        splits: the table of the patches.
-        features: folder of their features.
-    """
+    """Return a digest of all that the weights depend on, with a table and a folder of features."""
     sections = [params.train.model_dump(), params.featurize.model_dump(), params.mode]
     # Features that are pixels know nothing of the weights that fine-tuning begins with.
     read = [digest_of_file(splits), digest_of_file(features / INDEX)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,14 +101,16 @@ class Sweep:
             self._running[number] = asked, lock
             return Trial(number, values)
 
-    def finish(self, trial: Trial, history: History) -> None:
+    def finish(self, trial: Trial, history: History) -> Trial:
         """Store the result of a trial, at least one row of it with a finite `val_loss`."""
+        finished = replace(trial, state="finished", history=history)
         with self._ending(trial) as asked:
             asked.set_user_attr("history", history)
-            self._study.tell(asked, Trial(0, {}, history=history).best[OBJECTIVE])
+            self._study.tell(asked, finished.best[OBJECTIVE])
         remove(self.checkpoints(trial))
+        return finished
 
-    def refuse(self, trial: Trial, reason: str) -> None:
+    def refuse(self, trial: Trial, reason: str) -> Trial:
         """Note that this combination cannot be trained."""
         import optuna
 
@@ -116,6 +118,7 @@ class Sweep:
             asked.set_user_attr("reason", reason)
             self._study.tell(asked, state=optuna.trial.TrialState.PRUNED)
         remove(self.checkpoints(trial))
+        return replace(trial, state="refused", reason=reason)
 
     def give_back(self, trial: Trial) -> None:
         """Let a trial that did not end be retried."""
@@ -145,7 +148,7 @@ class Sweep:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        _mend(self.file)
+        _drop_half_written_line(self.file)
         try:
             # Optuna's own lock of the file outlives a killed process by half a minute.
             backend = JournalFileBackend(str(self.file), _Unlocked())  # type: ignore[arg-type]
@@ -262,19 +265,15 @@ def run_trials(
                 return
             wait()
             continue
-        with ExitStack() as unless_ended:
-            unless_ended.callback(sweep.give_back, trial)
-            try:
-                history = learn(trial)
-            except (ParamsError, WeightsError) as error:
-                ended = Trial(trial.number, trial.values, "refused", reason=str(error))
-            else:
-                ended = Trial(trial.number, trial.values, "finished", history)
-            unless_ended.pop_all()
-        if ended.state == "finished":
-            sweep.finish(trial, ended.history)
+        try:
+            history = learn(trial)
+        except (ParamsError, WeightsError) as error:
+            ended = sweep.refuse(trial, str(error))
+        except BaseException:
+            sweep.give_back(trial)
+            raise
         else:
-            sweep.refuse(trial, ended.reason)
+            ended = sweep.finish(trial, history)
         tell(ended)
 
 
@@ -304,7 +303,7 @@ def _number(found: optuna.trial.FrozenTrial) -> int:
     return int(found.user_attrs.get("number", 0))
 
 
-def _mend(file: Path) -> None:
+def _drop_half_written_line(file: Path) -> None:
     """Cut off the line that a process was writing when the machine stopped."""
     if file.is_file() and not (content := file.read_bytes()).endswith(b"\n"):
         with file.open("r+b") as opened:

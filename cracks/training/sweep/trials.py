@@ -36,11 +36,7 @@ class Trainer:
     ) -> None:
         """Take a workspace whose features are those of params.yaml.
 
-        Args:
-            params: what does not vary.
-            paths: of the workspace.
-            cache: folder for the features of other featurizers.
-            compute: computes the features of other featurizers, here or elsewhere.
+        The features of other featurizers are computed by `compute` into the folder `cache`.
         """
         # It takes the many networks of a sweep for one that is built again by mistake.
         logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -12,7 +12,7 @@ from processes import StartProcess
 
 from cracks.errors import BundleError
 from cracks.images.decode import Pixels
-from cracks.inference.runtime.openvino_runtime import Network
+from cracks.inference.runtime.openvino_runtime import Network, joined
 from tests.integration.bundles import write_network, write_network_of_format_1
 
 pytestmark = pytest.mark.integration
@@ -51,19 +51,12 @@ def batches() -> list[Pixels]:
     return [rng.integers(6 * n, 6 * n + 9, (1 + n % 5, *shape), np.uint8) for n in range(40)]
 
 
-def test_results_come_in_the_order_of_the_batches(network: Network, batches: list[Pixels]) -> None:
-    results = list(network.stream(batches))
-    assert [len(part["score"]) for part in results] == [len(batch) for batch in batches]
-    expected = np.concatenate(batches).mean(axis=(1, 2, 3)) / 255
-    scores = np.concatenate([part["score"] for part in results])
-    assert scores[:, 0] == pytest.approx(expected, abs=1e-5)
-
-
-def test_every_output_has_its_name_and_its_own_numbers(
+def test_results_come_in_the_order_of_the_batches_by_name(
     network: Network, batches: list[Pixels]
 ) -> None:
-    outputs = network.run_all(batches)
-    pixels = np.concatenate(batches)
+    results = list(network.stream(batches))
+    assert [len(part["score"]) for part in results] == [len(batch) for batch in batches]
+    outputs, pixels = joined(results), np.concatenate(batches)
     assert outputs.keys() == {"score", "features"}
     assert outputs["features"] == pytest.approx(pixels.mean(axis=(1, 2)), abs=1e-3)
     assert outputs["score"][:, 0] == pytest.approx(pixels.mean(axis=(1, 2, 3)) / 255, abs=1e-5)
@@ -132,32 +125,18 @@ def test_creating_and_freeing_networks_never_hangs(start: StartProcess, model: P
     assert process.stdout.splitlines()[-1] == "49"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(None, id="missing"),
-        pytest.param("", id="empty"),
-        pytest.param("<net", id="cut short"),
-        pytest.param("a text", id="text"),
-    ],
-)
-def test_a_file_that_is_no_network_is_refused_by_its_name(
-    tmp_path: Path, content: str | None
+@pytest.mark.parametrize("content", [None, "", "<net", "a text", 0.3, 0.7, 0.99])
+def test_a_file_that_is_no_whole_network_is_refused_by_its_name(
+    tmp_path: Path, model: Path, content: str | float | None
 ) -> None:
-    damaged = tmp_path / "model.xml"
-    if content is not None:
+    damaged, whole = tmp_path / "model.xml", model.read_text()
+    damaged.with_suffix(".bin").write_bytes(model.with_suffix(".bin").read_bytes())
+    if isinstance(content, float):
+        damaged.write_text(whole[: int(len(whole) * content)])
+    elif content is not None:
         damaged.write_text(content)
-    with pytest.raises(BundleError, match=str(damaged)):
+    with pytest.raises(BundleError, match=f"{damaged} is no network"):
         Network(damaged)
-
-
-@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
-def test_a_network_cut_short_is_refused(tmp_path: Path, model: Path, share: float) -> None:
-    whole = model.read_text()
-    (tmp_path / "model.xml").write_text(whole[: int(len(whole) * share)])
-    (tmp_path / "model.bin").write_bytes(model.with_suffix(".bin").read_bytes())
-    with pytest.raises(BundleError, match=r"model\.xml is no network"):
-        Network(tmp_path / "model.xml")
 
 
 def test_a_network_without_its_weights_is_refused(tmp_path: Path, model: Path) -> None:

@@ -15,7 +15,7 @@ from processes import StartProcess
 from cracks.errors import BundleError
 from cracks.images.decode import Pixels, decode
 from cracks.images.synthetic_concrete import PATCH_SIZE, draw_sample
-from cracks.inference.runtime.onnx_litert import RUNTIMES, LiteRTNetwork, Outputs, run_apart
+from cracks.inference.runtime.onnx_litert import RUNTIMES, Outputs, run_apart
 from cracks.inference.runtime.quantization import quantize
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def small_model() -> keras.Model:
     # With ordinary random weights every score would be nearly the same.
     steep, middle = keras.initializers.RandomNormal(stddev=12, seed=2), 2.5
     score = layers.Dense(1, "sigmoid", True, steep, keras.initializers.Constant(middle))(kept)
-    return keras.Model(pixels, [score, features])
+    return keras.Model(pixels, {"score": score, "features": features})
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +86,10 @@ def images() -> Pixels:
 
 @pytest.fixture(scope="module")
 def expected(model: keras.Model, images: Pixels) -> Outputs:
-    score, features = (np.asarray(output) for output in model(images, training=False))
-    assert np.ptp(score) > 0.2, "scores that are all the same would agree with anything"
-    assert np.ptp(features, axis=0).max() > 100 * TOLERANCE
-    return {"score": score, "features": features}
+    outputs = {name: np.asarray(rows) for name, rows in model(images, training=False).items()}
+    assert np.ptp(outputs["score"]) > 0.2, "scores that are all the same would agree with anything"
+    assert np.ptp(outputs["features"], axis=0).max() > 100 * TOLERANCE
+    return outputs
 
 
 @pytest.fixture(scope="module")
@@ -129,23 +129,6 @@ def test_a_network_run_apart_gives_the_same(
         np.testing.assert_allclose(outputs[name], values, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-def test_a_model_with_one_output_has_a_score_only(
-    model: keras.Model, suffix: str, images: Pixels, expected: Outputs, tmp_path: Path
-) -> None:
-    import keras
-
-    writer_of(suffix)(keras.Model(model.input, model.outputs[0]), tmp_path / f"one{suffix}")
-    _, network = RUNTIMES[suffix]
-    (row,) = network(tmp_path / f"one{suffix}").run_all([images])
-    assert list(row) == ["score"]
-    np.testing.assert_allclose(row["score"], expected["score"], rtol=0, atol=TOLERANCE)
-
-
-def test_no_batch_gives_no_result(files: dict[str, Path]) -> None:
-    assert LiteRTNetwork(files[".tflite"]).run_all([]) == []
-
-
 @pytest.mark.parametrize("size", [17, 64, 96, 112, 160, 224])
 def test_images_are_resized_to_the_whole_pixel(size: int, images: Pixels, tmp_path: Path) -> None:
     # 227 · float32(64 / 227) is a little less than 64, which ONNX Runtime would cut off to 63.
@@ -155,10 +138,11 @@ def test_images_are_resized_to_the_whole_pixel(size: int, images: Pixels, tmp_pa
     pixels = keras.Input((PATCH_SIZE, PATCH_SIZE, 3), dtype="uint8")
     resized = layers.Resizing(size, size)(layers.Rescaling(1 / 127.5, offset=-1)(pixels))
     strongest = layers.GlobalMaxPooling2D()(layers.Conv2D(8, 3)(resized))
-    resizing = keras.Model(pixels, strongest)
+    resizing = keras.Model(pixels, {"score": strongest[:, :1], "features": strongest})
     writer_of(".onnx")(resizing, tmp_path / "model.onnx")
     (row,) = RUNTIMES[".onnx"][1](tmp_path / "model.onnx").run_all([images[:2]])
-    np.testing.assert_allclose(row["score"], resizing(images[:2]), rtol=0, atol=TOLERANCE)
+    expected = resizing(images[:2])["features"]
+    np.testing.assert_allclose(row["features"], expected, rtol=0, atol=TOLERANCE)
 
 
 # --- bytes and noise ------------------------------------------------------------------------------
@@ -245,7 +229,7 @@ def ir(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cracks.training.networks.keras_files import convert_model
 
     path = tmp_path_factory.mktemp("network") / "model.xml"
-    convert_model(keras.Model(model.input, model.outputs[1]), path)
+    convert_model(keras.Model(model.input, model.output["features"]), path)
     return path
 
 

@@ -231,6 +231,7 @@ def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path
     report = train(params, paths)
     best = min(history, key=lambda row: row["val_loss"])
     assert {"epoch": report["best_epoch"], **report["best"]} == best
+    assert not paths.checkpoints.exists()
 
 
 def test_a_server_of_mlflow_that_does_not_respond_is_reported_before_anything_is_trained(

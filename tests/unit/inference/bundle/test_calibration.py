@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cracks.evaluation.metrics import calibration_bins
 from cracks.inference.bundle.calibration import (
@@ -131,7 +131,7 @@ def test_whatever_was_fitted_no_patch_overtakes_another_and_all_stay_within_boun
     assert np.isfinite(
         list(calibration_report(calibration, cracked, scores)["after"].values())
     ).all()
-    assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
+    assert Calibration.model_validate_json(calibration.model_dump_json()) == calibration
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -174,9 +174,9 @@ def test_one_label_alone_calibrates_nothing(method: Method, label: bool) -> None
         [],
     ],
 )
-def test_a_calibration_that_makes_no_sense_is_refused_in_one_line(content: Any) -> None:
-    with pytest.raises(ValueError, match=r"^calibration[^\n]*: [^\n]+$"):
-        Calibration.from_json(content)
+def test_a_calibration_that_makes_no_sense_is_refused(content: Any) -> None:
+    with pytest.raises(ValidationError):
+        Calibration.model_validate(content)
 
 
 def test_the_error_is_the_mean_distance_of_word_and_deed() -> None:

@@ -19,23 +19,12 @@ from cracks.inference.handover.champion import (
     read_champion,
     stage_bundle,
 )
-from tests.unit.builders import sealed_bundle, tree
-
-
-def _champion(version: str, name: str, digest: str) -> Champion:
-    return Champion(
-        model_name="classifier",
-        version=version,
-        run_id=f"run{version}",
-        bundle=name,
-        bundle_digest=digest,
-        promoted_at="2026-01-01T00:00:00+00:00",
-    )
+from tests.unit.builders import champion_of, sealed_bundle, tree
 
 
 def _promote(service: Path, bundle: Bundle, version: str) -> Champion:
     name = stage_bundle(service, bundle, version)
-    champion = _champion(version, name, bundle.digest)
+    champion = champion_of(version, bundle.digest, name)
     name_champion(service, champion)
     return champion
 
@@ -96,7 +85,7 @@ def test_staging_again_replaces_a_damaged_copy(service: Path, bundle: Bundle) ->
 
 
 def test_a_reader_never_sees_half_a_pointer(service: Path, bundle: Bundle) -> None:
-    champions = [_champion(str(v), f"v{v}", bundle.digest) for v in (1, 2)]
+    champions = [champion_of(version) for version in ("1", "2")]
     name_champion(service, champions[0])
     done = threading.Event()
 

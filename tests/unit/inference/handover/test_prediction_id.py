@@ -9,19 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cracks.errors import TrackingError
-from cracks.inference.handover.champion import Champion
 from cracks.inference.handover.prediction_id import PredictionId, parse_prediction_id, prediction_id
 from cracks.system.hashing import digest_of_bytes
+from tests.unit.builders import champion_of
 
 NOON = datetime(2026, 11, 21, 12, 0, 30, 417_999, UTC)
-CHAMPION = Champion(
-    model_name="classifier",
-    version="3",
-    run_id="run",
-    bundle="v3",
-    bundle_digest="1f0a2b3c4d5e" + "0" * 52,
-    promoted_at="2026-11-21T08:00:00+00:00",
-)
+CHAMPION = champion_of("3", "1f0a2b3c4d5e" + "0" * 52)
 IMAGE = digest_of_bytes(b"a photograph")
 ID = "v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T120030417Z"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from cracks.errors import ServiceError
-from cracks.inference.handover.champion import Champion
 from cracks.inference.handover.service_processes import (
     FOLDER,
     STALE_AFTER,
@@ -18,20 +17,9 @@ from cracks.inference.handover.service_processes import (
     living_processes,
     wait_for_service,
 )
+from tests.unit.builders import champion_of
 
-
-def champion(version: str) -> Champion:
-    return Champion(
-        model_name="classifier",
-        version=version,
-        run_id=f"run{version}",
-        bundle=f"v{version}",
-        bundle_digest="0" * 64,
-        promoted_at="2026-01-01T00:00:00+00:00",
-    )
-
-
-OLD, NEW = champion("1"), champion("2")
+OLD, NEW = champion_of("1"), champion_of("2")
 
 
 def test_without_a_service_nobody_is_waited_for(tmp_path: Path) -> None:

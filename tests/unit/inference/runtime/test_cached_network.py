@@ -44,6 +44,12 @@ def _remembering(network: CountingNetwork, place: Path, identity: str = "one") -
     return CachedNetwork(lambda: network, identity, place / "kept.npz")
 
 
+def _save(network: CountingNetwork, place: Path, batches: Iterable[Batch]) -> None:
+    cached = _remembering(network, place)
+    joined(cached.stream(batches))
+    cached.save()
+
+
 def _features(network: CachedNetwork, batches: Iterable[Batch]) -> list[list[list[float]]]:
     return [part["features"].tolist() for part in network.stream(batches)]
 
@@ -62,9 +68,7 @@ def test_what_was_asked_before_is_not_computed_again(
 def test_old_new_and_repeated_batches_come_in_their_order(
     network: CountingNetwork, batches: list[Batch], tmp_path: Path
 ) -> None:
-    first = _remembering(network, tmp_path)
-    joined(first.stream(batches[::2]))
-    first.save()
+    _save(network, tmp_path, batches[::2])
     mixed = [batches[i] for i in (1, 0, 1, 2, 2, 5, 7, 4, 3, 5, 8)]
     expected = [part["features"].tolist() for part in CountingNetwork().stream(mixed)]
     assert _features(_remembering(network, tmp_path), mixed) == expected
@@ -72,9 +76,7 @@ def test_old_new_and_repeated_batches_come_in_their_order(
 
 
 def test_the_network_is_opened_only_for_something_new(tmp_path: Path, batches: list[Batch]) -> None:
-    first = _remembering(CountingNetwork(), tmp_path)
-    joined(first.stream(batches))
-    first.save()
+    _save(CountingNetwork(), tmp_path, batches)
 
     def refuse() -> CountingNetwork:
         raise AssertionError("opened")
@@ -99,9 +101,7 @@ def _arrays(network: CachedNetwork, batches: Iterable[Batch]) -> list[np.ndarray
 def test_another_network_knows_nothing(
     network: CountingNetwork, batches: list[Batch], tmp_path: Path
 ) -> None:
-    first = _remembering(network, tmp_path)
-    joined(first.stream(batches))
-    first.save()
+    _save(network, tmp_path, batches)
     joined(_remembering(network, tmp_path, "another").stream(batches))
     assert network.computed == 2 * len(batches)
 
@@ -110,9 +110,7 @@ def test_another_network_knows_nothing(
 def test_a_damaged_file_is_as_good_as_none(
     network: CountingNetwork, batches: list[Batch], tmp_path: Path, damage: str
 ) -> None:
-    first = _remembering(network, tmp_path)
-    joined(first.stream(batches))
-    first.save()
+    _save(network, tmp_path, batches)
     file = tmp_path / "kept.npz"
     content = {"cut": file.read_bytes()[:-200], "emptied": b"", "text": b"features"}[damage]
     file.write_bytes(content)
@@ -124,9 +122,7 @@ def test_what_is_no_longer_asked_is_not_kept(
     network: CountingNetwork, batches: list[Batch], tmp_path: Path
 ) -> None:
     for asked in (batches, batches[:2]):
-        remembering = _remembering(network, tmp_path)
-        joined(remembering.stream(asked))
-        remembering.save()
+        _save(network, tmp_path, asked)
     joined(_remembering(network, tmp_path).stream(batches))
     assert network.computed == len(batches) + len(batches[2:])
 
@@ -137,9 +133,7 @@ def test_equal_questions_in_any_order_are_kept_as_equal_bytes(
     files = []
     for name, asked in (("a", batches), ("b", batches[::-1])):
         (tmp_path / name).mkdir()
-        remembering = _remembering(CountingNetwork(), tmp_path / name)
-        joined(remembering.stream(asked))
-        remembering.save()
+        _save(CountingNetwork(), tmp_path / name, asked)
         files.append((tmp_path / name / "kept.npz").read_bytes())
     assert files[0] == files[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,54 +70,47 @@ def test_only_new_shards_are_missing(folder: Path, featurizer: Path, shards: lis
     assert _store(folder, featurizer).missing(shards) == shards[2:]
 
 
-def test_a_shard_that_changed_is_missing(
-    folder: Path, featurizer: Path, shards: list[Path]
+def _write(file: Path) -> None:
+    file.write_bytes(b"other")
+
+
+def _swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (lambda shards, *_: _write(shards[1]), [1]),
+        (lambda shards, *_: _swap(shards[0], shards[1]), [0, 1]),
+        (lambda _, featurizer, __: _write(featurizer / "network.xml"), [0, 1, 2]),
+        (lambda _, featurizer, __: _write(featurizer / "network.bin"), [0, 1, 2]),
+        (lambda _, featurizer, __: _write(featurizer / "further"), [0, 1, 2]),
+        (lambda shards, _, folder: features_file(folder, shards[2].name).unlink(), [2]),
+    ],
+    ids=["a shard", "two swapped", "network", "weights", "another file", "an array removed"],
+)
+def test_what_is_not_the_same_any_more_is_missing(
+    folder: Path,
+    featurizer: Path,
+    shards: list[Path],
+    change: Callable[[list[Path], Path, Path], None],
+    missing: list[int],
 ) -> None:
     _fill(folder, featurizer, shards)
-    shards[1].write_bytes(b"other")
-    assert _store(folder, featurizer).missing(shards) == [shards[1]]
+    change(shards, featurizer, folder)
+    assert _store(folder, featurizer).missing(shards) == [shards[i] for i in missing]
 
 
-def test_the_features_of_one_shard_do_not_stand_for_another(
-    folder: Path, featurizer: Path, shards: list[Path]
-) -> None:
-    _fill(folder, featurizer, shards)
-    first, second = shards[0].read_bytes(), shards[1].read_bytes()
-    shards[0].write_bytes(second)
-    shards[1].write_bytes(first)
-    assert _store(folder, featurizer).missing(shards) == shards[:2]
-
-
-@pytest.mark.parametrize("name", ["network.xml", "network.bin", "further"])
-def test_another_network_knows_no_shard(
-    folder: Path, featurizer: Path, shards: list[Path], name: str
-) -> None:
-    _fill(folder, featurizer, shards)
-    (featurizer / name).write_bytes(b"other")
-    assert _store(folder, featurizer).missing(shards) == shards
-
-
-def test_another_precision_knows_no_shard(
+def test_a_network_is_told_by_its_files_and_precision_and_not_by_its_place(
     folder: Path, featurizer: Path, shards: list[Path]
 ) -> None:
     _fill(folder, featurizer, shards)
     assert _store(folder, featurizer, "bf16").missing(shards) == shards
-
-
-def test_a_network_that_only_lies_elsewhere_knows_all(
-    folder: Path, featurizer: Path, shards: list[Path]
-) -> None:
-    _fill(folder, featurizer, shards)
     moved = featurizer.rename(featurizer.with_name("moved"))
     assert _store(folder, moved).missing(shards) == []
-
-
-def test_an_array_that_was_removed_is_missing(
-    folder: Path, featurizer: Path, shards: list[Path]
-) -> None:
-    _fill(folder, featurizer, shards)
-    features_file(folder, shards[2].name).unlink()
-    assert _store(folder, featurizer).missing(shards) == [shards[2]]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": 1}'])

@@ -29,23 +29,23 @@ def _only(text: str) -> Range | Choice:
     return values
 
 
-def test_a_range_that_spans_a_factor_of_ten_is_tried_on_a_logarithmic_scale() -> None:
-    for text, logarithmic in (
-        ("train.learning_rate=0.003..0.03", True),
-        ("train.learning_rate=0.004..0.03", False),
-        ("train.dropout=0..0.5", False),
-        ("train.batch_size=8..128", True),
-    ):
-        values = _only(text)
-        assert isinstance(values, Range)
-        assert values.logarithmic is logarithmic, text
-
-
-def test_numbers_are_whole_where_the_key_takes_whole_numbers() -> None:
-    for text, whole in (("train.epochs=2..9", True), ("train.learning_rate=1..2", False)):
-        values = _only(text)
-        assert isinstance(values, Range)
-        assert values.whole is whole, text
+@pytest.mark.parametrize(
+    ("text", "logarithmic", "whole"),
+    [
+        ("train.learning_rate=0.003..0.03", True, False),
+        ("train.learning_rate=0.004..0.03", False, False),
+        ("train.learning_rate=1..2", False, False),
+        ("train.dropout=0..0.5", False, False),
+        ("train.batch_size=8..128", True, True),
+        ("train.epochs=2..9", False, True),
+    ],
+)
+def test_a_range_is_logarithmic_from_a_factor_of_ten_on_and_whole_where_the_key_is(
+    text: str, logarithmic: bool, whole: bool
+) -> None:
+    values = _only(text)
+    assert isinstance(values, Range)
+    assert (values.logarithmic, values.whole) == (logarithmic, whole)
 
 
 def test_a_tried_number_is_short_and_within_its_range() -> None:
