@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cracks.dataset.labels import CRACK
 from cracks.evaluation.intervals import measure_with_intervals, rate_with_interval
-from cracks.evaluation.metrics import calibration_bins
+from cracks.evaluation.metrics import Scored, calibration_bins
 from cracks.monitoring.feedback.record import Entry
 from cracks.monitoring.history import CalibrationBin, Interval, LiveAccuracy
 
@@ -38,7 +38,7 @@ def measure_live(entries: Sequence[Entry], now: datetime) -> LiveAccuracy:
     right = cracked == called
     ece = Interval()
     if cracked.any() and not cracked.all():
-        measured = measure_with_intervals(cracked, scores, 0.5, images, RESAMPLES, SEED)
+        measured = measure_with_intervals(Scored(cracked, scores, 0.5, images), RESAMPLES, SEED)
         bounds = measured["intervals"]["ece"]
         ece = Interval(
             rate=measured["ece"], low=bounds["low"], high=bounds["high"], count=len(entries)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cracks.evaluation.metrics import Scored
 from cracks.evaluation.slices import crack_proxies, slice_rows
 from cracks.images.decode import Pixels
 
@@ -24,7 +25,7 @@ def _rows(
     scores: Any = RIGHT,
     groups: Any = NAMES,
 ) -> list[dict[str, Any]]:
-    return slice_rows(facts or {}, categories or {}, CRACKED, scores, 0.5, groups, 100, 0)
+    return slice_rows(facts or {}, categories or {}, Scored(CRACKED, scores, 0.5, groups), 100, 0)
 
 
 def _line(width: int, contrast: int, noise: float = 0) -> Pixels:
