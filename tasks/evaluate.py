@@ -20,9 +20,8 @@ from cracks.evaluation.assessment import (
 from cracks.evaluation.label_errors import COLUMNS
 from cracks.evaluation.metrics import classification_table
 from cracks.evaluation.protocol import measured, one_thread, rates_by_kind, reference_positions
-from cracks.monitoring.drift.neighbours import choose_neighbours, write_neighbours
-from cracks.monitoring.drift.reference import as_column
-from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.monitoring.drift.reference import choose_neighbours, write_patches
+from cracks.monitoring.prediction_log.feature_projection import sketch, sketch_column
 from cracks.system.atomic_files import atomic_replace, write_text
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
@@ -70,12 +69,12 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
 
 def _write_decided(inputs: Inputs, predictions: Predictions, paths: Paths) -> None:
     predictions.decided.novelty.save(paths.novelty)
-    column = as_column(sketch(predictions.features))
+    column = sketch_column(sketch(predictions.features))
     write_table(predictions.table.append_column("sketch", column), paths.scores)
     train = inputs.parts["train"]
     positions = reference_positions(train)
     ids, cracked = [train.ids[i] for i in positions], train.cracked[positions]
-    write_neighbours(choose_neighbours(ids, cracked, predictions.reference), paths.neighbours)
+    write_patches(choose_neighbours(ids, cracked, predictions.reference), paths.neighbours)
 
 
 def _write_tables(drawn: Drawn, suspects: list[Any], behaviour: list[Any], paths: Paths) -> None:

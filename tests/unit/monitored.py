@@ -15,8 +15,14 @@ from cracks.dataset.labels import LABELS
 from cracks.inference.bundle.bundle import NEIGHBOURS, REFERENCE, seal_bundle
 from cracks.inference.handover.champion import Champion, name_champion, read_champion, stage_bundle
 from cracks.inference.handover.prediction_id import PredictionId
-from cracks.monitoring.drift.neighbours import Neighbours, choose_neighbours, write_neighbours
-from cracks.monitoring.drift.reference import Floats, Reference, choose_reference, write_reference
+from cracks.monitoring.drift.reference import (
+    Floats,
+    Neighbours,
+    Reference,
+    choose_neighbours,
+    choose_reference,
+    write_patches,
+)
 from cracks.monitoring.drift.watch import DriftBaseline, open_baseline, watch
 from cracks.monitoring.history import Window
 from cracks.monitoring.prediction_log.part_files import PartFolder
@@ -72,8 +78,8 @@ def put_in_service(service: Path, version: str = "1") -> Champion:
     folder = service.parent / f"bundle-{version}"
     folder.mkdir(parents=True)
     (folder / "model.xml").write_text(f"network {version}")
-    write_reference(reference(), folder / REFERENCE)
-    write_neighbours(neighbours(), folder / NEIGHBOURS)
+    write_patches(reference(), folder / REFERENCE)
+    write_patches(neighbours(), folder / NEIGHBOURS)
     bundle = seal_bundle(
         folder,
         {

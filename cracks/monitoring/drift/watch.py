@@ -15,9 +15,8 @@ from pathlib import Path
 from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion, open_champion
-from cracks.monitoring.drift.neighbours import Neighbours, read_neighbours
 from cracks.monitoring.drift.null_distribution import NullDistribution
-from cracks.monitoring.drift.reference import read_reference
+from cracks.monitoring.drift.reference import Neighbours, read_neighbours, read_reference
 from cracks.monitoring.drift.signals import ExternalSignals, cool_down_is_over, judge, reason_of
 from cracks.monitoring.drift.window_sums import (
     COLUMNS,

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cracks.dataset.labels import CRACK, LABELS
-from cracks.monitoring.drift.neighbours import Neighbours
-from cracks.monitoring.drift.reference import Floats, Reference, sketches_of
+from cracks.monitoring.drift.reference import Floats, Neighbours, Reference
 from cracks.monitoring.history import TopContributor
+from cracks.monitoring.prediction_log.feature_projection import sketches_of
 
 #: What is read of an answer.
 COLUMNS = (

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS
+from cracks.monitoring.prediction_log.feature_projection import sketch_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def as_table(answers: Sequence[RecordedPrediction]) -> pa.Table:
             (errors of pyarrow are among these).
     """
     columns = [
-        _sketches([answer.sketch for answer in answers])
+        sketch_column([answer.sketch for answer in answers])
         if field.name == "sketch"
         else pa.array([getattr(answer, field.name) for answer in answers], field.type)
         for field in SCHEMA
@@ -99,18 +99,6 @@ def _is_sound(answer: RecordedPrediction) -> bool:
     except (AttributeError, TypeError, ValueError):
         return False
     return True
-
-
-def _sketches(sketches: Sequence[NDArray[np.float32] | None]) -> pa.Array:
-    present = np.array([one is not None for one in sketches], bool)
-    ends = np.concatenate([[0], np.cumsum(present * DIMENSIONS)])
-    known = [np.reshape(one, DIMENSIONS) for one in sketches if one is not None]
-    values = np.concatenate([np.empty(0, np.float32), *known])
-    # Beyond what half a float holds there is nothing that could be compared.
-    largest = np.finfo(np.float16).max
-    halves = pa.array(np.clip(values, -largest, largest).astype(np.float16))
-    offsets = pa.array(ends, pa.int32(), mask=np.append(~present, False))
-    return pa.ListArray.from_arrays(offsets, halves)
 
 
 def as_predictions(table: pa.Table) -> list[RecordedPrediction]:

@@ -11,7 +11,7 @@ import pytest
 from cracks.errors import BundleError
 from cracks.monitoring.drift.evidence import e_value, gathered, needed_for
 from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
-from cracks.monitoring.drift.reference import choose_reference, read_reference, write_reference
+from cracks.monitoring.drift.reference import choose_reference, read_reference, write_patches
 from cracks.monitoring.drift.window_sums import ReferenceMetric, WindowSums
 from cracks.monitoring.history import (
     Window,
@@ -263,8 +263,8 @@ def test_sums_do_not_depend_on_how_the_answers_come() -> None:
 
 def test_a_reference_comes_back_as_it_was(tmp_path: Path) -> None:
     held_out = reference()
-    write_reference(held_out, tmp_path / "one.parquet")
-    write_reference(held_out, tmp_path / "two.parquet")
+    write_patches(held_out, tmp_path / "one.parquet")
+    write_patches(held_out, tmp_path / "two.parquet")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     back = read_reference(tmp_path / "one.parquet")
     assert back.ids == held_out.ids
