@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cracks.monitoring.history import place_of_monitoring
@@ -99,22 +99,18 @@ def counted_requests(service: Path, begin: datetime, end: datetime) -> Counted |
         StorageError: the bucket cannot be read.
     """
     files = open_store(place_of_monitoring(service))
-    first, last = (time.astimezone(UTC).strftime(HOUR) for time in (begin, end))
-    total = failed = 0
-    known = False
-    for day in sorted({first[:10], last[:10]} | _days_between(first[:10], last[:10])):
-        for name in files.keys(f"{FOLDER}/{day}/"):
+    begin, end = begin.astimezone(UTC), end.astimezone(UTC)
+    first, last = begin.strftime(HOUR), end.strftime(HOUR)
+    found = []
+    for number in range((end.date() - begin.date()).days + 1):
+        for name in files.keys(f"{FOLDER}/{begin.date() + timedelta(days=number)}/"):
             hour = name.removeprefix(f"{FOLDER}/")[: len(first)]
             if first <= hour < last and (counts := _read(files, name)):
-                total += counts.get("total", 0)
-                failed += counts.get("failed", 0)
-                known = True
-    return Counted(failed, total) if known else None
-
-
-def _days_between(first: str, last: str) -> set[str]:
-    start, stop = (datetime.fromisoformat(day).toordinal() for day in (first, last))
-    return {datetime.fromordinal(day).date().isoformat() for day in range(start, stop + 1)}
+                found.append(counts)
+    if not found:
+        return None
+    failed, total = (sum(one.get(key, 0) for one in found) for key in ("failed", "total"))
+    return Counted(failed, total)
 
 
 def _read(files: ObjectStore, name: str) -> dict[str, int]:

@@ -12,8 +12,6 @@ from cracks.dataset.shards import contents_of, rows_of
 from cracks.errors import UnreadableImage
 from cracks.images.decode import Pixels, decode_stored
 from cracks.monitoring.history import LiveAccuracy, TopContributor, Window
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.system.html_page import table_page
 from cracks.workspace.paths import Paths
@@ -112,7 +110,7 @@ def outcome_of(window: Window, picture: bytes | None) -> str:
 
 
 def _answered(service: Path, mover: TopContributor) -> Pixels | None:
-    record = PredictionLog(place_of_log(service), service / ANSWERS)
+    record = PredictionLog.of(service)
     answer = record.find(mover.prediction_id)
     try:
         return decode_stored(answer.image) if answer and answer.image else None

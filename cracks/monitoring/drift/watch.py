@@ -35,8 +35,6 @@ from cracks.monitoring.history import (
     write_live_accuracy,
     write_window,
 )
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log, sources
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.request_counts import Counted, counted_requests
 from cracks.workspace.params import MonitorParams
@@ -115,11 +113,11 @@ def watch(
         OSError: a folder cannot be read or written.
     """
     place = place_of_monitoring(service)
-    record = PredictionLog(place_of_log(service), service / ANSWERS)
+    record = PredictionLog.of(service)
     feedback = FeedbackRecord.beside(service).everything()
     history = read_windows(place, REMEMBERED)
     end = _full_hour(now - GRACE)
-    begin = _next_begin(history, section, _oldest(service), end)
+    begin = _next_begin(history, section, _oldest(record), end)
     made: list[Window] = []
     sums = _sums(baseline, section)
     hour = begin
@@ -219,13 +217,11 @@ def _next_begin(
     return max(begin, end - LOOK_BACK)
 
 
-def _oldest(service: Path) -> datetime:
-    """Return the beginning of the day of the oldest answer."""
-    found = sources(place_of_log(service), service / ANSWERS)
-    days = [day for source in found for day in source.days()]
-    if not days:
-        return datetime.max.replace(tzinfo=UTC)
-    return datetime.fromisoformat(min(days)).replace(tzinfo=UTC)
+def _oldest(record: PredictionLog) -> datetime:
+    """Return the beginning of the day of the oldest prediction."""
+    days = record.days()
+    oldest = datetime.fromisoformat(days[0]) if days else datetime.max
+    return oldest.replace(tzinfo=UTC)
 
 
 def _full_hour(time: datetime) -> datetime:

@@ -12,8 +12,6 @@ made room for newer ones.
 from __future__ import annotations
 
 import logging
-import secrets
-import string
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +26,7 @@ from cracks.dataset.labels import LABELS
 from cracks.errors import FeedbackError
 from cracks.inference.handover.prediction_id import parse_prediction_id, shown
 from cracks.monitoring.prediction_log.locations import place_beside_predictions
-from cracks.monitoring.prediction_log.part_files import written_time
+from cracks.monitoring.prediction_log.part_files import word_of_chance, written_time
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage.object_store import open_store
 
@@ -99,6 +97,29 @@ def checked_label(text: str) -> str:
     return label
 
 
+def labelled_prediction(given: Feedback, find: Find) -> RecordedPrediction:
+    """Return the prediction that a feedback is for.
+
+    Raises:
+        FeedbackError: it is not in the record, the label is none, or nobody says so.
+        TrackingError: it has no prediction id.
+    """
+    parse_prediction_id(given.prediction_id)
+    checked_label(given.label)
+    if not given.by.strip() or len(given.by) > LONGEST_NAME or len(given.note) > LONGEST_NOTE:
+        raise FeedbackError(
+            f"Say who gives the label of {shown(given.prediction_id)}, in at most {LONGEST_NAME} "
+            f"characters; a note has at most {LONGEST_NOTE}."
+        )
+    answer = find(given.prediction_id)
+    if answer is None:
+        raise FeedbackError(
+            f"{given.prediction_id} is not in the record of answers. One that was just given is "
+            "there some seconds later; the oldest ones make room for new ones."
+        )
+    return answer
+
+
 class FeedbackRecord:
     """The feedback at a place; may be used by several threads."""
 
@@ -132,7 +153,7 @@ class FeedbackRecord:
             TrackingError: one of them has no prediction id.
             OSError, StorageError: the record cannot be read or written.
         """
-        answers = [_prediction_of(one, find) for one in given]
+        answers = [labelled_prediction(one, find) for one in given]
         with self._lock:
             taken: list[Taken] = []
             new: dict[str, list[Entry]] = defaultdict(list)
@@ -185,12 +206,10 @@ class FeedbackRecord:
         return entries
 
     def _write(self, day: str, entries: list[Entry]) -> None:
-        if entries:
-            word = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
-            name = f"{day}/{written_time(datetime.now(UTC))}-{word}.jsonl"
-            lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
-            self._files.write(name, lines.encode())
-            self._read[name] = entries
+        name = f"{day}/{written_time(datetime.now(UTC))}-{word_of_chance()}.jsonl"
+        lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+        self._files.write(name, lines.encode())
+        self._read[name] = entries
 
 
 def counting(entries: Iterable[Entry]) -> list[Entry]:
@@ -216,23 +235,6 @@ def _rank(entry: Entry) -> tuple[int, datetime, str]:
 
 def _day_of(prediction_id: str) -> str:
     return parse_prediction_id(prediction_id).time.date().isoformat()
-
-
-def _prediction_of(given: Feedback, find: Find) -> RecordedPrediction:
-    parse_prediction_id(given.prediction_id)
-    checked_label(given.label)
-    if not given.by.strip() or len(given.by) > LONGEST_NAME or len(given.note) > LONGEST_NOTE:
-        raise FeedbackError(
-            f"Say who gives the label of {shown(given.prediction_id)}, in at most {LONGEST_NAME} "
-            f"characters; a note has at most {LONGEST_NOTE}."
-        )
-    answer = find(given.prediction_id)
-    if answer is None:
-        raise FeedbackError(
-            f"{given.prediction_id} is not in the record of answers. One that was just given is "
-            "there some seconds later; the oldest ones make room for new ones."
-        )
-    return answer
 
 
 def _taken(given: Feedback, answer: RecordedPrediction, earlier: Entry | None) -> Taken:

@@ -23,8 +23,6 @@ from cracks.dataset.labels import CRACK
 from cracks.dataset.patch_facts import inspect_patch
 from cracks.errors import FeedbackError, UnreadableImage
 from cracks.monitoring.feedback.record import Entry, FeedbackRecord
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes
@@ -122,7 +120,7 @@ def _contents(
     if originals is not None:
         found = dict(_among(originals, set(entries)))
     else:
-        record = PredictionLog(place_of_log(service), service / ANSWERS)
+        record = PredictionLog.of(service)
         answers = {image: record.find(one.prediction_id) for image, one in entries.items()}
         found = {image: one.image for image, one in answers.items() if one and one.image}
     return {image: found[image] for image in sorted(found)}

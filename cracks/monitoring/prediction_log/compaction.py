@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -12,6 +11,7 @@ from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartFolder,
     day_of,
+    is_older_than,
     parts_that_count,
 )
 
@@ -89,11 +89,8 @@ def clear_leftovers(folder: PartFolder) -> None:
         parts = folder.parts(day)
         folder.remove(set(parts) - set(parts_that_count(parts)))
         for partial in (folder.folder / day).glob(".*.parquet.partial"):
-            try:
-                if partial.stat().st_mtime < time.time() - GIVEN_UP_AFTER:
-                    partial.unlink()
-            except FileNotFoundError:
-                continue  # somebody else was quicker
+            if is_older_than(GIVEN_UP_AFTER, partial):
+                partial.unlink(missing_ok=True)
 
 
 def merge_hour(

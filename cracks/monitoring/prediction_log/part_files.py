@@ -22,6 +22,7 @@ import re
 import secrets
 import socket
 import string
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -109,8 +110,12 @@ def parts_that_count(parts: Iterable[Part]) -> list[Part]:
 def process_name() -> str:
     """Return a name for this process that no other has, here or elsewhere, now or later."""
     host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:60] or "host"
-    word = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
-    return f"{host}-{os.getpid()}-{word}"
+    return f"{host}-{os.getpid()}-{word_of_chance()}"
+
+
+def word_of_chance() -> str:
+    """Return six letters, which make a name that nobody else has."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -217,6 +222,14 @@ class PartFolder(PartStore):
             except FileNotFoundError:
                 continue
         return sizes
+
+
+def is_older_than(seconds: float, file: Path) -> bool:
+    """Return whether a file was written so long ago, and is still there."""
+    try:
+        return file.stat().st_mtime < time.time() - seconds
+    except FileNotFoundError:
+        return False  # another process was quicker
 
 
 def _write_groups(file: Path, groups: Iterable[pa.Table]) -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
-from cracks.monitoring.prediction_log.locations import sources
+from cracks.monitoring.prediction_log.locations import FOLDER, place_of_log, sources
 from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartStore,
@@ -45,49 +45,6 @@ LISTINGS = 5
 ID_DIFFERS_BY = timedelta(minutes=2)
 
 
-def recent_predictions(
-    place: str | Path, limit: int, *, spool: Path | None = None
-) -> list[RecordedPrediction]:
-    """Return the newest answers, the newest first, without sketches and images.
-
-    Args:
-        place: a folder, or `s3://bucket/prefix`.
-        limit: how many.
-        spool: the folder where answers wait for their upload to a bucket.
-
-    Raises:
-        StorageError: the bucket cannot be read, or boto3 is not installed.
-        OSError: the folder cannot be read.
-    """
-    return PredictionLog(place, spool).recent(limit)
-
-
-def find_prediction(
-    place: str | Path, prediction_id: str, *, spool: Path | None = None
-) -> RecordedPrediction | None:
-    """Return the answer of this id, or None if it is not in the record.
-
-    Raises:
-        TrackingError: it is no prediction id; besides the errors of `recent_predictions`.
-    """
-    return PredictionLog(place, spool).find(prediction_id)
-
-
-def read_predictions(
-    place: str | Path,
-    since: datetime,
-    until: datetime,
-    *,
-    columns: Sequence[str] | None = None,
-    spool: Path | None = None,
-) -> Iterator[pa.Table]:
-    """Yield the answers from `since` to before `until`, some thousand rows at a time.
-
-    Hours come in their order; within an hour there is none. Raises as `recent_predictions`.
-    """
-    return PredictionLog(place, spool).read(since, until, columns)
-
-
 @dataclass(frozen=True)
 class _Group:
     """A group of rows in an open part."""
@@ -101,17 +58,31 @@ class _Group:
 
 @dataclass
 class PredictionLog:
-    """A record to be read; `damaged` says which parts were skipped, and why."""
+    """A record to be read; `damaged` says which parts were skipped, and why.
 
-    place: str | Path
-    spool: Path | None = None
+    All methods may raise:
+        StorageError: the bucket cannot be read, or boto3 is not installed.
+        OSError: the folder cannot be read.
+    """
+
+    place: str | Path  # a folder, or s3://bucket/prefix
+    spool: Path | None = None  # the folder where predictions wait for their upload to a bucket
     damaged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sources = sources(self.place, self.spool)
 
+    @classmethod
+    def of(cls, service: Path) -> PredictionLog:
+        """Return the record of the services of a service folder."""
+        return cls(place_of_log(service), service / FOLDER)
+
+    def days(self) -> list[str]:
+        """Return the days that there is something of, such as 2026-11-21, the oldest first."""
+        return sorted({day for source in self._sources for day in source.days()})
+
     def recent(self, limit: int) -> list[RecordedPrediction]:
-        """See `recent_predictions`."""
+        """Return the newest predictions, the newest first, without sketches and images."""
         answers: list[RecordedPrediction] = []
         for hour in self._hours_backwards():
             if len(answers) >= limit:
@@ -120,7 +91,11 @@ class PredictionLog:
         return answers
 
     def find(self, prediction_id: str) -> RecordedPrediction | None:
-        """See `find_prediction`."""
+        """Return the prediction of this id, or None if it is not in the record.
+
+        Raises:
+            TrackingError: it is no prediction id; besides the errors of all methods.
+        """
         time = parse_prediction_id(prediction_id).time
         for table in self._between(time - ID_DIFFERS_BY, time + ID_DIFFERS_BY):
             found = table.filter(pc.equal(table["prediction_id"], prediction_id))
@@ -131,7 +106,10 @@ class PredictionLog:
     def read(
         self, since: datetime, until: datetime, columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
-        """See `read_predictions`."""
+        """Yield the predictions from `since` to before `until`, some thousand rows at a time.
+
+        Hours come in their order; within an hour there is none.
+        """
         needed = None if columns is None else list(dict.fromkeys(["time", *columns]))
         for table in self._between(since, until, needed):
             time = table["time"]
@@ -177,16 +155,14 @@ class PredictionLog:
     # --- which parts ------------------------------------------------------------------------------
 
     def _hours_backwards(self) -> Iterator[str]:
-        days = {day for source in self._sources for day in source.days()}
-        for day in sorted(days, reverse=True):
+        for day in reversed(self.days()):
             parts = {part for source in self._sources for part in source.parts(day)}
             yield from sorted({part.hour for part in parts}, reverse=True)
 
     def _hours(self, since: datetime, until: datetime) -> Iterator[str]:
         """Yield the hours from `since` to before `until` of days that there is something of."""
         first, last = hour_of(since), hour_of(until)
-        days = {day for source in self._sources for day in source.days()}
-        for day in sorted(days):
+        for day in self.days():
             for hour in range(24):
                 name = f"{day.replace('-', '')}T{hour:02}"
                 if first <= name <= last:

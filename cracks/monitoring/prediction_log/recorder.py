@@ -25,7 +25,7 @@ from cracks.monitoring.prediction_log.compaction import (
 from cracks.monitoring.prediction_log.locations import local_folder
 from cracks.monitoring.prediction_log.part_files import PartStore, hour_of, process_name
 from cracks.monitoring.prediction_log.reader import PredictionLog
-from cracks.monitoring.prediction_log.schema import RecordedPrediction, as_table, sound_only
+from cracks.monitoring.prediction_log.schema import RecordedPrediction, as_table, is_sound
 from cracks.monitoring.prediction_log.uploads import upload_parts
 from cracks.storage.addresses import is_in_bucket
 from cracks.storage.object_store import open_store
@@ -215,7 +215,7 @@ class Recorder:
             return as_table(answers)
         except (AttributeError, TypeError, ValueError) as error:
             # Whoever made it is wrong; tried again and again, it would stop all that come after it.
-            sound = sound_only(answers)
+            sound = [answer for answer in answers if is_sound(answer)]
             self._buffer.count_dropped(len(answers) - len(sound))
             logger.error("%d answers cannot be recorded: %r", len(answers) - len(sound), error)
             return as_table(sound)

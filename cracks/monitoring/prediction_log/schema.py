@@ -88,12 +88,8 @@ def as_table(answers: Sequence[RecordedPrediction]) -> pa.Table:
     return table
 
 
-def sound_only(answers: Sequence[RecordedPrediction]) -> list[RecordedPrediction]:
-    """Return the answers of which a table can be made."""
-    return [answer for answer in answers if _is_sound(answer)]
-
-
-def _is_sound(answer: RecordedPrediction) -> bool:
+def is_sound(answer: RecordedPrediction) -> bool:
+    """Return whether a table can be made of it."""
     try:
         as_table([answer])
     except (AttributeError, TypeError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import sys
 import threading
 import warnings
 import zlib
@@ -198,14 +197,6 @@ def test_a_stored_patch_has_the_pixels_that_were_inspected(content: bytes) -> No
     found = decode_stored(content)
     assert found.dtype == pixels.dtype
     assert found.tolist() == pixels.tolist()
-
-
-@pytest.mark.parametrize("content", STORED.values(), ids=STORED.keys())
-def test_a_stored_patch_is_decoded_without_opencv_too(
-    monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    assert decode_stored(content).tolist() == decode(content)[0].tolist()
 
 
 def test_a_stored_patch_of_another_size_is_resampled_like_any_other() -> None:

@@ -27,8 +27,8 @@ from tests.unit.monitored import (
     HOUR,
     NOON,
     SECTION,
-    answers_in,
     neighbours,
+    predictions_in,
     put_in_service,
     record,
     reference,
@@ -49,7 +49,7 @@ def watch_hours(service: Path, hours: int, *, strange: float = 0, begin: int = 0
     """Return the windows of some hours, each looked at when it is over."""
     windows = []
     for number in range(begin, begin + hours):
-        record(service, answers_in(NOON + number * HOUR, strange=strange))
+        record(service, predictions_in(NOON + number * HOUR, strange=strange))
         windows += watched(service, NOON + (number + 1) * HOUR + LATE)
     return windows
 
@@ -136,19 +136,19 @@ def test_a_training_is_asked_for_once_until_the_cool_down_is_over(service: Path)
 def test_what_only_shows_asks_for_no_training(service: Path) -> None:
     windows = []
     for number in range(3):
-        record(service, answers_in(NOON + number * HOUR, milliseconds=9000.0))
+        record(service, predictions_in(NOON + number * HOUR, milliseconds=9000.0))
         windows += watched(service, NOON + (number + 1) * HOUR + LATE)
     assert "latency" in windows[1].fired
     assert not any(one.asked_for_training or one.reason for one in windows)
 
 
 def test_an_empty_window_gives_no_alarm_and_loses_nothing(service: Path) -> None:
-    record(service, answers_in(NOON, 20, strange=1.0))
+    record(service, predictions_in(NOON, 20, strange=1.0))
     (first,) = watched(service, NOON + HOUR + LATE)
     (second,) = watched(service, NOON + 2 * HOUR + LATE)
     assert (first.judged, first.answers, first.fired) == (False, 20, ())
     assert (second.judged, second.answers, second.begin) == (False, 20, first.begin)
-    record(service, answers_in(NOON + 2 * HOUR, 40))
+    record(service, predictions_in(NOON + 2 * HOUR, 40))
     (third,) = watched(service, NOON + 3 * HOUR + LATE)
     assert (third.judged, third.answers, third.begin) == (True, 60, first.begin)
     assert read_windows(place_of_monitoring(service), 9) == [third]
@@ -169,23 +169,23 @@ def test_the_same_look_twice_judges_nothing_twice(service: Path) -> None:
 
 def test_hours_that_were_missed_are_made_up_for(service: Path) -> None:
     for number in range(3):
-        record(service, answers_in(NOON + number * HOUR))
+        record(service, predictions_in(NOON + number * HOUR))
     windows = watched(service, NOON + 3 * HOUR + LATE)
     assert [one.answers for one in windows if one.judged] == [60] * 3
 
 
 def test_a_part_cut_short_is_named_and_the_others_count(service: Path) -> None:
-    cut = record(service, answers_in(NOON))
+    cut = record(service, predictions_in(NOON))
     cut.write_bytes(cut.read_bytes()[:-100])
-    record(service, answers_in(NOON, 70))
+    record(service, predictions_in(NOON, 70))
     (window,) = watched(service, NOON + HOUR + LATE)
     assert (window.judged, window.answers, window.fired) == (True, 70, ())
     assert cut.name in window.skipped[0]
 
 
 def test_answers_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path) -> None:
-    record(service, answers_in(NOON + HOUR, 55))
-    record(service, answers_in(NOON, 60))
+    record(service, predictions_in(NOON + HOUR, 55))
+    record(service, predictions_in(NOON, 60))
     (first,) = watched(service, NOON + HOUR + LATE)
     (second,) = watched(service, NOON + 2 * HOUR + LATE)
     assert (first.answers, second.answers) == (60, 55)
@@ -200,13 +200,13 @@ def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None
     kind = np.float32(sketches(1, 9)[0])
     for number in range(4):
         hour = NOON + number * HOUR
-        record(service, answers_in(hour, time=hour, sketch=kind, label="crack", score=0.95))
+        record(service, predictions_in(hour, time=hour, sketch=kind, label="crack", score=0.95))
         (window,) = watched(service, hour + HOUR + LATE)
         assert not {"embedding", "crack_share"} & set(window.fired)
 
 
 def test_answers_of_another_version_are_not_compared(service: Path) -> None:
-    record(service, answers_in(NOON, strange=1.0, model_version="7"))
+    record(service, predictions_in(NOON, strange=1.0, model_version="7"))
     (window,) = watched(service, NOON + HOUR + LATE)
     embedding = window.signal("embedding")
     assert embedding is not None
@@ -217,7 +217,7 @@ def test_answers_of_another_version_are_not_compared(service: Path) -> None:
 def test_evidence_begins_anew_with_another_champion(service: Path) -> None:
     (before,) = watch_hours(service, 1, strange=0.5)
     put_in_service(service, "2")
-    record(service, answers_in(NOON + HOUR, strange=0.5, model_version="2"))
+    record(service, predictions_in(NOON + HOUR, strange=0.5, model_version="2"))
     (after,) = watched(service, NOON + 2 * HOUR + LATE)
     one, other = before.signal("embedding"), after.signal("embedding")
     assert one is not None
@@ -247,7 +247,7 @@ def test_a_bundle_of_an_earlier_release_is_refused_with_the_remedy(
 def test_sums_do_not_depend_on_how_the_answers_come() -> None:
     held_out = reference()
     reference_metric = ReferenceMetric.of(held_out)
-    table = as_table(answers_in(NOON, 200, strange=0.3))
+    table = as_table(predictions_in(NOON, 200, strange=0.3))
     found = []
     for size in (200, 7):
         sums = WindowSums(reference_metric, "1", 500)

@@ -13,7 +13,7 @@ from cracks.monitoring.feedback.csv_import import take_file
 from cracks.monitoring.feedback.live_accuracy import measure_live
 from cracks.monitoring.feedback.record import Entry, Feedback, FeedbackRecord, counting
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
-from tests.unit.monitored import HOUR, NOON, answers_in, put_in_service, record, watched
+from tests.unit.monitored import HOUR, NOON, predictions_in, put_in_service, record, watched
 
 UNKNOWN = "v1-000000000000-0123456789abcdef-20261121T120000000Z"
 
@@ -25,7 +25,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def answers() -> dict[str, RecordedPrediction]:
-    return {one.prediction_id: one for one in answers_in(NOON, 20, seed=5)}
+    return {one.prediction_id: one for one in predictions_in(NOON, 20, seed=5)}
 
 
 def say(name: str, label: str, by: str = "ann") -> Feedback:
@@ -134,7 +134,7 @@ def test_two_processes_at_once_lose_nothing(
 
 def test_of_a_file_the_sound_lines_are_kept_and_the_others_named(tmp_path: Path) -> None:
     service = tmp_path / "service"
-    given = answers_in(NOON, 5)
+    given = predictions_in(NOON, 5)
     record(service, given)
     names = [one.prediction_id for one in given]
     file = tmp_path / "checked.csv"
@@ -195,7 +195,7 @@ def test_live_accuracy_counts_right_answers_and_says_how_sure_it_is(
 
 
 def test_one_image_asked_about_often_is_one_piece_of_evidence(place: Path) -> None:
-    same = {one.prediction_id: one for one in answers_in(NOON, 20, image_sha256="0" * 64)}
+    same = {one.prediction_id: one for one in predictions_in(NOON, 20, image_sha256="0" * 64)}
     live = measure_live(entries_of(same, place, 0), NOON)
     assert (live.accuracy.rate, live.accuracy.low) == (1.0, 0.0)
 
@@ -211,7 +211,7 @@ def test_many_wrong_answers_start_a_training(tmp_path: Path) -> None:
     put_in_service(service)
     found = []
     for number in range(3):
-        given = {one.prediction_id: one for one in answers_in(NOON + number * HOUR)}
+        given = {one.prediction_id: one for one in predictions_in(NOON + number * HOUR)}
         record(service, list(given.values()))
         entries = [
             Entry(
