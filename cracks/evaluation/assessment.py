@@ -151,12 +151,7 @@ def threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
 
 
 def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
-    """Return the data and the network of a workspace.
-
-    Args:
-        params: of the workspace.
-        paths: of the workspace.
-        cache: file with the outputs of the frozen half.
+    """Return the data and the network of a workspace; `cache` has outputs of the frozen half.
 
     Raises:
         WorkspaceError: something is missing or does not match; BundleError: a network is damaged.
@@ -244,11 +239,7 @@ def draw_suspects(
 ) -> tuple[Examined, list[dict[str, Any]]]:
     """Draw the patches that are probably labelled wrongly, and return them with what was examined.
 
-    Args:
-        inputs: the data.
-        predictions: whose scores are examined where there are none out of fold.
-        out_of_fold: scores out of fold, being computed; None where there are none.
-        figures: folder to draw into.
+    Where no scores are computed out of fold, the held-out ones of `predictions` are examined.
     """
     held = {split: inputs.parts[split] for split in predictions.scored}
     scores = {split: scored.scores for split, scored in predictions.scored.items()}
@@ -261,11 +252,7 @@ def draw_suspects(
 def draw_predictions(
     inputs: Inputs, predictions: Predictions, probes: Probes, figures: Path
 ) -> list[dict[str, Any]]:
-    """Draw how predictions differ for changed patches, and where the network looks.
-
-    Returns:
-        A row a behaviour test.
-    """
+    """Draw predictions for changed patches and where the network looks; return the tests' rows."""
     changed, scores = probes.changed, probes.variants.result()
     part, threshold = changed.part, predictions.decided.threshold
     undisturbed = Scored(part.cracked, scores[UNDISTURBED], threshold, part.groups)

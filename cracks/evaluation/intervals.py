@@ -124,7 +124,8 @@ def _estimates(
     too_low = (cracked - scores)[:, None] * (bin_of(scores, BINS)[:, None] == np.arange(BINS))
     sums = sums_by_group(group, *outcomes, (cracked - scores) ** 2, *too_low.T)
     ranked = _Ranked(cracked, scores, group)
-    blocks = list(_resample(sums, ranked, len(names), resamples, seed))
+    drawn = _weights(len(names), resamples, seed, max(len(scores), len(names)))
+    blocks = [(weights @ sums, ranked.areas(weights)) for weights in drawn]
     totals, areas = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     found, missed, alarms, passed, squares = totals[:, :5].T
     everything = found + missed + alarms + passed
@@ -249,14 +250,6 @@ class _Ranked:
         found, passed = all_cracks[:, 0], all_clean[:, 0]
         roc = _ratio(ordered, found * passed)
         return np.column_stack([roc, np.where(passed > 0, _ratio(average, found), np.nan)])
-
-
-def _resample(
-    sums: Floats, ranked: _Ranked, groups: int, resamples: int, seed: int
-) -> Iterator[tuple[Floats, Floats]]:
-    patches = len(ranked._group)
-    for weights in _weights(groups, resamples, seed, max(patches, groups)):
-        yield weights @ sums, ranked.areas(weights)
 
 
 def _weights(groups: int, resamples: int, seed: int, width: int) -> Iterator[Floats]:

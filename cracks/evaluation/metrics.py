@@ -135,9 +135,7 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
 def curves(scored: Scored, raw: Scores) -> Curves:
     """Return ROC, precision–recall and calibration curves and all labels, as rows of tables.
 
-    Args:
-        scored: the patches.
-        raw: float (n,), the scores before they were calibrated.
+    `raw`, float (n,), are the scores before they were calibrated.
     """
     from sklearn import metrics
 

@@ -86,14 +86,8 @@ def held_out(
     """Return the patches of a split with the outputs of the network.
 
     Features that are vectors are taken as they were computed. Pixels were stored as whole grey
-    values, which is enough to learn from; here the network sees what it will see in service.
-
-    Args:
-        featurizer: the half that is computed once.
-        trainable: the half that is trained.
-        part: the split, n patches.
-        contents: their encoded images, n.
-        size: pixels of their width and height.
+    values, which is enough to learn from; here the network sees what it will see in service: the
+    encoded images of the n patches, `size` pixels wide and high.
     """
     if len(part.features.shape) == 1:
         outputs = joined(trainable.stream(part.features.batches(VECTORS)))
@@ -124,10 +118,7 @@ def decide(
 ) -> Decided:
     """Choose calibration, threshold and novelty limit on validation.
 
-    Args:
-        section: `evaluate` of params.yaml.
-        validation: the patches to decide on.
-        reference: features (n, channels) of training patches.
+    Novelty is the distance from `reference`, features (n, channels) of training patches.
     """
     cracked = validation.part.cracked
     calibration = fit_calibration(section.calibration, cracked, validation.raw)
@@ -165,14 +156,9 @@ def measured(
 def flagged_surfaces(
     featurizer: Runs, trainable: Runs, novelty: Novelty, size: int, each: int
 ) -> dict[str, float]:
-    """Return the share of drawn pictures of each other material that is flagged as novel.
+    """Return the share of drawn pictures that is flagged as novel, of each other material.
 
-    Args:
-        featurizer: the half that is computed once.
-        trainable: the half that is trained.
-        novelty: made from the training data.
-        size: pixels of the patches' width and height.
-        each: how many pictures of a material are drawn.
+    `each` pictures of a material are drawn, `size` pixels wide and high.
     """
     wanted = [(material, number) for material in MATERIALS for number in range(each)]
 
@@ -192,11 +178,7 @@ def sliced(
 ) -> list[dict[str, Any]]:
     """Return how well each slice of test is predicted; see `cracks.evaluation.slices.slice_rows`.
 
-    Args:
-        test: the patches, n of them.
-        rows: of the manifest, n.
-        contents: the encoded images, n.
-        resamples: of the bootstrap.
+    The rows of the manifest and the encoded images are those of the n patches of test.
     """
     facts = numbers_of(rows, *FACTS)
     # Of clean patches there is no crack to measure: the thirds are those of the cracks.

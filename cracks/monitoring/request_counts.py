@@ -46,11 +46,7 @@ class RequestCounts:
     """Counts of this process; `count` may be called from any thread."""
 
     def __init__(self, place: str | Path) -> None:
-        """Begin at nothing.
-
-        Args:
-            place: of the monitoring.
-        """
+        """Begin at nothing; `place` is that of the monitoring."""
         self._place = place
         self._process = ""
         self._lock = threading.Lock()

@@ -23,11 +23,9 @@ NOT_KEPT = (
 
 
 def draw_top_contributors(paths: Paths, movers: Sequence[TopContributor]) -> bytes | None:
-    """Return a PNG of answered photographs beside the nearest training ones; None without any.
+    """Return a PNG of predicted photographs beside the nearest training ones; None without any.
 
-    Args:
-        paths: of the workspace that has the photographs of the data set.
-        movers: of a window.
+    The workspace has the photographs of the data set.
     """
     from cracks.dataset.figures import new_grid, show
 

@@ -40,12 +40,7 @@ _LEAST_FULL_HEAT: Final = 2.0
 
 
 def draw_behaviour(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Draw the rate of each test with its interval, as `behaviour.png`.
-
-    Args:
-        rows: what `cracks.evaluation.behaviour_tests.rows_of_scores` gave.
-        folder: to draw into.
-    """
+    """Draw the rate of each test of `rows_of_scores` with its interval, as `behaviour.png`."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     lines = len(rows) + 2 * len(kinds)
     figure, axis = new_figure(1, 1, (8, 0.24 * lines + 1))
@@ -79,12 +74,8 @@ def draw_perturbations(
 ) -> None:
     """Draw each patch in all its variants with the scores, as `perturbations.png`.
 
-    Args:
-        patches: (n,) pictures, uint8 RGB (size, size, 3); one row of the figure each.
-        ids: (n,) names of the patches.
-        scores: what `cracks.evaluation.behaviour_tests.scores_of_variants` gave for these patches.
-        threshold: a score at or above it means `crack`.
-        folder: to draw into.
+    Each of the (n,) patches, uint8 RGB (size, size, 3), gets a row of the figure; `scores` is what
+    `cracks.evaluation.behaviour_tests.scores_of_variants` gave for them.
     """
     title = f"Changed patches and their scores (threshold {threshold:.3f}; orange: other label)"
     figure, axes = new_grid(max(1, len(patches)), len(scores), title)

@@ -27,10 +27,7 @@ FURTHEST = 12
 def draw_evaluation(tables: Curves, scored: Scored, path: Path) -> None:
     """Draw the confusion matrix, the ROC and PR curves and the calibration on test.
 
-    Args:
-        tables: what `cracks.evaluation.metrics.curves` gave.
-        scored: the patches.
-        path: folder to draw into.
+    The tables are those that `cracks.evaluation.metrics.curves` made of the same patches.
     """
     _draw_confusion(scored, path)
     for name, x, y, title in (
@@ -48,12 +45,7 @@ def draw_evaluation(tables: Curves, scored: Scored, path: Path) -> None:
 
 
 def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy and crack recall of each slice of test with their intervals, as `slices.png`.
-
-    Args:
-        rows: what `cracks.evaluation.slices.slice_rows` gave.
-        path: folder to draw into.
-    """
+    """Draw accuracy and crack recall of the slices of `slice_rows` with intervals, `slices.png`."""
     figure, axes = new_figure(1, 2, (10, 0.32 * len(rows) + 1.4))
     places = list(range(len(rows)))
     columns = (("accuracy", CLEAN_COLOUR), ("crack_recall", CRACK_COLOUR))
@@ -77,11 +69,7 @@ def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def draw_novelty(ids: Sequence[str], distances: Scores, pictures: Pictures, path: Path) -> None:
     """Draw how far test lies from the training data, and what lies furthest, as `novelty.png`.
 
-    Args:
-        ids: (n,) the patches of test.
-        distances: float (n,); above 1 a patch is flagged.
-        pictures: finds them.
-        path: folder to draw into.
+    Above a distance of 1, float (n,), a patch is flagged.
     """
     figure, axes = new_grid(
         3, FURTHEST // 2, "Novelty on test: the distance from the training data"

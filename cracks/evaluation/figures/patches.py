@@ -22,15 +22,7 @@ COLUMNS = 6
 def draw_mistakes(
     ids: Sequence[str], scored: Scored, pictures: Pictures, count: int, folder: Path
 ) -> None:
-    """Draw the worst mistakes on test with their scores, as `mistakes.png`.
-
-    Args:
-        ids: (n,) the patches that were scored.
-        scored: these patches.
-        pictures: finds them.
-        count: how many to draw at most.
-        folder: to draw into.
-    """
+    """Draw at most `count` of the worst mistakes on test, as `mistakes.png`."""
     captions = {
         ids[i]: f"{'missed crack' if scored.cracked[i] else 'false alarm'} {scored.scores[i]:.3f}"
         for i in worst_mistakes(scored, count)
@@ -42,10 +34,7 @@ def draw_mistakes(
 def draw_least_certain(
     ids: Sequence[str], scored: Scored, pictures: Pictures, count: int, folder: Path
 ) -> None:
-    """Draw the patches whose scores lie nearest to the threshold, as `least_certain.png`.
-
-    The arguments are those of `draw_mistakes`.
-    """
+    """Draw the patches whose scores lie nearest to the threshold, as `least_certain.png`."""
     captions = {}
     for i in least_certain(scored, count):
         verdict = "" if scored.called[i] == scored.cracked[i] else ", wrong"
@@ -57,14 +46,7 @@ def draw_least_certain(
 def draw_label_errors(
     rows: Sequence[Mapping[str, Any]], pictures: Pictures, count: int, folder: Path
 ) -> None:
-    """Draw the most suspicious labels with the scores against them, as `label_errors.png`.
-
-    Args:
-        rows: what `cracks.evaluation.label_errors.label_error_rows` gave.
-        pictures: finds the patches.
-        count: how many to draw at most.
-        folder: to draw into.
-    """
+    """Draw the first of `label_error_rows` with the scores against them, as `label_errors.png`."""
     captions = {row["id"]: f"{row['label']}? {row['score']:.3f}" for row in rows[:count]}
     title = f"Likely label errors: the label and the score ({len(captions)} of {len(rows):,} shown)"
     title = title if captions else "No likely label errors"

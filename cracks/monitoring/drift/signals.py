@@ -34,15 +34,7 @@ def judge(
     beside: ExternalSignals,
     section: MonitorParams,
 ) -> tuple[Signal, ...]:
-    """Return every signal of a window.
-
-    Args:
-        sums: of its answers.
-        null_distribution: what the champion's reference looks like.
-        before: the last window that was judged.
-        beside: what is known from elsewhere.
-        section: of params.yaml.
-    """
+    """Return every signal of a window; `before` is the last one that was judged."""
     limits, slow = section.limits, Counted(sums.slow, sums.answers)
     measured = [
         *_against_reference(sums, null_distribution, section),

@@ -102,7 +102,7 @@ def watch(
 
     Args:
         service: the folder of the service.
-        baseline: what `open_baseline` gives.
+        baseline: the champion in service.
         section: of params.yaml.
         now: the present, with its time zone.
         new_data: what was measured of newly ingested data.

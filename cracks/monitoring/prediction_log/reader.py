@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -134,22 +132,19 @@ class PredictionLog:
     # --- the newest -------------------------------------------------------------------------------
 
     def _newest_of_hour(self, hour: str, limit: int) -> pa.Table:
-        """Return the newest answers of an hour; only what may hold them is read."""
-        newest, order = conformed(SCHEMA.empty_table(), SHORT_COLUMNS), itertools.count()
+        """Return the newest predictions of an hour; only what may hold them is read."""
+        newest = conformed(SCHEMA.empty_table(), SHORT_COLUMNS)
         with ExitStack() as stack:
-            ahead: list[tuple[int, int, _Group | tuple[Part, BinaryIO]]] = [
-                (_backwards(part.newest), next(order), (part, file))
-                for part, file in self._opened(hour, stack)
-            ]
-            heapq.heapify(ahead)
-            while ahead and ahead[0][0] <= _last_wanted(newest, limit):
-                _, _, what = heapq.heappop(ahead)
-                if isinstance(what, _Group):
-                    rows = [newest, *self._rows(what, SHORT_COLUMNS)]
+            opened = self._opened(hour, stack)
+            for part, file in sorted(opened, key=lambda one: one[0].newest, reverse=True):
+                if part.newest < _last_wanted(newest, limit):
+                    break
+                groups = self._groups(part, file)
+                for group in sorted(groups, key=lambda one: one.newest, reverse=True):
+                    if group.newest < _last_wanted(newest, limit):
+                        break
+                    rows = [newest, *self._rows(group, SHORT_COLUMNS)]
                     newest = _newest(pa.concat_tables(rows), limit)
-                else:
-                    for group in self._groups(*what):
-                        heapq.heappush(ahead, (_backwards(group.newest), next(order), group))
         return newest
 
     # --- which parts ------------------------------------------------------------------------------
@@ -239,11 +234,6 @@ def _newest(table: pa.Table, limit: int) -> pa.Table:
     return table.take(order[:limit])
 
 
-def _backwards(time: str) -> int:
-    """Return a number that is the smaller the later the time is."""
-    return -int(time.replace("T", "").removesuffix("Z"))
-
-
-def _last_wanted(newest: pa.Table, limit: int) -> int:
-    """Return up to which time, as a number, an answer may still be one of the newest."""
-    return 0 if len(newest) < limit else _backwards(written_time(time_at(newest, -1)))
+def _last_wanted(newest: pa.Table, limit: int) -> str:
+    """Return the time before which no prediction is one of the newest."""
+    return "" if len(newest) < limit else written_time(time_at(newest, -1))
