@@ -1,4 +1,4 @@
-"""How many requests the service answered and failed, an hour: what the record of answers lacks.
+"""How many requests the service served and failed, an hour: what the record of predictions lacks.
 
     answers/monitoring/requests/2026-11-21/16-web7-4711-qkzmwe.json   of a process in an hour, UTC
 
@@ -55,7 +55,7 @@ class RequestCounts:
         self._problem = ""
 
     def count(self, status: int, now: datetime | None = None) -> None:
-        """Count a request that was answered with this status."""
+        """Count a request with the status of its response."""
         hour = (now or datetime.now(UTC)).astimezone(UTC).strftime(HOUR)
         with self._lock:
             # Not that of the process which this one may be a fork of.

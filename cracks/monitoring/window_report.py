@@ -29,12 +29,12 @@ def draw_top_contributors(paths: Paths, movers: Sequence[TopContributor]) -> byt
     """
     from cracks.dataset.figures import new_grid, show
 
-    pairs = [(mover, _answered(paths.service, mover)) for mover in movers]
+    pairs = [(mover, _pixels_of(paths.service, mover)) for mover in movers]
     found = [(mover, pixels) for mover, pixels in pairs if pixels is not None]
     if not found:
         return None
     nearest = _of_data_set(paths, [mover.nearest_id for mover, _ in found])
-    figure, axes = new_grid(2, max(len(found), 2), "Answered, and the nearest that was trained on")
+    figure, axes = new_grid(2, max(len(found), 2), "Predicted, and the nearest that was trained on")
     columns = max(len(found), 2)
     for column, (mover, pixels) in enumerate(found):
         show(axes[column], pixels, f"{mover.label} {mover.score:.2f}")
@@ -65,7 +65,7 @@ def top_contributor_rows(movers: Sequence[TopContributor]) -> list[dict[str, str
     return [
         {
             "prediction": one.prediction_id,
-            "answered": f"{one.label} {one.score:.3f}",
+            "predicted": f"{one.label} {one.score:.3f}",
             "novelty": "" if one.novelty is None else f"{one.novelty:.2f}",
             "distance": f"{one.distance:.3f}",
             "nearest trained on": f"{one.nearest_id[:12]}… ({one.nearest_label})",
@@ -82,7 +82,7 @@ def accuracy_row(live: LiveAccuracy) -> Mapping[str, str]:
         "false alarms": live.false_alarms,
         "calibration error": live.ece,
     }
-    return {"labelled answers": f"{live.labelled:,}"} | {
+    return {"labelled predictions": f"{live.labelled:,}"} | {
         name: "not known" if one.rate is None else f"{one.rate:.3f} ({one.low:.3f}–{one.high:.3f})"
         for name, one in shares.items()
     }
@@ -91,7 +91,7 @@ def accuracy_row(live: LiveAccuracy) -> Mapping[str, str]:
 def window_page(window: Window, picture: bytes | None) -> str:
     """Return the report of a window as one HTML file."""
     summary = (
-        f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: {window.answers:,} answers, "
+        f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: {window.answers:,} predictions, "
         f"version {window.model_version}. {outcome_of(window, picture)}"
     )
     pictures = {}
@@ -103,15 +103,15 @@ def window_page(window: Window, picture: bytes | None) -> str:
 
 def outcome_of(window: Window, picture: bytes | None) -> str:
     """Return what came of a window, and why it has no picture where it should have one."""
-    said = window.reason or ("Nothing fired." if window.judged else "Too few answers to judge.")
+    said = window.reason or ("Nothing fired." if window.judged else "Too few predictions to judge.")
     return f"{said} {NOT_KEPT}" if window.fired and window.movers and not picture else said
 
 
-def _answered(service: Path, mover: TopContributor) -> Pixels | None:
+def _pixels_of(service: Path, mover: TopContributor) -> Pixels | None:
     record = PredictionLog.of(service)
-    answer = record.find(mover.prediction_id)
+    prediction = record.find(mover.prediction_id)
     try:
-        return decode_stored(answer.image) if answer and answer.image else None
+        return decode_stored(prediction.image) if prediction and prediction.image else None
     except UnreadableImage:
         return None
 

@@ -23,7 +23,7 @@ class ExternalSignals:
     """What is known of a window from elsewhere; None: nobody counted."""
 
     requests: Counted | None = None  # that the service failed
-    feedback: Counted | None = None  # answers found wrong, of those whose label came since
+    feedback: Counted | None = None  # predictions found wrong, of those whose label came since
     new_data: Signal | None = None  # measured already
 
 
@@ -38,9 +38,11 @@ def judge(
     limits, slow = section.limits, Counted(sums.slow, sums.answers)
     measured = [
         *_against_reference(sums, null_distribution, section),
-        _share_beyond("latency", slow, limits.slow_share, "answers were slow"),
+        _share_beyond("latency", slow, limits.slow_share, "predictions were slow"),
         _share_beyond("errors", beside.requests, limits.error_share, "requests failed"),
-        _share_beyond("accuracy", beside.feedback, limits.wrong_share, "answers were found wrong"),
+        _share_beyond(
+            "accuracy", beside.feedback, limits.wrong_share, "predictions were found wrong"
+        ),
     ]
     signals = [_with_evidence(one, before, sums.model_version, section) for one in measured]
     return (*signals, beside.new_data or Signal(name="new_data", says="no data was looked at"))
@@ -73,7 +75,7 @@ def _with_evidence(
 def _against_reference(
     sums: WindowSums, null_distribution: NullDistribution, section: MonitorParams
 ) -> list[Signal]:
-    few = f"{sums.compared} answers for patches by version {sums.model_version}, too few"
+    few = f"{sums.compared} predictions for patches by version {sums.model_version}, too few"
     names: tuple[SignalName, ...] = ("embedding", "scores", "novelty", "crack_share")
     found = {name: Signal(name=name, says=few) for name in names}
     if sums.judged_novel >= section.min_answers:
@@ -132,7 +134,7 @@ def _two_sided(share: float, expected: float, drawn: npt.NDArray[np.float64], co
         usual_up_to=min(expected + usual, 1.0),
         count=count,
         p_value=p_value(abs(share - expected), away),
-        says=f"{share:.1%} of answers say crack, expected are {expected:.1%} ± {usual:.1%}",
+        says=f"{share:.1%} of predictions say crack, expected are {expected:.1%} ± {usual:.1%}",
     )
 
 

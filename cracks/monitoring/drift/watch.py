@@ -1,7 +1,7 @@
 """Watch the service: judge the windows since the last look, and say whether to train again.
 
 A window is one hour, or as many as it takes to have `monitor.min_answers`. It ends on a full hour
-some minutes ago, since an answer may be written a little late.
+some minutes ago, since a prediction may be written a little late.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Draw = Callable[[Window, list[TopContributor]], str]
 
 @dataclass(frozen=True)
 class DriftBaseline:
-    """The champion, and all that answers are compared with."""
+    """The champion, and all that predictions are compared with."""
 
     champion: Champion
     bundle: Bundle
@@ -74,8 +74,8 @@ def open_baseline(service: Path, section: MonitorParams) -> DriftBaseline:
     champion, bundle = open_champion(service)
     if bundle.reference is None or bundle.neighbours is None:
         raise BundleError(
-            f"The bundle of version {champion.version} has no reference to compare answers with: "
-            "it was exported by an earlier release. `cracks train` makes a new one."
+            f"The bundle of version {champion.version} has no reference to compare predictions "
+            "with: it was exported by an earlier release. `cracks train` makes a new one."
         )
     reference = read_reference(bundle.reference)
     reference_metric = ReferenceMetric.of(reference)
@@ -213,7 +213,7 @@ def _next_begin(
     else:
         begin = oldest
     if begin < end - LOOK_BACK:
-        logger.warning("answers before %s are looked at no more", end - LOOK_BACK)
+        logger.warning("predictions before %s are not judged any more", end - LOOK_BACK)
     return max(begin, end - LOOK_BACK)
 
 

@@ -33,7 +33,7 @@ def take_file(service: Path, file: Path, by: str = "") -> TakenFile:
     """Keep the labels in a file, and return what became of them.
 
     Args:
-        service: the folder of the service whose answers they are for.
+        service: the folder of the service whose predictions they are for.
         file: CSV (UTF-8) with a head: prediction_id, label, and perhaps by and note.
         by: who says so, in lines that do not.
 

@@ -18,13 +18,13 @@ RESAMPLES, SEED = 1000, 7
 
 
 def measure_live(entries: Sequence[Entry], now: datetime) -> LiveAccuracy:
-    """Return accuracy, crack recall and calibration on labelled answers, with 95 % intervals.
+    """Return accuracy, crack recall and calibration on labelled predictions, with 95 % intervals.
 
     An image that was asked about several times counts as one piece of evidence. People label what
-    they doubt, so this tells of the labelled answers, not of all.
+    they doubt, so this tells of the labelled predictions, not of all.
 
     Args:
-        entries: the one that counts of each answer.
+        entries: the one that counts of each prediction.
         now: the present.
     """
     if not entries:

@@ -18,7 +18,7 @@ from cracks.monitoring.prediction_log.part_files import (
 #: Single parts of the running hour that are merged at a time: two minutes' worth.
 MERGED_AT_A_TIME = 30
 
-#: How long after its end an hour is still waited for: an answer may come with an earlier time.
+#: How long after its end an hour is still waited for: a prediction may come with an earlier time.
 GRACE = timedelta(minutes=1)
 
 #: Bytes of the largest part that is merged from others.
@@ -29,7 +29,7 @@ GIVEN_UP_AFTER = 3600
 
 
 def is_over(hour: str, now: datetime) -> bool:
-    """Return whether no more answers of an hour are to come."""
+    """Return whether no more predictions of an hour are to come."""
     end = datetime.strptime(f"{hour}0000", TIME).replace(tzinfo=UTC) + timedelta(hours=1)
     return now.astimezone(UTC) >= end + GRACE
 

@@ -1,4 +1,4 @@
-"""Read the record: the newest answers, one of them, or all of a time."""
+"""Read the record: the newest predictions, one of them, or all of a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 #: How often an hour is listed again whose parts are merged while they are read.
 LISTINGS = 5
 
-#: By how much the time in an id may differ from that of its answer: one is taken before the other.
+#: By how much the time in an id may differ from that of its prediction: one is taken earlier.
 ID_DIFFERS_BY = timedelta(minutes=2)
 
 
@@ -81,12 +81,12 @@ class PredictionLog:
 
     def recent(self, limit: int) -> list[RecordedPrediction]:
         """Return the newest predictions, the newest first, without sketches and images."""
-        answers: list[RecordedPrediction] = []
+        predictions: list[RecordedPrediction] = []
         for hour in self._hours_backwards():
-            if len(answers) >= limit:
+            if len(predictions) >= limit:
                 break
-            answers += as_predictions(self._newest_of_hour(hour, limit - len(answers)))
-        return answers
+            predictions += as_predictions(self._newest_of_hour(hour, limit - len(predictions)))
+        return predictions
 
     def find(self, prediction_id: str) -> RecordedPrediction | None:
         """Return the prediction of this id, or None if it is not in the record.
@@ -166,7 +166,7 @@ class PredictionLog:
     def _opened(
         self, hour: str, stack: ExitStack, first: str = "", last: str = "~"
     ) -> list[tuple[Part, BinaryIO]]:
-        """Return the parts of an hour with answers of that time, opened, in their order.
+        """Return the parts of an hour with predictions of that time, opened, in their order.
 
         All of them are opened at once, of the same listing: a part that is merged while others are
         read would be read twice, or not at all.
@@ -220,7 +220,7 @@ class PredictionLog:
 
 
 def _range_of(parquet: pq.ParquetFile, number: int, part: Part) -> tuple[str, str]:
-    """Return the time of the oldest and of the newest answer of a group of rows."""
+    """Return the time of the oldest and of the newest prediction of a group of rows."""
     columns = parquet.metadata.row_group(number)
     known = columns.column(parquet.metadata.schema.names.index("time")).statistics
     if known is None or not known.has_min_max:
@@ -229,7 +229,7 @@ def _range_of(parquet: pq.ParquetFile, number: int, part: Part) -> tuple[str, st
 
 
 def _newest(table: pa.Table, limit: int) -> pa.Table:
-    """Return the newest answers, newest first."""
+    """Return the newest predictions, newest first."""
     order = pc.sort_indices(table, [("time", "descending")])
     return table.take(order[:limit])
 

@@ -1,4 +1,4 @@
-"""The record of answers on real disks, in real processes and in a real bucket."""
+"""The record of predictions on real disks, in real processes and in a real bucket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def numbered(number: int, name: str = "") -> RecordedPrediction:
 
 
 def rows_of(place: str | Path, spool: Path | None = None) -> Counter[str]:
-    """Return how often each answer is in the record, by the image that it is for."""
+    """Return how often each prediction is in the record, by the image that it is for."""
     day = timedelta(days=1)
     now = datetime.now(UTC)
     tables = PredictionLog(place, spool).read(now - day, now + day, columns=["image_sha256"])
@@ -53,7 +53,7 @@ def parts_in(place: Path) -> int:
 
 # --- processes that are killed --------------------------------------------------------------------
 
-#: Records answers without end, and says after each which one it was, and when.
+#: Records predictions without end, and says after each which one it was, and when.
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -178,14 +178,14 @@ def test_a_full_disk_is_told_of_once_and_written_to_when_there_is_room_again(
         assert (recorder.written, recorder.dropped) == (0, 0)
         assert len(recorder.recent(500)) == 300  # from memory
         filling.unlink()
-        wait_until(lambda: recorder.written == 300, "the answers")
+        wait_until(lambda: recorder.written == 300, "the predictions")
         wait_until(lambda: recorder.last_problem is None, "the end of the problem")
     assert len([line for line in caplog.records if "No space left" in line.message]) == 1
     assert rows_of(small_disk / "answers") == Counter(one.image_sha256 for one in some)
     assert list(small_disk.rglob("*.partial")) == []
 
 
-def test_a_read_only_disk_is_told_of_and_answers_are_added_as_before(small_disk: Path) -> None:
+def test_a_read_only_disk_is_told_of_and_predictions_are_added_as_before(small_disk: Path) -> None:
     def remount(how: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{how}", small_disk], check=True)
 
@@ -195,7 +195,7 @@ def test_a_read_only_disk_is_told_of_and_answers_are_added_as_before(small_disk:
         wait_until(lambda: recorder.last_problem, "the read-only disk")
         assert "Read-only" in (recorder.last_problem or "")
         remount("rw")
-        wait_until(lambda: recorder.written == 1, "the answer")
+        wait_until(lambda: recorder.written == 1, "the prediction")
 
 
 def test_while_nothing_can_be_written_memory_is_bounded_and_the_loss_is_counted(
@@ -243,7 +243,7 @@ def disk_usage(place: Path) -> int:
 # --- what it costs --------------------------------------------------------------------------------
 
 
-def test_recording_takes_microseconds_and_an_answer_few_bytes(tmp_path: Path) -> None:
+def test_recording_takes_microseconds_and_a_prediction_few_bytes(tmp_path: Path) -> None:
     some = [numbered(number) for number in range(1000)]
     with Recorder(tmp_path, flush_interval=60) as recorder:
         times = []
@@ -278,7 +278,7 @@ def bucket(s3_server: S3Server, proxy: S3Proxy) -> Path:
     return s3_server.new_bucket()
 
 
-def test_answers_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path: Path) -> None:
+def test_predictions_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path: Path) -> None:
     place = f"s3://{bucket.name}/answers"
     some = [numbered(number) for number in range(50)]
     with Recorder(place, spool=tmp_path, flush_interval=0.05, tidy_interval=0.2) as recorder:

@@ -1,4 +1,4 @@
-"""Monitoring: drift is seen soon, nothing else gives an alarm, and no answer is judged twice."""
+"""Monitoring: drift is seen soon, nothing else gives an alarm, no prediction is judged twice."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_expected_share_of_cracks_is_for_the_parameters_to_say() -> None:
 # --- windows --------------------------------------------------------------------------------------
 
 
-def test_answers_like_the_reference_give_no_alarm(service: Path) -> None:
+def test_predictions_like_the_reference_give_no_alarm(service: Path) -> None:
     windows = watch_hours(service, 30)
     assert [one.judged for one in windows] == [True] * 30
     assert not [one.fired for one in windows if one.fired]
@@ -183,7 +183,7 @@ def test_a_part_cut_short_is_named_and_the_others_count(service: Path) -> None:
     assert cut.name in window.skipped[0]
 
 
-def test_answers_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path) -> None:
+def test_predictions_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path) -> None:
     record(service, predictions_in(NOON + HOUR, 55))
     record(service, predictions_in(NOON, 60))
     (first,) = watched(service, NOON + HOUR + LATE)
@@ -205,7 +205,7 @@ def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None
         assert not {"embedding", "crack_share"} & set(window.fired)
 
 
-def test_answers_of_another_version_are_not_compared(service: Path) -> None:
+def test_predictions_of_another_version_are_not_compared(service: Path) -> None:
     record(service, predictions_in(NOON, strange=1.0, model_version="7"))
     (window,) = watched(service, NOON + HOUR + LATE)
     embedding = window.signal("embedding")
@@ -244,7 +244,7 @@ def test_a_bundle_of_an_earlier_release_is_refused_with_the_remedy(
 # --- what is kept ---------------------------------------------------------------------------------
 
 
-def test_sums_do_not_depend_on_how_the_answers_come() -> None:
+def test_sums_do_not_depend_on_how_the_predictions_come() -> None:
     held_out = reference()
     reference_metric = ReferenceMetric.of(held_out)
     table = as_table(predictions_in(NOON, 200, strange=0.3))

@@ -1,4 +1,4 @@
-"""The record of answers: every row comes back once, whatever was merged, cut short or damaged."""
+"""The prediction log: every row comes back once, whatever was merged, cut short or damaged."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def written(folder: PartFolder, groups: Sequence[Sequence[RecordedPrediction]]) 
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def test_an_answer_comes_back_as_it_was_given() -> None:
+def test_a_prediction_comes_back_as_it_was_given() -> None:
     photograph = prediction(
         NOON + timedelta(microseconds=417_003),
         kind="inspect",
@@ -98,7 +98,7 @@ def test_an_answer_comes_back_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("with_sketch", list(itertools.product([True, False], repeat=3)))
-def test_answers_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[bool]) -> None:
+def test_predictions_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[bool]) -> None:
     sketches = [
         np.full(DIMENSIONS, n, np.float32) if has else None for n, has in enumerate(with_sketch)
     ]
@@ -120,7 +120,7 @@ def test_a_sketch_that_half_a_float_cannot_hold_stays_finite() -> None:
     [{"score": None}, {"score": "high"}, {"run_id": None}, {"sketch": np.zeros(3, np.float32)}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_is_no_answer_is_refused(changes: dict[str, Any]) -> None:
+def test_what_is_no_prediction_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
         as_table([prediction(), prediction(**changes)])
 
@@ -259,7 +259,7 @@ def test_what_is_merged_stays_within_the_largest_part() -> None:
     assert planned_merges(sizes, over=True, largest=1000) == [parts[:2]]
 
 
-def test_an_hour_is_over_when_no_late_answer_is_to_be_expected() -> None:
+def test_an_hour_is_over_when_no_late_prediction_is_to_be_expected() -> None:
     assert not is_over("20261121T11", NOON + 30 * SECOND)
     assert is_over("20261121T11", NOON + 60 * SECOND)
 
@@ -324,19 +324,19 @@ def test_what_a_killed_process_was_writing_is_cleared_but_not_what_another_one_w
 # --- in memory ------------------------------------------------------------------------------------
 
 
-def test_when_memory_is_short_the_oldest_answers_go_and_are_counted() -> None:
+def test_when_memory_is_short_the_oldest_predictions_go_and_are_counted() -> None:
     buffer = PredictionBuffer(3 * BYTES_OF_PREDICTION)
     some = predictions(5)
     for one in some:
         buffer.add(one)
-    assert ids(buffer.answers) == ids(some[2:])
+    assert ids(buffer.predictions) == ids(some[2:])
     assert buffer.dropped == 2
 
 
 def test_an_image_counts_with_its_bytes() -> None:
     buffer = PredictionBuffer(10 * BYTES_OF_PREDICTION)
     buffer.add(prediction(image=bytes(20 * BYTES_OF_PREDICTION)))
-    assert buffer.answers == []
+    assert buffer.predictions == []
     assert buffer.dropped == 1
 
 
@@ -347,16 +347,16 @@ def test_what_could_not_be_written_comes_before_what_came_later() -> None:
         buffer.add(one)
     taken = buffer.take()
     buffer.add(some[3])
-    assert ids(buffer.answers) == ids(some)  # also while it is being written
+    assert ids(buffer.predictions) == ids(some)  # also while it is being written
     buffer.put_back(taken[1:])
-    assert ids(buffer.answers) == ids(some[1:])
+    assert ids(buffer.predictions) == ids(some[1:])
 
 
-def test_an_answer_is_on_the_disk_within_five_seconds() -> None:
+def test_a_prediction_is_on_the_disk_within_five_seconds() -> None:
     assert FLUSH_INTERVAL <= 4  # one second is left for writing
 
 
-def test_one_answer_that_is_none_stops_no_other(tmp_path: Path) -> None:
+def test_one_prediction_that_is_none_stops_no_other(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "answers")
     for one in (prediction(), prediction(score="high"), prediction()):
         recorder.add(one)
@@ -364,7 +364,7 @@ def test_one_answer_that_is_none_stops_no_other(tmp_path: Path) -> None:
     assert (recorder.written, recorder.dropped, recorder.last_problem) == (2, 1, None)
 
 
-def test_answers_about_the_hour_go_to_the_parts_of_their_hours(tmp_path: Path) -> None:
+def test_predictions_about_the_hour_go_to_the_parts_of_their_hours(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     for one in predictions(4, NOON - 2 * SECOND):
         recorder.add(one)
@@ -384,7 +384,7 @@ def test_no_record_is_an_empty_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20, 100])
-def test_the_newest_answers_come_first_whichever_process_gave_them(
+def test_the_newest_predictions_come_first_whichever_process_gave_them(
     folder: PartFolder, limit: int
 ) -> None:
     some = predictions(40, NOON - 20 * timedelta(minutes=5), timedelta(minutes=5))  # over the hours
@@ -395,7 +395,7 @@ def test_the_newest_answers_come_first_whichever_process_gave_them(
     assert ids(PredictionLog(folder.folder).recent(limit)) == expected
 
 
-def test_the_newest_answers_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
+def test_the_newest_predictions_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
     parts = written(folder, [predictions(5, NOON + n * timedelta(minutes=10)) for n in range(6)])
     for part in parts[:-1]:
         folder.file(part).write_bytes(b"whoever reads this says so")
@@ -414,7 +414,7 @@ def test_a_list_shows_neither_sketches_nor_images(folder: PartFolder) -> None:
     assert {name for name in SCHEMA.names if name not in SHORT_COLUMNS} == {"sketch", "image"}
 
 
-def test_an_answer_is_found_by_its_id_reading_only_the_parts_of_its_time(
+def test_a_prediction_is_found_by_its_id_reading_only_the_parts_of_its_time(
     folder: PartFolder,
 ) -> None:
     groups = [predictions(5, NOON + n * timedelta(minutes=10)) for n in range(6)]
@@ -439,7 +439,9 @@ def test_an_id_that_is_not_recorded_is_not_found(folder: PartFolder) -> None:
         PredictionLog(folder.folder).find("v3")
 
 
-def test_the_answers_of_a_time_begin_with_it_and_end_before_it_is_over(folder: PartFolder) -> None:
+def test_the_predictions_of_a_time_begin_with_it_and_end_before_it_is_over(
+    folder: PartFolder,
+) -> None:
     some = predictions(100, NOON - timedelta(hours=30), timedelta(minutes=37))
     for number, hour in enumerate(
         itertools.groupby(some, lambda one: one.time.replace(minute=0)), 1
