@@ -28,13 +28,20 @@ def _names(numbers: Any) -> list[str]:
     return [f"photo-{number}" for number in numbers]
 
 
+def _measured(
+    cracked: Any, scores: Any, groups: Any, *, threshold: float = 0.5, resamples: int = RESAMPLES
+) -> Any:
+    """Measure patches whose photographs are known by number."""
+    return measure_with_intervals(Scored(cracked, scores, threshold, _names(groups)), resamples, 0)
+
+
 def _width(interval: dict[str, float]) -> float:
     return interval["high"] - interval["low"]
 
 
 def test_every_metric_has_an_interval_that_holds_it() -> None:
     cracked, scores = _judged(300)
-    metrics = measure_with_intervals(Scored(cracked, scores, 0.5, _names(range(300))), RESAMPLES, 0)
+    metrics = _measured(cracked, scores, range(300))
     intervals = metrics.pop("intervals")
     assert metrics == measure(Scored(cracked, scores, 0.5, []))
     assert set(intervals) == set(metrics) - {"patches", "confusion"}
@@ -57,7 +64,7 @@ def test_whatever_the_patches_the_intervals_are_numbers_around_their_metrics(
 ) -> None:
     patches += [(True, 0.9, 0), (False, 0.2, 1)]
     cracked, scores, groups = (np.array(column) for column in zip(*patches, strict=True))
-    metrics = measure_with_intervals(Scored(cracked, scores, threshold, _names(groups)), 30, 0)
+    metrics = _measured(cracked, scores, groups, threshold=threshold, resamples=30)
     for name, interval in metrics["intervals"].items():
         assert 0 <= interval["low"] <= interval["high"] <= 1, name
         assert interval["low"] <= metrics[name] <= interval["high"], name
@@ -96,11 +103,10 @@ def test_an_area_does_not_exist_where_a_label_was_not_drawn() -> None:
 
 def test_copies_of_a_patch_are_no_further_evidence() -> None:
     cracked, scores = _judged(100)
-    once = measure_with_intervals(Scored(cracked, scores, 0.5, _names(range(100))), RESAMPLES, 0)
+    once = _measured(cracked, scores, range(100))
     copies = np.repeat(np.arange(100), 10)
     together, apart = (
-        measure_with_intervals(Scored(cracked[copies], scores[copies], 0.5, groups), RESAMPLES, 0)
-        for groups in (_names(copies), _names(range(1000)))
+        _measured(cracked[copies], scores[copies], groups) for groups in (copies, range(1000))
     )
     for name in ("accuracy", "recall", "f1", "roc_auc", "brier"):
         expected = pytest.approx(once["intervals"][name], abs=2e-6)
@@ -119,9 +125,7 @@ def test_no_mistake_in_n_groups_leaves_room_for_the_rule_of_three(groups: int) -
 
 def test_a_perfect_test_split_is_no_proof_of_a_perfect_model() -> None:
     cracked = np.arange(400) < 80
-    metrics = measure_with_intervals(
-        Scored(cracked, cracked * 1.0, 0.5, _names(range(400))), RESAMPLES, 0
-    )
+    metrics = _measured(cracked, cracked * 1.0, range(400))
     for name, interval in metrics["intervals"].items():
         low, high = interval["low"], interval["high"]
         assert (high if name in ("brier", "ece") else 1 - low) > 3 / 400, name

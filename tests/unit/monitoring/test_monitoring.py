@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,11 +46,11 @@ def service(tmp_path: Path) -> Path:
     return tmp_path / "service"
 
 
-def watch_hours(service: Path, hours: int, *, strange: float = 0, begin: int = 0) -> list[Window]:
+def watch_hours(service: Path, hours: int, *, begin: int = 0, **changes: Any) -> list[Window]:
     """Return the windows of some hours, each looked at when it is over."""
     windows = []
     for number in range(begin, begin + hours):
-        record(service, predictions_in(NOON + number * HOUR, strange=strange))
+        record(service, predictions_in(NOON + number * HOUR, **changes))
         windows += watched(service, NOON + (number + 1) * HOUR + LATE)
     return windows
 
@@ -134,10 +135,7 @@ def test_a_training_is_asked_for_once_until_the_cool_down_is_over(service: Path)
 
 
 def test_what_only_shows_asks_for_no_training(service: Path) -> None:
-    windows = []
-    for number in range(3):
-        record(service, predictions_in(NOON + number * HOUR, milliseconds=9000.0))
-        windows += watched(service, NOON + (number + 1) * HOUR + LATE)
+    windows = watch_hours(service, 3, milliseconds=9000.0)
     assert "latency" in windows[1].fired
     assert not any(one.asked_for_training or one.reason for one in windows)
 
@@ -206,8 +204,7 @@ def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None
 
 
 def test_predictions_of_another_version_are_not_compared(service: Path) -> None:
-    record(service, predictions_in(NOON, strange=1.0, model_version="7"))
-    (window,) = watched(service, NOON + HOUR + LATE)
+    (window,) = watch_hours(service, 1, strange=1.0, model_version="7")
     embedding = window.signal("embedding")
     assert embedding is not None
     assert (window.answers, embedding.value, embedding.evidence) == (60, None, 1.0)
@@ -217,8 +214,7 @@ def test_predictions_of_another_version_are_not_compared(service: Path) -> None:
 def test_evidence_begins_anew_with_another_champion(service: Path) -> None:
     (before,) = watch_hours(service, 1, strange=0.5)
     put_in_service(service, "2")
-    record(service, predictions_in(NOON + HOUR, strange=0.5, model_version="2"))
-    (after,) = watched(service, NOON + 2 * HOUR + LATE)
+    (after,) = watch_hours(service, 1, begin=1, strange=0.5, model_version="2")
     one, other = before.signal("embedding"), after.signal("embedding")
     assert one is not None
     assert other is not None

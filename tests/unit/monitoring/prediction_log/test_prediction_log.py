@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.spatial.distance import pdist
 
 from cracks.errors import TrackingError
 from cracks.monitoring.prediction_log.buffer import BYTES_OF_PREDICTION, PredictionBuffer
@@ -57,13 +59,17 @@ def predictions(
     return [prediction(begin + number * step) for number in range(count)]
 
 
-def ids(some: Sequence[RecordedPrediction]) -> list[str]:
+def ids(some: Iterable[RecordedPrediction]) -> list[str]:
     return [one.prediction_id for one in some]
 
 
-def all_ids(place: Path) -> list[str]:
-    tables = PredictionLog(place).read(NOON - timedelta(days=400), NOON + timedelta(days=400))
+def ids_in(tables: Iterable[pa.Table]) -> list[str]:
     return [id_ for table in tables for id_ in table["prediction_id"].to_pylist()]
+
+
+def all_ids(place: Path) -> list[str]:
+    since, until = NOON - timedelta(days=400), NOON + timedelta(days=400)
+    return ids_in(PredictionLog(place).read(since, until))
 
 
 @pytest.fixture
@@ -75,6 +81,14 @@ def written(folder: PartFolder, groups: Sequence[Sequence[RecordedPrediction]]) 
     return [
         folder.write(as_table(group), PROCESS, number) for number, group in enumerate(groups, 1)
     ]
+
+
+def parts_of(
+    folder: PartFolder, count: int, rows: int, step: timedelta
+) -> tuple[list[list[RecordedPrediction]], list[Part]]:
+    """Write parts of some rows, the first of each `step` after that of the one before."""
+    groups = [predictions(rows, NOON + number * step) for number in range(count)]
+    return groups, written(folder, groups)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -131,12 +145,7 @@ def test_what_is_no_prediction_is_refused(changes: dict[str, Any]) -> None:
 def test_a_sketch_keeps_the_distances_between_features() -> None:
     rng = np.random.default_rng(1)
     features = np.float32(rng.gamma(1, 1, (60, 1280)))
-    pairs = np.triu_indices(len(features), 1)
-
-    def distances(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.linalg.norm(points[pairs[0]] - points[pairs[1]], axis=1)
-
-    ratio = distances(sketch(features)) / distances(features)
+    ratio = pdist(sketch(features)) / pdist(features)
     # √(1/(2·64)) = 9 % is what theory says of the spread.
     assert ratio.mean() == pytest.approx(1, abs=0.05)
     assert ratio.std() == pytest.approx(0.09, abs=0.03)
@@ -206,26 +215,24 @@ def test_parts_of_another_process_or_hour_are_not_covered() -> None:
 
 
 def test_merging_loses_and_doubles_nothing(folder: PartFolder) -> None:
-    groups = [predictions(3, NOON + n * 4 * SECOND) for n in range(5)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 5, 3, 4 * SECOND)
     merged = folder.merge(parts)
     assert folder.parts("2026-11-21") == [merged]
     assert (merged.first, merged.last) == (1, 5)
-    assert all_ids(folder.folder) == [id_ for group in groups for id_ in ids(group)]
+    assert all_ids(folder.folder) == ids(chain(*groups))
 
 
 @pytest.mark.parametrize("left", [0, 1, 4, 5])
 def test_a_merge_that_was_killed_at_any_moment_leaves_every_row_once(
     folder: PartFolder, tmp_path: Path, left: int
 ) -> None:
-    groups = [predictions(3, NOON + n * 4 * SECOND) for n in range(5)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 5, 3, 4 * SECOND)
     before = tmp_path / "before"
     shutil.copytree(folder.folder, before)
     folder.merge(parts)
     for part in parts[:left]:  # which it had not come to remove
         shutil.copy(before / part.path, folder.file(part))
-    expected = sorted(id_ for group in groups for id_ in ids(group))
+    expected = sorted(ids(chain(*groups)))
     assert sorted(all_ids(folder.folder)) == expected
     assert len(PredictionLog(folder.folder).recent(500)) == len(expected)
     clear_leftovers(folder)
@@ -265,8 +272,7 @@ def test_an_hour_is_over_when_no_late_prediction_is_to_be_expected() -> None:
 
 
 def test_an_hour_becomes_one_part(folder: PartFolder) -> None:
-    groups = [predictions(2, NOON + n * 4 * SECOND) for n in range(2 * MERGED_AT_A_TIME + 5)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 2 * MERGED_AT_A_TIME + 5, 2, 4 * SECOND)
     hour, last = parts[0].hour, len(parts)
     merge_hour(folder, hour, PROCESS, last, over=False)
     assert len(folder.parts("2026-11-21")) == 1  # all were single and many
@@ -290,14 +296,11 @@ def test_the_parts_of_others_are_left_to_them(folder: PartFolder) -> None:
 
 
 def test_the_oldest_parts_make_room(folder: PartFolder) -> None:
-    groups = [predictions(20, NOON + n * timedelta(hours=5)) for n in range(8)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 8, 20, timedelta(hours=5))
     size = sum(folder.bytes_of(parts).values())
     removed = make_room(folder, size // 2)
     assert sum(folder.bytes_of(parts).values()) <= size // 2
-    assert sorted(all_ids(folder.folder)) == sorted(
-        id_ for group in groups[removed:] for id_ in ids(group)
-    )
+    assert sorted(all_ids(folder.folder)) == sorted(ids(chain(*groups[removed:])))
     assert "2026-11-21" not in folder.days()  # a day without parts has no folder
     assert make_room(folder, size // 2) == 0
 
@@ -396,7 +399,7 @@ def test_the_newest_predictions_come_first_whichever_process_gave_them(
 
 
 def test_the_newest_predictions_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
-    parts = written(folder, [predictions(5, NOON + n * timedelta(minutes=10)) for n in range(6)])
+    _, parts = parts_of(folder, 6, 5, timedelta(minutes=10))
     for part in parts[:-1]:
         folder.file(part).write_bytes(b"whoever reads this says so")
     record = PredictionLog(folder.folder)
@@ -417,8 +420,7 @@ def test_a_list_shows_neither_sketches_nor_images(folder: PartFolder) -> None:
 def test_a_prediction_is_found_by_its_id_reading_only_the_parts_of_its_time(
     folder: PartFolder,
 ) -> None:
-    groups = [predictions(5, NOON + n * timedelta(minutes=10)) for n in range(6)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 6, 5, timedelta(minutes=10))
     for part in (*parts[:3], *parts[4:]):
         folder.file(part).write_bytes(b"whoever reads this says so")
     record = PredictionLog(folder.folder)
@@ -449,9 +451,7 @@ def test_the_predictions_of_a_time_begin_with_it_and_end_before_it_is_over(
         folder.write(as_table(list(hour[1])), PROCESS, number)
     since, until = some[20].time, some[60].time
     tables = list(PredictionLog(folder.folder).read(since, until))
-    assert [id_ for table in tables for id_ in table["prediction_id"].to_pylist()] == ids(
-        some[20:60]
-    )
+    assert ids_in(tables) == ids(some[20:60])
     assert all(table.column_names == SCHEMA.names for table in tables)
     few = next(PredictionLog(folder.folder).read(since, until, columns=["score", "label"]))
     assert few.column_names == ["score", "label"]
@@ -461,8 +461,7 @@ def test_the_predictions_of_a_time_begin_with_it_and_end_before_it_is_over(
 def test_a_damaged_part_is_skipped_and_told_of_once(
     folder: PartFolder, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    groups = [predictions(50, NOON + n * timedelta(minutes=2)) for n in range(3)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 3, 50, timedelta(minutes=2))
     file = folder.file(parts[1])
     content = file.read_bytes()
     file.write_bytes(
@@ -488,22 +487,17 @@ def test_a_part_with_rotten_pages_gives_no_wrong_rows(folder: PartFolder) -> Non
 
 
 def test_reading_goes_on_with_what_it_has_begun_while_parts_are_merged(folder: PartFolder) -> None:
-    groups = [predictions(3, NOON + n * 4 * SECOND) for n in range(6)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 6, 3, 4 * SECOND)
     reading = PredictionLog(folder.folder).read(NOON, NOON + timedelta(hours=1))
     first = next(reading)
     folder.merge(parts)
-    rest = [id_ for table in reading for id_ in table["prediction_id"].to_pylist()]
-    assert first["prediction_id"].to_pylist() + rest == [
-        id_ for group in groups for id_ in ids(group)
-    ]
+    assert ids_in([first, *reading]) == ids(chain(*groups))
 
 
 def test_a_part_that_goes_between_listing_and_opening_is_looked_for_again(
     folder: PartFolder,
 ) -> None:
-    groups = [predictions(3, NOON + n * 4 * SECOND) for n in range(6)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 6, 3, 4 * SECOND)
     record = PredictionLog(folder.folder)
     list_parts = record._parts
 
@@ -514,7 +508,7 @@ def test_a_part_that_goes_between_listing_and_opening_is_looked_for_again(
         return listed
 
     record._parts = list_and_merge  # type: ignore[method-assign]
-    assert sorted(ids(record.recent(500))) == sorted(id_ for group in groups for id_ in ids(group))
+    assert sorted(ids(record.recent(500))) == sorted(ids(chain(*groups)))
 
 
 def test_a_record_of_an_earlier_release_is_read(folder: PartFolder) -> None:
