@@ -80,16 +80,8 @@ def choose_reference(
     """Return a reference of held-out patches: those of the smallest ids, a draw as ids are digests.
 
     Not of the smallest names of groups: a group is named after its smallest id, so that large ones
-    would come first.
-
-    Args:
-        ids: of n patches, digests.
-        groups: (n,) names of what stands together.
-        cracked: (n,) labels.
-        scores: (n,) calibrated.
-        novel: (n,) whether each was flagged.
-        sketches: float32 (n, 64).
-        most: patches that are kept.
+    would come first. The arguments are those of n patches, as `Reference` has them; groups are
+    names, and at most `most` patches are kept.
     """
     drawn = np.argsort(np.asarray(ids))[:most]
     number = np.unique(np.asarray(groups)[drawn], return_inverse=True)[1]
@@ -106,12 +98,7 @@ def choose_reference(
 
 
 def reference_from(scores: pa.Table, splits: pa.Table) -> Reference:
-    """Return the reference of what `evaluate` found.
-
-    Args:
-        scores: one row a patch of validation and test: id, cracked, score, novel, sketch.
-        splits: id and group of every patch.
-    """
+    """Return the reference of what `evaluate` found, from its scores and the groups of `splits`."""
     group_of = dict(zip(splits["id"].to_pylist(), splits["group"].to_pylist(), strict=True))
     ids = scores["id"].to_pylist()
     return choose_reference(
@@ -129,11 +116,7 @@ def choose_neighbours(
 ) -> Neighbours:
     """Return the training patches of the smallest ids, which is a draw since ids are digests.
 
-    Args:
-        ids: of n patches, digests.
-        cracked: (n,) labels.
-        features: (n, channels), of the champion's network.
-        most: patches that are kept.
+    The features (n, channels) are those of the champion's network.
     """
     kept = np.argsort(np.asarray(ids))[:most]
     return Neighbours([ids[i] for i in kept], cracked[kept], sketch(features[kept]))

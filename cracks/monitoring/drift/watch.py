@@ -1,4 +1,4 @@
-"""Watch the service: judge the windows since the last look, and say whether to train again.
+"""Watch the service: judge the windows since the last time, and say whether to train again.
 
 A window is one hour, or as many as it takes to have `monitor.min_answers`. It ends on a full hour
 some minutes ago, since a prediction may be written a little late.
@@ -43,10 +43,10 @@ logger = logging.getLogger(__name__)
 
 HOUR = timedelta(hours=1)
 
-#: How long after its end an hour is waited for, and how far back hours are looked at.
-GRACE, LOOK_BACK = timedelta(minutes=5), timedelta(days=7)
+#: How long after its end an hour is waited for, and how far back hours are judged.
+GRACE, REACH_BACK = timedelta(minutes=5), timedelta(days=7)
 
-#: Windows that are looked at to know whether the cool-down is over.
+#: Windows that are read to know whether the cool-down is over.
 REMEMBERED = 24 * 31
 
 #: Draws the picture of what moved a window; returns the name of its file, or nothing.
@@ -212,9 +212,9 @@ def _next_begin(
         begin = last.end if closed else last.begin
     else:
         begin = oldest
-    if begin < end - LOOK_BACK:
-        logger.warning("predictions before %s are not judged any more", end - LOOK_BACK)
-    return max(begin, end - LOOK_BACK)
+    if begin < end - REACH_BACK:
+        logger.warning("predictions before %s are not judged any more", end - REACH_BACK)
+    return max(begin, end - REACH_BACK)
 
 
 def _oldest(record: PredictionLog) -> datetime:

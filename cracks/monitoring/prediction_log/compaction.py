@@ -102,15 +102,9 @@ def merge_hour(
     over: bool,
     largest: int = LARGEST_PART,
 ) -> None:
-    """Merge the parts of an hour that one process has written.
+    """Merge the parts of an hour, such as 20261121T16, that one process has written.
 
-    Args:
-        folder: where they are.
-        hour: such as 20261121T16.
-        process: whose parts these are.
-        last_written: the number of its last part that is whole; see `upload_parts`.
-        over: whether the hour is.
-        largest: bytes that are put together.
+    Up to `last_written`, the number of its last part that is whole; see `upload_parts`.
 
     Raises:
         OSError: the place cannot be written.

@@ -39,7 +39,7 @@ FLUSH_INTERVAL = 4.0
 #: Bytes of predictions that wait in memory while the disk cannot be written: about 30,000 of them.
 MOST_BYTES_WAITING = 64 << 20
 
-#: Seconds between two looks at what can be merged, and at how much there is in all.
+#: Seconds between two checks of what can be merged, and of how much there is in all.
 TIDY_INTERVAL = 60.0
 
 #: Seconds that the end of the service waits for the last flush and upload.
@@ -86,7 +86,7 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._process, self._number = process_name(), 0
         self._hours: set[str] = set()  # that this process has written and not merged to the end
-        self._next_look = self._bytes_since_look = 0.0
+        self._next_check = self._bytes_since_check = 0.0
         self.written = 0
         folder = self._folder.folder
         self._writing = BackgroundJob(
@@ -182,8 +182,8 @@ class Recorder:
             self._time_to_flush.clear()
             self._writing.attempt()
             if (
-                self._bytes_since_look > self._most_bytes // 64
-                or time.monotonic() > self._next_look
+                self._bytes_since_check > self._most_bytes // 64
+                or time.monotonic() > self._next_check
             ):
                 self._room.attempt()
         self._writing.attempt()  # what came after the last one
@@ -212,7 +212,7 @@ class Recorder:
         self._number += 1
         self._hours.add(hour)
         self.written += len(table)
-        self._bytes_since_look += sum(self._folder.bytes_of([part]).values())
+        self._bytes_since_check += sum(self._folder.bytes_of([part]).values())
 
     def _table(self, predictions: Sequence[RecordedPrediction]) -> pa.Table:
         try:
@@ -229,7 +229,7 @@ class Recorder:
     # --- keeping it small -------------------------------------------------------------------------
 
     def _make_room(self) -> None:
-        self._next_look, self._bytes_since_look = time.monotonic() + self._tidy_interval, 0
+        self._next_check, self._bytes_since_check = time.monotonic() + self._tidy_interval, 0
         removed = make_room(self._folder, self._most_bytes)
         if removed:
             logger.info("record in %s: the %d oldest parts made room", self._folder.folder, removed)
