@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cracks.dataset.shards import contents_of, rows_of
+from cracks.dataset.figures import new_grid, pixels_of, show
+from cracks.dataset.shards import rows_of
 from cracks.errors import UnreadableImage
 from cracks.images.decode import Pixels, decode_stored
 from cracks.monitoring.history import LiveAccuracy, TopContributor, Window
@@ -27,9 +28,7 @@ def draw_top_contributors(paths: Paths, movers: Sequence[TopContributor]) -> byt
 
     The workspace has the photographs of the data set.
     """
-    from cracks.dataset.figures import new_grid, show
-
-    pairs = [(mover, _pixels_of(paths.service, mover)) for mover in movers]
+    pairs = [(mover, _predicted_image(paths.service, mover)) for mover in movers]
     found = [(mover, pixels) for mover, pixels in pairs if pixels is not None]
     if not found:
         return None
@@ -107,7 +106,7 @@ def outcome_of(window: Window, picture: bytes | None) -> str:
     return f"{said} {NOT_KEPT}" if window.fired and window.movers and not picture else said
 
 
-def _pixels_of(service: Path, mover: TopContributor) -> Pixels | None:
+def _predicted_image(service: Path, mover: TopContributor) -> Pixels | None:
     record = PredictionLog.of(service)
     prediction = record.find(mover.prediction_id)
     try:
@@ -125,5 +124,4 @@ def _of_data_set(paths: Paths, ids: Sequence[str]) -> dict[str, Pixels]:
     wanted = sorted({id_ for id_ in ids if id_ in known})
     if not wanted:
         return {}
-    contents = contents_of(rows_of(wanted, manifest), paths.images)
-    return {id_: decode_stored(one) for id_, one in zip(wanted, contents, strict=True)}
+    return dict(zip(wanted, pixels_of(rows_of(wanted, manifest), paths.images), strict=True))
