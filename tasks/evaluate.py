@@ -19,7 +19,7 @@ from cracks.evaluation.assessment import (
 )
 from cracks.evaluation.label_errors import COLUMNS
 from cracks.evaluation.metrics import classification_table
-from cracks.evaluation.protocol import measured, one_thread, rates_by_kind, reference_positions
+from cracks.evaluation.protocol import one_thread, rates_by_kind, reference_positions
 from cracks.monitoring.drift.reference import choose_neighbours, write_patches
 from cracks.monitoring.prediction_log.feature_projection import sketch, sketch_column
 from cracks.system.atomic_files import atomic_replace, write_text
@@ -45,12 +45,7 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         drawn = draw_test(inputs, predictions, figures)
         examined, suspects = draw_suspects(inputs, predictions, out_of_fold, figures)
         behaviour = draw_predictions(inputs, predictions, probes, figures)
-        report = measured(
-            predictions.decided,
-            predictions.validation,
-            predictions.test,
-            params.evaluate.resamples,
-        )
+        report = predictions.measured(params.evaluate.resamples)
         surfaces = probes.surfaces.result()
     inputs.frozen.save()
     _write_tables(drawn, suspects, behaviour, paths)

@@ -40,6 +40,7 @@ from cracks.evaluation.protocol import (
     decide,
     flagged_surfaces,
     held_out,
+    measured,
     predictor_with,
     reference_features,
     sliced,
@@ -51,6 +52,7 @@ from cracks.inference.runtime.openvino_runtime import Runs, open_network
 from cracks.training.features.arrays import SplitFeatures, split_features
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
+from cracks.workspace.stage_reports import MeasuredReport
 from cracks.workspace.tables import read_table
 
 #: Side of the square that is covered to see what a score hangs on, and the way to the next one.
@@ -113,6 +115,10 @@ class Predictions:
     def features(self) -> npt.NDArray[np.float32]:
         """The features (n, channels) of the rows of `table`."""
         return np.concatenate([self.validation.features, self.test.features])
+
+    def measured(self, resamples: int) -> MeasuredReport:
+        """Return the metrics of both splits; see `cracks.evaluation.protocol.measured`."""
+        return measured(self.decided, self.validation, self.test, resamples)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
 from cracks.monitoring.drift.reference import choose_reference, read_reference, write_patches
 from cracks.monitoring.drift.window_sums import ReferenceMetric, WindowSums
 from cracks.monitoring.history import (
+    Signal,
+    SignalName,
     Window,
     place_of_monitoring,
     read_live_accuracy,
@@ -55,6 +57,12 @@ def watch_hours(service: Path, hours: int, *, begin: int = 0, **changes: Any) ->
     return windows
 
 
+def signal(window: Window, name: SignalName) -> Signal:
+    found = window.signal(name)
+    assert found is not None
+    return found
+
+
 # --- evidence -------------------------------------------------------------------------------------
 
 
@@ -80,13 +88,9 @@ def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
     reference_metric = ReferenceMetric.of(held_out)
     null_distribution = NullDistribution(held_out, reference_metric, held_out.scores >= 0.5)
     drawn = null_distribution.drawn(60, 60)
-    found = []
-    for seed in range(100, 300):
-        share = float(
-            (reference_metric.distances(sketches(60, seed)) > reference_metric.far).mean()
-        )
-        found.append(p_value(share, drawn.embedding))
-    p_values = np.array(found)
+    windows = (reference_metric.distances(sketches(60, seed)) for seed in range(100, 300))
+    shares = [float((distances > reference_metric.far).mean()) for distances in windows]
+    p_values = np.array([p_value(share, drawn.embedding) for share in shares])
     for level in (0.01, 0.05, 0.2):
         # Three standard deviations of a share of 200.
         assert np.mean(p_values <= level) <= level + 3 * np.sqrt(level * (1 - level) / 200)
@@ -95,13 +99,9 @@ def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
 def test_the_expected_share_of_cracks_is_for_the_parameters_to_say() -> None:
     held_out = reference()
     reference_metric, called = ReferenceMetric.of(held_out), held_out.scores >= 0.5
+    usual = NullDistribution(held_out, reference_metric, called)
     few = NullDistribution(held_out, reference_metric, called, 0.1)
-    assert (
-        0.05
-        < few.crack_share
-        < 0.2
-        < NullDistribution(held_out, reference_metric, called).crack_share
-    )
+    assert 0.05 < few.crack_share < 0.2 < usual.crack_share
     assert np.mean(few.drawn(60, 60).crack_share) == pytest.approx(few.crack_share, abs=0.02)
 
 
@@ -205,8 +205,7 @@ def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None
 
 def test_predictions_of_another_version_are_not_compared(service: Path) -> None:
     (window,) = watch_hours(service, 1, strange=1.0, model_version="7")
-    embedding = window.signal("embedding")
-    assert embedding is not None
+    embedding = signal(window, "embedding")
     assert (window.answers, embedding.value, embedding.evidence) == (60, None, 1.0)
     assert "too few" in embedding.says
 
@@ -215,9 +214,7 @@ def test_evidence_begins_anew_with_another_champion(service: Path) -> None:
     (before,) = watch_hours(service, 1, strange=0.5)
     put_in_service(service, "2")
     (after,) = watch_hours(service, 1, begin=1, strange=0.5, model_version="2")
-    one, other = before.signal("embedding"), after.signal("embedding")
-    assert one is not None
-    assert other is not None
+    one, other = signal(before, "embedding"), signal(after, "embedding")
     assert one.evidence == other.evidence > 10
     assert not after.fired
 
@@ -314,9 +311,7 @@ def test_failed_requests_are_counted_by_the_hour_over_all_processes(service: Pat
     assert counted_requests(service, NOON - HOUR, NOON) is None
     windows = watch_hours(service, 2)
     assert windows[0].requests == 200
-    errors = windows[0].signal("errors")
-    assert errors is not None
-    assert errors.value == 0.2
+    assert signal(windows[0], "errors").value == 0.2
 
 
 def test_counts_that_cannot_be_written_are_written_later(tmp_path: Path) -> None:
