@@ -24,10 +24,14 @@ from cracks.images.synthetic_surfaces import MATERIALS, draw_surface
 from cracks.inference.bundle.bundle import open_bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
-from cracks.monitoring.drift.reference import as_column, read_reference, sketches_of
+from cracks.monitoring.drift.reference import read_reference
 from cracks.monitoring.drift.watch import open_baseline, watch
 from cracks.monitoring.history import Window
-from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.monitoring.prediction_log.feature_projection import (
+    sketch,
+    sketch_column,
+    sketches_of,
+)
 from cracks.monitoring.prediction_log.part_files import PartFolder
 from cracks.monitoring.prediction_log.schema import SCHEMA
 from cracks.workspace.params_file import load_params
@@ -231,7 +235,7 @@ def _table(
         "novelty": np.where(rows["novel"][chosen], 1.5, 0.5),
         "novel": rows["novel"][chosen],
         "crack_share": pa.nulls(count, pa.float64()),
-        "sketch": as_column(rows["sketch"][chosen]),
+        "sketch": sketch_column(rows["sketch"][chosen]),
         "image": pa.nulls(count, pa.binary()),
     }
     return pa.table([pa.array(columns[one.name], one.type) for one in SCHEMA], schema=SCHEMA)

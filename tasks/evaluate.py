@@ -7,22 +7,21 @@ from typing import Any
 from cracks.evaluation.assessment import (
     Drawn,
     Inputs,
-    Scored,
-    ask,
+    Predictions,
     draw_predictions,
     draw_suspects,
     draw_test,
     examine_labels,
+    probe,
     read_inputs,
     score,
     threads,
 )
 from cracks.evaluation.label_errors import COLUMNS
 from cracks.evaluation.metrics import classification_table
-from cracks.evaluation.protocol import measured, one_thread, rates_by_kind, reference_positions
-from cracks.monitoring.drift.neighbours import choose_neighbours, write_neighbours
-from cracks.monitoring.drift.reference import as_column
-from cracks.monitoring.prediction_log.feature_projection import sketch
+from cracks.evaluation.protocol import one_thread, rates_by_kind, reference_positions
+from cracks.monitoring.drift.reference import choose_neighbours, write_patches
+from cracks.monitoring.prediction_log.feature_projection import sketch, sketch_column
 from cracks.system.atomic_files import atomic_replace, write_text
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
@@ -33,24 +32,24 @@ from cracks.workspace.tables import write_csv, write_table
 def evaluate(params: Params, paths: Paths) -> EvaluateReport:
     """Score the held-out patches; the test split decides nothing, it is only measured."""
     inputs = read_inputs(params, paths, paths.changed_features)
-    # While figures are drawn, one thread learns and one asks the network.
+    # While figures are drawn, one thread learns and one runs the network.
     with (
         one_thread(),
-        threads() as (learning, asking),
+        threads() as (learning, predicting),
         atomic_replace(paths.figures("evaluate")) as figures,
     ):
         out_of_fold = examine_labels(inputs, learning)
-        scored = score(inputs)
-        _write_decided(inputs, scored, paths)
-        questions = ask(inputs, scored, asking)
-        drawn = draw_test(inputs, scored, figures)
-        examined, suspects = draw_suspects(inputs, scored, out_of_fold, figures)
-        behaviour = draw_predictions(inputs, scored, questions, figures)
-        report = measured(scored.decided, scored.validation, scored.test, params.evaluate.resamples)
-        surfaces = questions.surfaces.result()
+        predictions = score(inputs)
+        _write_decided(inputs, predictions, paths)
+        probes = probe(inputs, predictions, predicting)
+        drawn = draw_test(inputs, predictions, figures)
+        examined, suspects = draw_suspects(inputs, predictions, out_of_fold, figures)
+        behaviour = draw_predictions(inputs, predictions, probes, figures)
+        report = predictions.measured(params.evaluate.resamples)
+        surfaces = probes.surfaces.result()
     inputs.frozen.save()
     _write_tables(drawn, suspects, behaviour, paths)
-    _write_classification(scored, paths)
+    write_text(paths.classification_report, classification_table(predictions.scored["test"]))
     return {
         **report,
         "drawn_surfaces_flagged": surfaces,
@@ -63,14 +62,14 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
     }
 
 
-def _write_decided(inputs: Inputs, scored: Scored, paths: Paths) -> None:
-    scored.decided.novelty.save(paths.novelty)
-    column = as_column(sketch(scored.features))
-    write_table(scored.table.append_column("sketch", column), paths.scores)
+def _write_decided(inputs: Inputs, predictions: Predictions, paths: Paths) -> None:
+    predictions.decided.novelty.save(paths.novelty)
+    column = sketch_column(sketch(predictions.features))
+    write_table(predictions.table.append_column("sketch", column), paths.scores)
     train = inputs.parts["train"]
     positions = reference_positions(train)
     ids, cracked = [train.ids[i] for i in positions], train.cracked[positions]
-    write_neighbours(choose_neighbours(ids, cracked, scored.reference), paths.neighbours)
+    write_patches(choose_neighbours(ids, cracked, predictions.reference), paths.neighbours)
 
 
 def _write_tables(drawn: Drawn, suspects: list[Any], behaviour: list[Any], paths: Paths) -> None:
@@ -80,9 +79,3 @@ def _write_tables(drawn: Drawn, suspects: list[Any], behaviour: list[Any], paths
     with atomic_replace(paths.curves) as folder:
         for name, table in drawn.curves.items():
             write_csv(table, folder / f"{name}.csv")
-
-
-def _write_classification(scored: Scored, paths: Paths) -> None:
-    cracked, scores = scored.test.part.cracked, scored.scores["test"]
-    text = classification_table(cracked, scores, scored.decided.threshold)
-    write_text(paths.classification_report, text)

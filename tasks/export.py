@@ -29,7 +29,7 @@ from cracks.inference.runtime.latency import time_single
 from cracks.inference.runtime.onnx_litert import run_apart, time_other
 from cracks.inference.runtime.openvino_runtime import KERAS, connected
 from cracks.inference.runtime.openvino_runtime import NETWORK as HALF
-from cracks.monitoring.drift.reference import reference_from, write_reference
+from cracks.monitoring.drift.reference import reference_from, write_patches
 from cracks.system.atomic_files import atomic_replace
 from cracks.training.networks.startup import load_tensorflow
 from cracks.workspace.params import Params
@@ -93,7 +93,7 @@ def _fill(folder: Path, compared: GoldenPatches, paths: Paths) -> None:
     golden = choose_golden(compared.contents, compared.raw, compared.keras)
     write_golden(golden, folder / GOLDEN)
     reference = reference_from(read_table(paths.scores), read_table(paths.splits))
-    write_reference(reference, folder / REFERENCE)
+    write_patches(reference, folder / REFERENCE)
 
 
 def _write_others(files: Mapping[Any, str], folder: Path, paths: Paths) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,24 +19,18 @@ from cracks.dataset.shards import contents_of, rows_of
 from cracks.evaluation.behaviour_tests import behaviour_sample, rows_of_scores, scores_of_variants
 from cracks.evaluation.figures.behaviour import (
     draw_behaviour,
-    draw_least_certain,
     draw_occlusion,
     draw_perturbations,
 )
-from cracks.evaluation.figures.curves import (
-    draw_evaluation,
-    draw_label_errors,
-    draw_mistakes,
-    draw_novelty,
-    draw_slices,
-)
+from cracks.evaluation.figures.curves import draw_evaluation, draw_novelty, draw_slices
+from cracks.evaluation.figures.patches import draw_label_errors, draw_least_certain, draw_mistakes
 from cracks.evaluation.label_errors import (
     Examined,
     examine_held_out,
     examine_out_of_fold,
     label_error_rows,
 )
-from cracks.evaluation.metrics import Curves, Scores, curves
+from cracks.evaluation.metrics import Curves, Scored, Scores, curves
 from cracks.evaluation.occlusion import Maps, occlusion_maps
 from cracks.evaluation.protocol import (
     PATCHES,
@@ -46,16 +40,19 @@ from cracks.evaluation.protocol import (
     decide,
     flagged_surfaces,
     held_out,
+    measured,
     predictor_with,
     reference_features,
     sliced,
 )
 from cracks.images.decode import Pixels
+from cracks.images.perturbations import UNDISTURBED
 from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
 from cracks.inference.runtime.openvino_runtime import Runs, open_network
 from cracks.training.features.arrays import SplitFeatures, split_features
 from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
+from cracks.workspace.stage_reports import MeasuredReport
 from cracks.workspace.tables import read_table
 
 #: Side of the square that is covered to see what a score hangs on, and the way to the next one.
@@ -80,9 +77,13 @@ class Inputs:
         """Whether features are vectors: those of a frozen backbone."""
         return len(self.parts["train"].features.shape) == 1
 
+    def pictures(self, ids: Sequence[str]) -> list[Pixels]:
+        """Return the pictures of patches."""
+        return pixels_of(rows_of(ids, self.manifest), self.images)
+
 
 @dataclass(frozen=True)
-class Scored:
+class Predictions:
     """What the classifier predicts for the patches that it was not trained on."""
 
     validation: HeldOut
@@ -90,7 +91,7 @@ class Scored:
     contents: list[bytes]  # encoded images of test
     reference: npt.NDArray[np.float32]  # features of training patches
     decided: Decided
-    scores: dict[str, Scores]  # calibrated, of both splits
+    scored: dict[str, Scored]  # of both splits
 
     @property
     def table(self) -> pa.Table:
@@ -102,7 +103,7 @@ class Scored:
                     "split": [held.part.split] * len(held.part.ids),
                     "cracked": held.part.cracked,
                     "raw_score": held.raw,
-                    "score": self.scores[held.part.split],
+                    "score": self.scored[held.part.split].scores,
                     "novel": self.decided.novelty.flagged(held.features),
                 }
             )
@@ -115,6 +116,10 @@ class Scored:
         """The features (n, channels) of the rows of `table`."""
         return np.concatenate([self.validation.features, self.test.features])
 
+    def measured(self, resamples: int) -> MeasuredReport:
+        """Return the metrics of both splits; see `cracks.evaluation.protocol.measured`."""
+        return measured(self.decided, self.validation, self.test, resamples)
+
 
 @dataclass(frozen=True)
 class Picked:
@@ -126,7 +131,7 @@ class Picked:
 
 
 @dataclass(frozen=True)
-class Questions:
+class Probes:
     """What the network computes while figures are drawn."""
 
     changed: Picked
@@ -147,17 +152,12 @@ class Drawn:
 @contextmanager
 def threads() -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor]]:
     """Yield a thread that learns and one that runs the network: alone, each leaves a core idle."""
-    with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(1) as asking:
-        yield learning, asking
+    with ThreadPoolExecutor(1) as learning, ThreadPoolExecutor(1) as predicting:
+        yield learning, predicting
 
 
 def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
-    """Return the data and the network of a workspace.
-
-    Args:
-        params: of the workspace.
-        paths: of the workspace.
-        cache: file with the outputs of the frozen half.
+    """Return the data and the network of a workspace; `cache` has outputs of the frozen half.
 
     Raises:
         WorkspaceError: something is missing or does not match; BundleError: a network is damaged.
@@ -180,7 +180,7 @@ def read_inputs(params: Params, paths: Paths, cache: Path) -> Inputs:
     return Inputs(params, manifest, splits, paths.images, parts, featurizer, trainable, frozen)
 
 
-def score(inputs: Inputs) -> Scored:
+def score(inputs: Inputs) -> Predictions:
     """Score validation and test, and choose calibration, threshold and limit on validation."""
     size, parts = inputs.params.ingest.patch_size, inputs.parts
     halves = inputs.featurizer, inputs.trainable
@@ -193,8 +193,8 @@ def score(inputs: Inputs) -> Scored:
     )
     reference = reference_features(inputs.trainable, parts["train"])
     decided = decide(inputs.params.evaluate, validation, reference)
-    scores = {held.part.split: decided.calibration.apply(held.raw) for held in (validation, test)}
-    return Scored(validation, test, contents["test"], reference, decided, scores)
+    scored = {held.part.split: decided.scored(held) for held in (validation, test)}
+    return Predictions(validation, test, contents["test"], reference, decided, scored)
 
 
 def examine_labels(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Examined] | None:
@@ -207,70 +207,62 @@ def examine_labels(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Exami
     return learning.submit(examine_out_of_fold, inputs.parts, inputs.splits)
 
 
-def ask(inputs: Inputs, scored: Scored, asking: ThreadPoolExecutor) -> Questions:
+def probe(inputs: Inputs, predictions: Predictions, predicting: ThreadPoolExecutor) -> Probes:
     """Begin to predict patches that are changed, covered, or of other materials."""
     section, size = inputs.params.evaluate, inputs.params.ingest.patch_size
-    halves, decided = (inputs.featurizer, inputs.trainable), scored.decided
+    halves, decided = (inputs.featurizer, inputs.trainable), predictions.decided
     predict = predictor_with(*halves, decided.calibration)
-    changed = _picked(inputs, scored.test, section.behaviour_patches)
-    explained = _picked(inputs, scored.test, section.explained_patches)
+    changed = _picked(inputs, predictions.test, section.behaviour_patches)
+    explained = _picked(inputs, predictions.test, section.explained_patches)
     part = changed.part
-    variants = asking.submit(
+    variants = predicting.submit(
         scores_of_variants, changed.pixels, part.ids, part.cracked, predict, PATCHES
     )
-    maps = asking.submit(occlusion_maps, np.stack(explained.pixels), predict, WINDOW, STRIDE)
+    maps = predicting.submit(occlusion_maps, np.stack(explained.pixels), predict, WINDOW, STRIDE)
     drawn = section.novelty.drawn_surfaces
-    surfaces = asking.submit(flagged_surfaces, *halves, decided.novelty, size, drawn)
-    return Questions(changed, variants, explained, maps, surfaces)
+    surfaces = predicting.submit(flagged_surfaces, *halves, decided.novelty, size, drawn)
+    return Probes(changed, variants, explained, maps, surfaces)
 
 
-def draw_test(inputs: Inputs, scored: Scored, figures: Path) -> Drawn:
+def draw_test(inputs: Inputs, predictions: Predictions, figures: Path) -> Drawn:
     """Draw what the whole split test shows, and return curves and slices."""
-    test, scores, threshold = scored.test, scored.scores["test"], scored.decided.threshold
-    manifest, images, ids = inputs.manifest, inputs.images, scored.test.part.ids
-    section, cracked = inputs.params.evaluate, test.part.cracked
-    rows = rows_of(ids, manifest)
-    slices = sliced(test, scores, threshold, rows, scored.contents, section.resamples)
-    tables = curves(cracked, scores, threshold, test.raw)
-    called = (cracked, scores, threshold)
-    draw_evaluation(tables, cracked, scores >= threshold, figures)
-    draw_mistakes(manifest, images, ids, called, section.mistakes_shown, figures)
-    draw_least_certain(manifest, images, ids, called, section.mistakes_shown, figures)
-    draw_novelty(manifest, images, ids, scored.decided.novelty.share(test.features), figures)
+    test, scored, ids = predictions.test, predictions.scored["test"], predictions.test.part.ids
+    section = inputs.params.evaluate
+    rows = rows_of(ids, inputs.manifest)
+    slices = sliced(scored, rows, predictions.contents, section.resamples)
+    tables = curves(scored, test.raw)
+    draw_evaluation(tables, scored, figures)
+    draw_mistakes(ids, scored, inputs.pictures, section.mistakes_shown, figures)
+    draw_least_certain(ids, scored, inputs.pictures, section.mistakes_shown, figures)
+    distances = predictions.decided.novelty.share(test.features)
+    draw_novelty(ids, distances, inputs.pictures, figures)
     draw_slices(slices, figures)
     return Drawn(tables, slices)
 
 
 def draw_suspects(
-    inputs: Inputs, scored: Scored, out_of_fold: Future[Examined] | None, figures: Path
+    inputs: Inputs, predictions: Predictions, out_of_fold: Future[Examined] | None, figures: Path
 ) -> tuple[Examined, list[dict[str, Any]]]:
     """Draw the patches that are probably labelled wrongly, and return them with what was examined.
 
-    Args:
-        inputs: the data.
-        scored: held-out scores, which are examined where there are none out of fold.
-        out_of_fold: scores out of fold, being computed; None where there are none.
-        figures: folder to draw into.
+    Where no scores are computed out of fold, the held-out ones of `predictions` are examined.
     """
-    held = {split: inputs.parts[split] for split in scored.scores}
-    examined = out_of_fold.result() if out_of_fold else examine_held_out(held, scored.scores)
+    held = {split: inputs.parts[split] for split in predictions.scored}
+    scores = {split: scored.scores for split, scored in predictions.scored.items()}
+    examined = out_of_fold.result() if out_of_fold else examine_held_out(held, scores)
     suspects = label_error_rows(examined, inputs.manifest)
-    shown = inputs.params.evaluate.label_errors_shown
-    draw_label_errors(suspects, inputs.manifest, inputs.images, shown, figures)
+    draw_label_errors(suspects, inputs.pictures, inputs.params.evaluate.label_errors_shown, figures)
     return examined, suspects
 
 
 def draw_predictions(
-    inputs: Inputs, scored: Scored, questions: Questions, figures: Path
+    inputs: Inputs, predictions: Predictions, probes: Probes, figures: Path
 ) -> list[dict[str, Any]]:
-    """Draw how predictions differ for changed patches, and where the network looks.
-
-    Returns:
-        A row a behaviour test.
-    """
-    changed, scores = questions.changed, questions.variants.result()
-    part, section, threshold = changed.part, inputs.params.evaluate, scored.decided.threshold
-    rows = rows_of_scores(scores, part.cracked, part.groups, threshold, section.resamples, SEED)
+    """Draw predictions for changed patches and where the network looks; return the tests' rows."""
+    changed, scores = probes.changed, probes.variants.result()
+    part, threshold = changed.part, predictions.decided.threshold
+    undisturbed = Scored(part.cracked, scores[UNDISTURBED], threshold, part.groups)
+    rows = rows_of_scores(scores, undisturbed, inputs.params.evaluate.resamples, SEED)
     draw_behaviour(rows, figures)
     shown = [int(np.flatnonzero(part.cracked == label)[0]) for label in (False, True)]
     draw_perturbations(
@@ -280,10 +272,10 @@ def draw_predictions(
         threshold,
         figures,
     )
-    explained = questions.explained
+    explained = probes.explained
     labels = [LABELS[int(is_crack)] for is_crack in explained.part.cracked]
-    given = scored.scores["test"][explained.positions]
-    pixels, maps = np.stack(explained.pixels), questions.maps.result()
+    given = predictions.scored["test"].scores[explained.positions]
+    pixels, maps = np.stack(explained.pixels), probes.maps.result()
     draw_occlusion(pixels, maps, WINDOW, given, labels, figures)
     return rows
 
@@ -291,4 +283,4 @@ def draw_predictions(
 def _picked(inputs: Inputs, test: HeldOut, count: int) -> Picked:
     positions = behaviour_sample(test.part.cracked, test.part.groups, count, SEED)
     part = test.part.part(positions)
-    return Picked(positions, part, pixels_of(rows_of(part.ids, inputs.manifest), inputs.images))
+    return Picked(positions, part, inputs.pictures(part.ids))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.evaluation.intervals import rate_with_interval
-from cracks.evaluation.metrics import Cracked, Scores
+from cracks.evaluation.metrics import Cracked, Scored, Scores
 from cracks.images.decode import Pixels
 from cracks.images.perturbations import (
     CORRUPTIONS,
@@ -53,12 +53,14 @@ def behaviour_sample(
     Returns:
         int (at most count,), ascending.
     """
+    import pandas as pd
+
     names = np.asarray(groups)
     rng = np.random.default_rng(seed)
     picked = []
     for label in (False, True):
         members = rng.permutation(np.flatnonzero(cracked == label))
-        turn = _turns(names[members])
+        turn = pd.Series(members).groupby(names[members]).cumcount().to_numpy()
         picked.append(members[np.argsort(turn, kind="stable")][: count // 2])
     return np.sort(np.concatenate(picked))
 
@@ -99,20 +101,13 @@ def scores_of_variants(
 
 
 def rows_of_scores(
-    scores: Mapping[str, Scores],
-    cracked: Cracked,
-    groups: Sequence[str],
-    threshold: float,
-    resamples: int,
-    seed: int,
+    scores: Mapping[str, Scores], undisturbed: Scored, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return the rates of every test, each with the interval that `rate_with_interval` gives.
 
     Args:
         scores: what `scores_of_variants` gave, float64 (n,) each.
-        cracked: bool (n,), the true labels.
-        groups: (n,) names of what shows the same photograph.
-        threshold: a score at or above it means `crack`.
+        undisturbed: the patches as they are.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -122,31 +117,23 @@ def rows_of_scores(
         CALLED_CRACK (shares of the clean patches on which a crack was drawn), ACCURACY and
         CRACK_RECALL.
     """
-    names = np.asarray(groups)
-    plain, drawn = scores[UNDISTURBED], scores[DRAWN_CRACK]
+    cracked, groups = undisturbed.cracked, np.asarray(undisturbed.groups)
+    called = {name: values >= undisturbed.threshold for name, values in scores.items()}
     everywhere = np.ones(len(cracked), np.bool_)
 
-    def right(name: str) -> Cracked:
-        return np.equal(scores[name] >= threshold, cracked)
-
     def row(test: str, kind: str, hits: Cracked, among: Cracked) -> dict[str, Any]:
-        rate = rate_with_interval(hits[among], names[among].tolist(), resamples, seed)
+        rate = rate_with_interval(hits[among], groups[among].tolist(), resamples, seed)
         return {"test": test, "kind": kind, **rate}
 
-    kept = {name: (scores[name] >= threshold) == (plain >= threshold) for name in INVARIANCES}
+    raised = scores[DRAWN_CRACK] > undisturbed.scores
     tests = [
-        *((name, SAME_PREDICTION, hits, everywhere) for name, hits in kept.items()),
-        (DRAWN_CRACK, RAISED_SCORE, drawn > plain, ~cracked),
-        (DRAWN_CRACK, CALLED_CRACK, drawn >= threshold, ~cracked),
-        *((name, ACCURACY, right(name), everywhere) for name in (UNDISTURBED, *CORRUPTIONS)),
-        *((name, CRACK_RECALL, right(name), cracked) for name in (UNDISTURBED, *CORRUPTIONS)),
+        *((n, SAME_PREDICTION, called[n] == undisturbed.called, everywhere) for n in INVARIANCES),
+        (DRAWN_CRACK, RAISED_SCORE, raised, ~cracked),
+        (DRAWN_CRACK, CALLED_CRACK, called[DRAWN_CRACK], ~cracked),
+        *((n, ACCURACY, called[n] == cracked, everywhere) for n in (UNDISTURBED, *CORRUPTIONS)),
+        *((n, CRACK_RECALL, called[n], cracked) for n in (UNDISTURBED, *CORRUPTIONS)),
     ]
     return [row(*test) for test in tests if test[-1].any()]
-
-
-def least_certain(scores: Scores, threshold: float, count: int) -> npt.NDArray[np.intp]:
-    """Return the positions of the `count` scores nearest to the threshold, nearest first."""
-    return np.argsort(np.abs(scores - threshold), kind="stable")[:count]
 
 
 def batched(patches: Iterable[Pixels], batch_size: int) -> Iterator[Pixels]:
@@ -154,13 +141,3 @@ def batched(patches: Iterable[Pixels], batch_size: int) -> Iterator[Pixels]:
     remaining = iter(patches)
     while batch := list(islice(remaining, batch_size)):
         yield np.stack(batch)
-
-
-def _turns(names: npt.NDArray[np.str_]) -> npt.NDArray[np.intp]:
-    """Return, int (n,), how many patches of the same group stand before each."""
-    order = np.argsort(names, kind="stable")
-    ordered = names[order]
-    first = np.searchsorted(ordered, ordered, side="left")
-    turns = np.empty(len(names), np.intp)
-    turns[order] = np.arange(len(names)) - first
-    return turns

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cracks.evaluation.metrics import Cracked, Scores, measure
+from cracks.evaluation.metrics import Cracked, Scored, Scores, measure
 from cracks.inference.bundle.calibration import BINS, bin_of
 from cracks.workspace.stage_reports import (
     Interval,
@@ -62,21 +62,11 @@ class _Estimate:
     lowest: float = 1.0  # that the truth may be for another reason than the resamples
 
 
-def measure_with_intervals(
-    cracked: Cracked,
-    scores: Scores,
-    threshold: float,
-    groups: Sequence[str],
-    resamples: int,
-    seed: int,
-) -> TestMetrics:
+def measure_with_intervals(scored: Scored, resamples: int, seed: int) -> TestMetrics:
     """Return what `cracks.evaluation.metrics.measure` returns, and "intervals" of all its metrics.
 
     Args:
-        cracked: bool (n,), the true labels.
-        scores: float (n,), probability of a crack in [0, 1].
-        threshold: a score at or above it means `crack`.
-        groups: (n,) names; patches of one group are drawn together.
+        scored: the patches; those of one group are drawn together.
         resamples: how often the groups are drawn; 1,000 are enough for two digits.
         seed: draws the resamples.
 
@@ -91,10 +81,8 @@ def measure_with_intervals(
     Raises:
         ValueError: one of the labels does not occur.
     """
-    measured = measure(cracked, scores, threshold)
-    estimates = _estimates(
-        measured, cracked, scores, threshold, np.asarray(groups), resamples, seed
-    )
+    measured = measure(scored)
+    estimates = _estimates(measured, scored, resamples, seed)
     intervals = {name: _interval(estimate) for name, estimate in estimates.items()}
     # F1 rises with the share of found cracks among all that are cracked or called so: a
     # proportion, of which the exact interval is known.
@@ -128,21 +116,16 @@ def rate_with_interval(
 
 
 def _estimates(
-    measured: SplitMetrics,
-    cracked: Cracked,
-    scores: Scores,
-    threshold: float,
-    groups: npt.NDArray[np.str_],
-    resamples: int,
-    seed: int,
+    measured: SplitMetrics, scored: Scored, resamples: int, seed: int
 ) -> dict[MetricName, _Estimate]:
-    names, group = np.unique(groups, return_inverse=True)
-    called = scores >= threshold
+    cracked, scores, called = scored.cracked, scored.scores, scored.called
+    names, group = np.unique(np.asarray(scored.groups), return_inverse=True)
     outcomes = [cracked & called, cracked & ~called, ~cracked & called, ~cracked & ~called]
     too_low = (cracked - scores)[:, None] * (bin_of(scores, BINS)[:, None] == np.arange(BINS))
     sums = sums_by_group(group, *outcomes, (cracked - scores) ** 2, *too_low.T)
     ranked = _Ranked(cracked, scores, group)
-    blocks = list(_resample(sums, ranked, len(names), resamples, seed))
+    drawn = _weights(len(names), resamples, seed, max(len(scores), len(names)))
+    blocks = [(weights @ sums, ranked.areas(weights)) for weights in drawn]
     totals, areas = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     found, missed, alarms, passed, squares = totals[:, :5].T
     everything = found + missed + alarms + passed
@@ -267,14 +250,6 @@ class _Ranked:
         found, passed = all_cracks[:, 0], all_clean[:, 0]
         roc = _ratio(ordered, found * passed)
         return np.column_stack([roc, np.where(passed > 0, _ratio(average, found), np.nan)])
-
-
-def _resample(
-    sums: Floats, ranked: _Ranked, groups: int, resamples: int, seed: int
-) -> Iterator[tuple[Floats, Floats]]:
-    patches = len(ranked._group)
-    for weights in _weights(groups, resamples, seed, max(patches, groups)):
-        yield weights @ sums, ranked.areas(weights)
 
 
 def _weights(groups: int, resamples: int, seed: int, width: int) -> Iterator[Floats]:

@@ -46,9 +46,7 @@ def examine_held_out(parts: Mapping[str, SplitFeatures], scores: Mapping[str, Sc
 def examine_out_of_fold(parts: Mapping[str, SplitFeatures], splits: pa.Table) -> Examined:
     """Return the patches of all the given splits with their `out_of_fold_scores`.
 
-    Args:
-        parts: features float32 (n, channels) of each split.
-        splits: knows the group of each patch.
+    The parts have features float32 (n, channels); the table `splits` knows the group of a patch.
     """
     group_of = dict(zip(splits["id"].to_pylist(), splits["group"].to_pylist(), strict=True))
     scores = out_of_fold_scores(
@@ -121,12 +119,7 @@ def likely_label_errors(cracked: Cracked, scores: Scores) -> npt.NDArray[np.intp
 
 
 def label_error_rows(examined: Examined, manifest: pa.Table) -> list[dict[str, Any]]:
-    """Return a row of `COLUMNS` for each likely label error, most suspicious first.
-
-    Args:
-        examined: the patches.
-        manifest: knows the path of each patch.
-    """
+    """Return a row of `COLUMNS` for each likely label error, most suspicious first."""
     found = likely_label_errors(examined.cracked, examined.scores)
     paths = rows_of([examined.ids[i] for i in found], manifest)["path"].to_pylist()
     return [

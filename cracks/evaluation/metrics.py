@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,21 @@ from cracks.workspace.stage_reports import MetricName, SplitMetrics
 
 Cracked = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Patches with the scores that a classifier gave them."""
+
+    cracked: Cracked  # bool (n,), the true labels
+    scores: Scores  # float (n,), probability of a crack in [0, 1]
+    threshold: float  # a score at or above it means `crack`
+    groups: Sequence[str]  # (n,) names; patches of one group are no independent evidence
+
+    @property
+    def called(self) -> Cracked:
+        """Whether each is predicted to be cracked, bool (n,)."""
+        return self.scores >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -52,13 +67,8 @@ def spoken(name: str) -> str:
 Curves = dict[str, list[dict[str, Any]]]
 
 
-def measure(cracked: Cracked, scores: Scores, threshold: float) -> SplitMetrics:
+def measure(scored: Scored) -> SplitMetrics:
     """Return the metrics of one split as plain numbers.
-
-    Args:
-        cracked: bool (n,), the true labels.
-        scores: float (n,), probability of a crack in [0, 1].
-        threshold: a score at or above it means `crack`.
 
     Returns:
         accuracy, precision, recall (the crack recall), specificity (the share of clean patches that
@@ -71,7 +81,7 @@ def measure(cracked: Cracked, scores: Scores, threshold: float) -> SplitMetrics:
     """
     from sklearn import metrics
 
-    predicted = scores >= threshold
+    cracked, scores, predicted = scored.cracked, scored.scores, scored.called
     tn, fp, fn, tp = metrics.confusion_matrix(cracked, predicted, labels=[False, True]).ravel()
     if tp + fn == 0 or tn + fp == 0:
         raise ValueError("both labels must occur to measure a classifier")
@@ -122,17 +132,14 @@ def choose_threshold(cracked: Cracked, scores: Scores, min_recall: float) -> flo
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def curves(cracked: Cracked, scores: Scores, threshold: float, raw: Scores) -> Curves:
+def curves(scored: Scored, raw: Scores) -> Curves:
     """Return ROC, precision–recall and calibration curves and all labels, as rows of tables.
 
-    Args:
-        cracked: bool (n,), the true labels.
-        scores: float (n,), probability of a crack in [0, 1].
-        threshold: a score at or above it means `crack`.
-        raw: float (n,), the scores before they were calibrated.
+    `raw`, float (n,), are the scores before they were calibrated.
     """
     from sklearn import metrics
 
+    cracked, scores = scored.cracked, scored.scores
     false_rate, true_rate, _ = metrics.roc_curve(cracked, scores)
     precision, recall, _ = metrics.precision_recall_curve(cracked, scores)
     return {
@@ -141,18 +148,22 @@ def curves(cracked: Cracked, scores: Scores, threshold: float, raw: Scores) -> C
         "calibration": calibration_bins(cracked, scores),
         "calibration_before": calibration_bins(cracked, raw),
         "answers": [
-            {"actual": LABELS[int(is_crack)], "predicted": LABELS[int(score >= threshold)]}
-            for is_crack, score in zip(cracked, scores, strict=True)
+            {"actual": LABELS[int(is_crack)], "predicted": LABELS[int(is_called)]}
+            for is_crack, is_called in zip(cracked, scored.called, strict=True)
         ],
     }
 
 
-def classification_table(cracked: Cracked, scores: Scores, threshold: float) -> str:
+def classification_table(scored: Scored) -> str:
     """Return precision, recall, F1 and count of each label as a text table."""
     from sklearn import metrics
 
     table = metrics.classification_report(
-        cracked, scores >= threshold, labels=[False, True], target_names=LABELS, zero_division=0.0
+        scored.cracked,
+        scored.called,
+        labels=[False, True],
+        target_names=LABELS,
+        zero_division=0.0,
     )
     return str(table)
 
@@ -176,10 +187,13 @@ def calibration_bins(cracked: Cracked, scores: Scores, bins: int = 10) -> list[d
     ]
 
 
-def worst_mistakes(
-    cracked: Cracked, scores: Scores, threshold: float, count: int
-) -> npt.NDArray[np.intp]:
+def worst_mistakes(scored: Scored, count: int) -> npt.NDArray[np.intp]:
     """Return the positions of the wrongly predicted patches, the most certain mistakes first."""
-    wrong = np.flatnonzero((scores >= threshold) != cracked)
-    distance = np.abs(scores[wrong] - threshold)
+    wrong = np.flatnonzero(scored.called != scored.cracked)
+    distance = np.abs(scored.scores[wrong] - scored.threshold)
     return wrong[np.argsort(-distance, kind="stable")][:count]
+
+
+def least_certain(scored: Scored, count: int) -> npt.NDArray[np.intp]:
+    """Return the positions of the `count` scores nearest to the threshold, nearest first."""
+    return np.argsort(np.abs(scored.scores - scored.threshold), kind="stable")[:count]

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.evaluation.behaviour_tests import Predict, batched
-from cracks.evaluation.metrics import Scores
 from cracks.images.decode import Pixels
 
 #: float32 (n, rows, columns): how much log-odds of a crack each place contributes.
@@ -50,6 +49,8 @@ def occlusion_maps(patches: Pixels, predict: Predict, window: int, stride: int) 
     Returns:
         float32 (n, rows, columns), rows and columns being as many as `places`.
     """
+    from scipy.special import logit
+
     size = patches.shape[1]
     starts = places(size, window, stride)
 
@@ -59,9 +60,10 @@ def occlusion_maps(patches: Pixels, predict: Predict, window: int, stride: int) 
             yield from _covered_everywhere(pixels, starts, window)
 
     scores = predict(batched(variants(), BATCH_SIZE))
-    log_odds = _log_odds(scores).reshape(len(patches), 1 + len(starts) ** 2)
+    inside = np.clip(scores, NEAREST_TO_CERTAIN, 1 - NEAREST_TO_CERTAIN)
+    log_odds = logit(inside).reshape(len(patches), 1 + len(starts) ** 2)
     drops = log_odds[:, :1] - log_odds[:, 1:]
-    return drops.reshape(len(patches), len(starts), len(starts)).astype(np.float32)
+    return np.asarray(drops.reshape(len(patches), len(starts), len(starts)), np.float32)
 
 
 def places(size: int, window: int, stride: int) -> list[int]:
@@ -105,8 +107,3 @@ def _share_covered(size: int, top: int, left: int, window: int) -> npt.NDArray[n
         return np.asarray(np.clip(1 + inside / SEAM, 0, 1), np.float32)
 
     return np.asarray(along(top)[:, None, None] * along(left)[None, :, None], np.float32)
-
-
-def _log_odds(scores: Scores) -> Scores:
-    inside = np.clip(scores, NEAREST_TO_CERTAIN, 1 - NEAREST_TO_CERTAIN)
-    return np.log(inside) - np.log1p(-inside)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from cracks.dataset.manifest import numbers_of
 from cracks.evaluation.behaviour_tests import batched
 from cracks.evaluation.intervals import measure_with_intervals, rate_with_interval
-from cracks.evaluation.metrics import Scores, choose_threshold, measure
+from cracks.evaluation.metrics import Scored, Scores, choose_threshold, measure
 from cracks.evaluation.slices import crack_proxies, slice_rows
 from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels, decode_stored, resampled
@@ -60,6 +60,11 @@ class Decided:
     threshold: float  # of calibrated scores
     novelty: Novelty
 
+    def scored(self, held: HeldOut) -> Scored:
+        """Return patches with their calibrated scores."""
+        scores = self.calibration.apply(held.raw)
+        return Scored(held.part.cracked, scores, self.threshold, held.part.groups)
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -81,14 +86,8 @@ def held_out(
     """Return the patches of a split with the outputs of the network.
 
     Features that are vectors are taken as they were computed. Pixels were stored as whole grey
-    values, which is enough to learn from; here the network sees what it will see in service.
-
-    Args:
-        featurizer: the half that is computed once.
-        trainable: the half that is trained.
-        part: the split, n patches.
-        contents: their encoded images, n.
-        size: pixels of their width and height.
+    values, which is enough to learn from; here the network sees what it will see in service: the
+    encoded images of the n patches, `size` pixels wide and high.
     """
     if len(part.features.shape) == 1:
         outputs = joined(trainable.stream(part.features.batches(VECTORS)))
@@ -119,10 +118,7 @@ def decide(
 ) -> Decided:
     """Choose calibration, threshold and novelty limit on validation.
 
-    Args:
-        section: `evaluate` of params.yaml.
-        validation: the patches to decide on.
-        reference: features (n, channels) of training patches.
+    Novelty is the distance from `reference`, features (n, channels) of training patches.
     """
     cracked = validation.part.cracked
     calibration = fit_calibration(section.calibration, cracked, validation.raw)
@@ -144,32 +140,25 @@ def measured(
 
     Only test, which decided nothing, gets intervals: of 95 %, from a bootstrap over groups.
     """
-    scores, groups = decided.calibration.apply(test.raw), test.part.groups
-    on_validation = decided.calibration.apply(validation.raw)
-    flagged = rate_with_interval(decided.novelty.flagged(test.features), groups, resamples, SEED)
+    flagged = rate_with_interval(
+        decided.novelty.flagged(test.features), test.part.groups, resamples, SEED
+    )
     effect = calibration_report(decided.calibration, test.part.cracked, test.raw)
     return {
         "threshold": decided.threshold,
         "calibration": {"fitted": decided.calibration.model_dump(mode="json"), **effect},
         "novelty": {"limit": decided.novelty.limit, "flagged_on_test": flagged},
-        "validation": measure(validation.part.cracked, on_validation, decided.threshold),
-        "test": measure_with_intervals(
-            test.part.cracked, scores, decided.threshold, groups, resamples, SEED
-        ),
+        "validation": measure(decided.scored(validation)),
+        "test": measure_with_intervals(decided.scored(test), resamples, SEED),
     }
 
 
 def flagged_surfaces(
     featurizer: Runs, trainable: Runs, novelty: Novelty, size: int, each: int
 ) -> dict[str, float]:
-    """Return the share of drawn pictures of each other material that is flagged as novel.
+    """Return the share of drawn pictures that is flagged as novel, of each other material.
 
-    Args:
-        featurizer: the half that is computed once.
-        trainable: the half that is trained.
-        novelty: made from the training data.
-        size: pixels of the patches' width and height.
-        each: how many pictures of a material are drawn.
+    `each` pictures of a material are drawn, `size` pixels wide and high.
     """
     wanted = [(material, number) for material in MATERIALS for number in range(each)]
 
@@ -185,32 +174,21 @@ def flagged_surfaces(
 
 
 def sliced(
-    test: HeldOut,
-    scores: Scores,
-    threshold: float,
-    rows: pa.Table,
-    contents: Sequence[bytes],
-    resamples: int,
+    test: Scored, rows: pa.Table, contents: Sequence[bytes], resamples: int
 ) -> list[dict[str, Any]]:
     """Return how well each slice of test is predicted; see `cracks.evaluation.slices.slice_rows`.
 
-    Args:
-        test: the patches, n of them.
-        scores: calibrated, (n,).
-        threshold: of these.
-        rows: of the manifest, n.
-        contents: the encoded images, n.
-        resamples: of the bootstrap.
+    The rows of the manifest and the encoded images are those of the n patches of test.
     """
-    part, facts = test.part, numbers_of(rows, *FACTS)
+    facts = numbers_of(rows, *FACTS)
     # Of clean patches there is no crack to measure: the thirds are those of the cracks.
-    cracks = [content for content, cracked in zip(contents, part.cracked, strict=True) if cracked]
+    cracks = [content for content, cracked in zip(contents, test.cracked, strict=True) if cracked]
     proxies = list(prefetch_map(lambda one: crack_proxies(decode_stored(one)), cracks))
     for name, fact in CRACK_FACTS.items():
         facts[fact] = np.full(len(contents), np.nan)
-        facts[fact][part.cracked] = [proxy[name] for proxy in proxies]
+        facts[fact][test.cracked] = [proxy[name] for proxy in proxies]
     kinds = {"source": rows["source"].to_pylist()}
-    slices = slice_rows(facts, kinds, part.cracked, scores, threshold, part.groups, resamples, SEED)
+    slices = slice_rows(facts, kinds, test, resamples, SEED)
     return [row for row in slices if row["cracks"] or row["fact"] not in CRACK_FACTS.values()]
 
 

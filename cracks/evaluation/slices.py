@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.evaluation.intervals import rate_with_interval
-from cracks.evaluation.metrics import Cracked, Scores
+from cracks.evaluation.metrics import Cracked, Scored
 from cracks.images.decode import Pixels
 
 #: Pixels. Darkness wider than this is a shadow or a stain, not a line.
@@ -23,16 +23,12 @@ LESS_DARK: Final = 0.997
 UNKNOWN: Final = "unknown"
 
 Facts = Mapping[str, npt.NDArray[np.floating[Any]]]
-Members = npt.NDArray[np.bool_]
 
 
 def slice_rows(
     facts: Facts,
     categories: Mapping[str, Sequence[str]],
-    cracked: Cracked,
-    scores: Scores,
-    threshold: float,
-    groups: Sequence[str],
+    scored: Scored,
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -44,10 +40,7 @@ def slice_rows(
         facts: a number for each patch, float (n,), by the name of the fact; each is cut into
             thirds. Patches where it is not a finite number are a slice of their own.
         categories: a word for each patch, (n,), by the name of the category.
-        cracked: bool (n,), the true labels.
-        scores: float (n,), probability of a crack in [0, 1].
-        threshold: a score at or above it means `crack`.
-        groups: (n,) names; patches of one group are no independent evidence.
+        scored: the patches, n of them.
         resamples: how often the groups are drawn for an interval.
         seed: draws the resamples.
 
@@ -58,10 +51,9 @@ def slice_rows(
         measured on. In the given order of the facts, then of the categories; numbers rise, words
         are sorted.
     """
-    group_names = np.asarray(groups)
-    called = scores >= threshold
+    cracked, called, groups = scored.cracked, scored.called, np.asarray(scored.groups)
 
-    def rates(members: Members) -> dict[str, Any]:
+    def rates(members: Cracked) -> dict[str, Any]:
         measured = {
             "accuracy": (called == cracked, members),
             "crack_recall": (called, members & cracked),
@@ -69,7 +61,7 @@ def slice_rows(
         }
         row: dict[str, Any] = {}
         for name, (hits, of) in measured.items():
-            found = rate_with_interval(hits[of], group_names[of], resamples, seed)
+            found = rate_with_interval(hits[of], groups[of], resamples, seed)
             row |= {name: found["rate"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
         return row
 
@@ -78,7 +70,7 @@ def slice_rows(
             "fact": fact,
             "slice": f"{fact} {part}",
             "patches": int(members.sum()),
-            "groups": len(np.unique(group_names[members])),
+            "groups": len(np.unique(groups[members])),
             "cracks": int((members & cracked).sum()),
             **rates(members),
         }
@@ -127,7 +119,7 @@ def crack_proxies(pixels: Pixels) -> dict[str, float]:
 
 def _slices(
     facts: Facts, categories: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, str, Members]]:
+) -> Iterator[tuple[str, str, Cracked]]:
     for name, values in facts.items():
         for part, members in _thirds(np.asarray(values, np.float64)).items():
             yield name, part, members
@@ -137,10 +129,10 @@ def _slices(
             yield name, str(word), all_words == word
 
 
-def _thirds(values: npt.NDArray[np.float64]) -> dict[str, Members]:
+def _thirds(values: npt.NDArray[np.float64]) -> dict[str, Cracked]:
     """Return up to three parts of the patches by their range; equal values stay together."""
     known = np.isfinite(values)
-    parts: dict[str, Members] = {}
+    parts: dict[str, Cracked] = {}
     if known.any():
         cuts = np.unique(np.quantile(values[known], [1 / 3, 2 / 3], method="lower"))
         third = np.where(known, np.searchsorted(cuts, values), -1)

@@ -171,8 +171,7 @@ def decode_to_size(content: bytes, size: int, max_pixels: int = MAX_PIXELS) -> P
 def decode_stored(content: bytes, size: int = 0) -> Pixels:
     """Return a patch that `decode` has accepted before as the same uint8 RGB pixels, but faster.
 
-    OpenCV accepts many damaged files, so files that were never checked are for `decode`; it
-    decodes the others, too, where OpenCV is missing.
+    OpenCV accepts many damaged files, so files that were never checked are for `decode`.
 
     Args:
         content: the file.
@@ -196,10 +195,8 @@ def _is_plain_jpeg(content: bytes) -> bool:
 
 
 def _by_opencv(content: bytes) -> Pixels | None:
-    try:
-        import cv2
-    except ImportError:
-        return None
+    import cv2
+
     as_decode_does = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     pixels: Pixels | None = cv2.imdecode(np.frombuffer(content, np.uint8), as_decode_does)
     return pixels

@@ -3,8 +3,9 @@
     answers/monitoring/windows/2026-11-21.jsonl   the windows that began on a day (UTC), a line each
     answers/monitoring/pictures/NAME.png          which photographs moved a window
 
-Only the flow `monitoring` writes it. A window that has too few answers to be judged has a record as
-well, with `judged: false`; it stays open, and the next record of the same beginning replaces it.
+Only the flow `monitoring` writes it. A window that has too few predictions to be judged has a
+record as well, with `judged: false`; it stays open, and the next record of the same beginning
+replaces it.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from cracks.storage.object_store import ObjectStore, open_store
 
 logger = logging.getLogger(__name__)
 
-#: Folders below the record of answers.
+#: Folders below the record of predictions.
 FOLDER, WINDOWS, PICTURES = "monitoring", "windows", "pictures"
 
 #: What is watched; see docs/monitoring.md for how each is measured.
 SignalName = Literal[
-    "embedding",  # share of answers whose features lie far from those of held-out patches
+    "embedding",  # share of predictions whose features lie far from those of held-out patches
     "scores",  # largest difference of the distribution functions of the scores (Kolmogorov)
-    "novelty",  # share of answers flagged as novel
-    "crack_share",  # share of answers that say `crack`
-    "latency",  # share of answers slower than monitor.latency.limit_ms
+    "novelty",  # share of predictions flagged as novel
+    "crack_share",  # share of predictions that say `crack`
+    "latency",  # share of predictions slower than monitor.latency.limit_ms
     "errors",  # share of requests that the service failed
-    "accuracy",  # share of answers that people found wrong (feedback)
+    "accuracy",  # share of predictions that people found wrong (feedback)
     "new_data",  # population stability index of data that the champion has not learned from
 ]
 
@@ -64,7 +65,7 @@ class Signal(_Kept):
 
 
 class TopContributor(_Kept):
-    """An answered photograph that lies far from the reference."""
+    """A predicted photograph that lies far from the reference."""
 
     prediction_id: str
     image_sha256: str
@@ -78,12 +79,12 @@ class TopContributor(_Kept):
 
 
 class Window(_Kept):
-    """One window of time: what was answered in it, and what that says."""
+    """One window of time: what was predicted in it, and what that says."""
 
     begin: datetime  # UTC
     end: datetime
     made: datetime  # when this record was written
-    judged: bool  # False: too few answers yet; the window is still open
+    judged: bool  # False: too few predictions yet; the window is still open
     answers: int
     requests: int | None = None  # None: the service did not count them
     model_version: str = ""  # the champion whose reference it was compared with
@@ -98,7 +99,7 @@ class Window(_Kept):
     reason: str = ""  # why, in one line: what the run and the version that come of it will say
     movers: tuple[TopContributor, ...] = ()
     picture: str = ""  # file below pictures/; empty where no photographs are kept
-    skipped: tuple[str, ...] = ()  # damaged parts of the record of answers, with the reason
+    skipped: tuple[str, ...] = ()  # damaged parts of the record of predictions, with the reason
 
     def signal(self, name: SignalName) -> Signal | None:
         """Return what was measured of a signal, or None."""
@@ -115,7 +116,7 @@ class Interval(_Kept):
 
 
 class CalibrationBin(_Kept):
-    """Answers of similar scores: what was promised, and what was so."""
+    """Predictions of similar scores: what was promised, and what was so."""
 
     score: float  # mean
     share_of_cracks: float
@@ -126,7 +127,7 @@ class LiveAccuracy(_Kept):
     """How right the service was, by the labels that people gave."""
 
     made: datetime
-    since: datetime | None = None  # time of the oldest and of the newest answer with feedback
+    since: datetime | None = None  # time of the oldest and of the newest prediction with feedback
     until: datetime | None = None
     labelled: int = 0
     model_versions: tuple[str, ...] = ()

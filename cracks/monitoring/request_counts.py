@@ -1,4 +1,4 @@
-"""How many requests the service answered and failed, an hour: what the record of answers lacks.
+"""How many requests the service served and failed, an hour: what the record of predictions lacks.
 
     answers/monitoring/requests/2026-11-21/16-web7-4711-qkzmwe.json   of a process in an hour, UTC
 
@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cracks.monitoring.history import place_of_monitoring
@@ -46,11 +46,7 @@ class RequestCounts:
     """Counts of this process; `count` may be called from any thread."""
 
     def __init__(self, place: str | Path) -> None:
-        """Begin at nothing.
-
-        Args:
-            place: of the monitoring.
-        """
+        """Begin at nothing; `place` is that of the monitoring."""
         self._place = place
         self._process = ""
         self._lock = threading.Lock()
@@ -59,7 +55,7 @@ class RequestCounts:
         self._problem = ""
 
     def count(self, status: int, now: datetime | None = None) -> None:
-        """Count a request that was answered with this status."""
+        """Count a request with the status of its response."""
         hour = (now or datetime.now(UTC)).astimezone(UTC).strftime(HOUR)
         with self._lock:
             # Not that of the process which this one may be a fork of.
@@ -99,22 +95,18 @@ def counted_requests(service: Path, begin: datetime, end: datetime) -> Counted |
         StorageError: the bucket cannot be read.
     """
     files = open_store(place_of_monitoring(service))
-    first, last = (time.astimezone(UTC).strftime(HOUR) for time in (begin, end))
-    total = failed = 0
-    known = False
-    for day in sorted({first[:10], last[:10]} | _days_between(first[:10], last[:10])):
-        for name in files.keys(f"{FOLDER}/{day}/"):
+    begin, end = begin.astimezone(UTC), end.astimezone(UTC)
+    first, last = begin.strftime(HOUR), end.strftime(HOUR)
+    found = []
+    for number in range((end.date() - begin.date()).days + 1):
+        for name in files.keys(f"{FOLDER}/{begin.date() + timedelta(days=number)}/"):
             hour = name.removeprefix(f"{FOLDER}/")[: len(first)]
             if first <= hour < last and (counts := _read(files, name)):
-                total += counts.get("total", 0)
-                failed += counts.get("failed", 0)
-                known = True
-    return Counted(failed, total) if known else None
-
-
-def _days_between(first: str, last: str) -> set[str]:
-    start, stop = (datetime.fromisoformat(day).toordinal() for day in (first, last))
-    return {datetime.fromordinal(day).date().isoformat() for day in range(start, stop + 1)}
+                found.append(counts)
+    if not found:
+        return None
+    failed, total = (sum(one.get(key, 0) for one in found) for key in ("failed", "total"))
+    return Counted(failed, total)
 
 
 def _read(files: ObjectStore, name: str) -> dict[str, int]:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cracks.dataset.shards import contents_of, rows_of
+from cracks.dataset.figures import new_grid, pixels_of, show
+from cracks.dataset.shards import rows_of
 from cracks.errors import UnreadableImage
 from cracks.images.decode import Pixels, decode_stored
 from cracks.monitoring.history import LiveAccuracy, TopContributor, Window
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.system.html_page import table_page
 from cracks.workspace.paths import Paths
@@ -25,20 +24,16 @@ NOT_KEPT = (
 
 
 def draw_top_contributors(paths: Paths, movers: Sequence[TopContributor]) -> bytes | None:
-    """Return a PNG of answered photographs beside the nearest training ones; None without any.
+    """Return a PNG of predicted photographs beside the nearest training ones; None without any.
 
-    Args:
-        paths: of the workspace that has the photographs of the data set.
-        movers: of a window.
+    The workspace has the photographs of the data set.
     """
-    from cracks.dataset.figures import new_grid, show
-
-    pairs = [(mover, _answered(paths.service, mover)) for mover in movers]
+    pairs = [(mover, _predicted_image(paths.service, mover)) for mover in movers]
     found = [(mover, pixels) for mover, pixels in pairs if pixels is not None]
     if not found:
         return None
     nearest = _of_data_set(paths, [mover.nearest_id for mover, _ in found])
-    figure, axes = new_grid(2, max(len(found), 2), "Answered, and the nearest that was trained on")
+    figure, axes = new_grid(2, max(len(found), 2), "Predicted, and the nearest that was trained on")
     columns = max(len(found), 2)
     for column, (mover, pixels) in enumerate(found):
         show(axes[column], pixels, f"{mover.label} {mover.score:.2f}")
@@ -69,7 +64,7 @@ def top_contributor_rows(movers: Sequence[TopContributor]) -> list[dict[str, str
     return [
         {
             "prediction": one.prediction_id,
-            "answered": f"{one.label} {one.score:.3f}",
+            "predicted": f"{one.label} {one.score:.3f}",
             "novelty": "" if one.novelty is None else f"{one.novelty:.2f}",
             "distance": f"{one.distance:.3f}",
             "nearest trained on": f"{one.nearest_id[:12]}… ({one.nearest_label})",
@@ -86,7 +81,7 @@ def accuracy_row(live: LiveAccuracy) -> Mapping[str, str]:
         "false alarms": live.false_alarms,
         "calibration error": live.ece,
     }
-    return {"labelled answers": f"{live.labelled:,}"} | {
+    return {"labelled predictions": f"{live.labelled:,}"} | {
         name: "not known" if one.rate is None else f"{one.rate:.3f} ({one.low:.3f}–{one.high:.3f})"
         for name, one in shares.items()
     }
@@ -95,7 +90,7 @@ def accuracy_row(live: LiveAccuracy) -> Mapping[str, str]:
 def window_page(window: Window, picture: bytes | None) -> str:
     """Return the report of a window as one HTML file."""
     summary = (
-        f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: {window.answers:,} answers, "
+        f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M} UTC: {window.answers:,} predictions, "
         f"version {window.model_version}. {outcome_of(window, picture)}"
     )
     pictures = {}
@@ -107,15 +102,15 @@ def window_page(window: Window, picture: bytes | None) -> str:
 
 def outcome_of(window: Window, picture: bytes | None) -> str:
     """Return what came of a window, and why it has no picture where it should have one."""
-    said = window.reason or ("Nothing fired." if window.judged else "Too few answers to judge.")
+    said = window.reason or ("Nothing fired." if window.judged else "Too few predictions to judge.")
     return f"{said} {NOT_KEPT}" if window.fired and window.movers and not picture else said
 
 
-def _answered(service: Path, mover: TopContributor) -> Pixels | None:
-    record = PredictionLog(place_of_log(service), service / ANSWERS)
-    answer = record.find(mover.prediction_id)
+def _predicted_image(service: Path, mover: TopContributor) -> Pixels | None:
+    record = PredictionLog.of(service)
+    prediction = record.find(mover.prediction_id)
     try:
-        return decode_stored(answer.image) if answer and answer.image else None
+        return decode_stored(prediction.image) if prediction and prediction.image else None
     except UnreadableImage:
         return None
 
@@ -129,5 +124,4 @@ def _of_data_set(paths: Paths, ids: Sequence[str]) -> dict[str, Pixels]:
     wanted = sorted({id_ for id_ in ids if id_ in known})
     if not wanted:
         return {}
-    contents = contents_of(rows_of(wanted, manifest), paths.images)
-    return {id_: decode_stored(one) for id_, one in zip(wanted, contents, strict=True)}
+    return dict(zip(wanted, pixels_of(rows_of(wanted, manifest), paths.images), strict=True))

@@ -1,4 +1,4 @@
-"""A service whose answers are known: sketches of a few kinds of concrete, and of something else."""
+"""A service whose predictions are known: sketches of a few kinds of concrete, and of another."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from cracks.dataset.labels import LABELS
 from cracks.inference.bundle.bundle import NEIGHBOURS, REFERENCE, seal_bundle
 from cracks.inference.handover.champion import Champion, name_champion, read_champion, stage_bundle
 from cracks.inference.handover.prediction_id import PredictionId
-from cracks.monitoring.drift.neighbours import Neighbours, choose_neighbours, write_neighbours
-from cracks.monitoring.drift.reference import Floats, Reference, choose_reference, write_reference
+from cracks.monitoring.drift.reference import (
+    Floats,
+    Neighbours,
+    Reference,
+    choose_neighbours,
+    choose_reference,
+    write_patches,
+)
 from cracks.monitoring.drift.watch import DriftBaseline, open_baseline, watch
 from cracks.monitoring.history import Window
 from cracks.monitoring.prediction_log.part_files import PartFolder
@@ -29,7 +35,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SECTION = params_with().monitor
 
-_numbers = itertools.count(1)
+_numbers, _images = itertools.count(1), itertools.count()
 _KINDS = np.random.default_rng(1).normal(size=(4, 64)) * np.array([[2], [2], [2], [6]])
 
 
@@ -68,12 +74,12 @@ def neighbours(count: int = 300) -> Neighbours:
 
 
 def put_in_service(service: Path, version: str = "1") -> Champion:
-    """Hand over a bundle with a reference; its network answers nobody."""
+    """Hand over a bundle with a reference; its network predicts nothing."""
     folder = service.parent / f"bundle-{version}"
     folder.mkdir(parents=True)
     (folder / "model.xml").write_text(f"network {version}")
-    write_reference(reference(), folder / REFERENCE)
-    write_neighbours(neighbours(), folder / NEIGHBOURS)
+    write_patches(reference(), folder / REFERENCE)
+    write_patches(neighbours(), folder / NEIGHBOURS)
     bundle = seal_bundle(
         folder,
         {
@@ -97,43 +103,47 @@ def put_in_service(service: Path, version: str = "1") -> Champion:
     return champion
 
 
-def answers_in(
+def prediction(time: datetime = NOON, of: str = "", **changes: Any) -> RecordedPrediction:
+    """Return what is recorded of a prediction, of an image of its own if none is named."""
+    digest = digest_of_bytes((of or str(next(_images))).encode())
+    content: dict[str, Any] = {
+        "prediction_id": str(PredictionId("1", "0" * 12, digest[:16], time)),
+        "time": time,
+        "kind": "predict",
+        "image_sha256": digest,
+        "label": "crack",
+        "score": 0.1 + 0.2,  # a float that no shorter type holds
+        "raw_score": 0.7,
+        "threshold": 0.5,
+        "model_version": "1",
+        "run_id": "1" * 32,
+        "milliseconds": 12.5,
+    }
+    return RecordedPrediction(**content | changes)
+
+
+def predictions_in(
     hour: datetime, count: int = 60, *, strange: float = 0, seed: int | None = None, **changes: Any
 ) -> list[RecordedPrediction]:
-    """Return answers of one hour, each of a request of its own."""
+    """Return predictions of one hour, each of a request of its own."""
     number = next(_numbers)
     rng = np.random.default_rng(number if seed is None else seed)
     found = sketches(count, number if seed is None else seed, strange=strange)
-    answers = []
+    predictions = []
     for row in range(count):
         time = hour + timedelta(seconds=row)
-        digest = digest_of_bytes(f"image {number} {row}".encode())
         cracked = rng.random() < 0.5
         score = float(rng.beta(9, 1) if cracked else rng.beta(1, 9))
-        answer = RecordedPrediction(
-            prediction_id=str(PredictionId("1", "0" * 12, digest[:16], time)),
-            time=time,
-            kind="predict",
-            image_sha256=digest,
-            label=LABELS[int(score >= 0.5)],
-            score=score,
-            raw_score=score,
-            threshold=0.5,
-            model_version="1",
-            run_id="1" * 32,
-            milliseconds=12.0,
-            novelty=0.5,
-            novel=bool(rng.random() < 0.01),
-            sketch=found[row],
-        )
-        answers.append(replace(answer, **changes))
-    return answers
+        of_this = {"label": LABELS[int(score >= 0.5)], "score": score, "sketch": found[row]}
+        of_this |= {"novelty": 0.5, "novel": bool(rng.random() < 0.01)}
+        predictions.append(replace(prediction(time, f"image {number} {row}", **of_this), **changes))
+    return predictions
 
 
-def record(service: Path, answers: list[RecordedPrediction]) -> Path:
-    """Write answers as one part, and return its file."""
+def record(service: Path, predictions: list[RecordedPrediction]) -> Path:
+    """Write predictions as one part, and return its file."""
     folder = PartFolder(service / "answers")
-    part = folder.write(as_table(answers), "web7-4711-qkzmwe", next(_numbers))
+    part = folder.write(as_table(predictions), "web7-4711-qkzmwe", next(_numbers))
     return folder.file(part)
 
 

@@ -1,4 +1,4 @@
-"""Draw how a classifier behaves: rates of tests, changed patches, where it looks, its doubts."""
+"""Draw how a classifier behaves: rates of tests, changed patches, where it looks."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from cracks.dataset.figures import (
     CLEAN_COLOUR,
     CRACK_COLOUR,
     new_figure,
     new_grid,
-    pixels_of,
     save,
     show,
 )
-from cracks.dataset.labels import LABELS
-from cracks.dataset.shards import rows_of
-from cracks.evaluation.behaviour_tests import least_certain
-from cracks.evaluation.metrics import Cracked, Scores
+from cracks.evaluation.metrics import Scores
 from cracks.evaluation.occlusion import Maps
 from cracks.images.decode import Pixels
 from cracks.images.perturbations import UNDISTURBED, perturbed
@@ -45,12 +40,7 @@ _LEAST_FULL_HEAT: Final = 2.0
 
 
 def draw_behaviour(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Draw the rate of each test with its interval, as `behaviour.png`.
-
-    Args:
-        rows: what `cracks.evaluation.behaviour_tests.rows_of_scores` gave.
-        folder: to draw into.
-    """
+    """Draw the rate of each test of `rows_of_scores` with its interval, as `behaviour.png`."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     lines = len(rows) + 2 * len(kinds)
     figure, axis = new_figure(1, 1, (8, 0.24 * lines + 1))
@@ -84,12 +74,8 @@ def draw_perturbations(
 ) -> None:
     """Draw each patch in all its variants with the scores, as `perturbations.png`.
 
-    Args:
-        patches: (n,) pictures, uint8 RGB (size, size, 3); one row of the figure each.
-        ids: (n,) names of the patches.
-        scores: what `cracks.evaluation.behaviour_tests.scores_of_variants` gave for these patches.
-        threshold: a score at or above it means `crack`.
-        folder: to draw into.
+    Each of the (n,) patches, uint8 RGB (size, size, 3), gets a row of the figure; `scores` is what
+    `cracks.evaluation.behaviour_tests.scores_of_variants` gave for them.
     """
     title = f"Changed patches and their scores (threshold {threshold:.3f}; orange: other label)"
     figure, axes = new_grid(max(1, len(patches)), len(scores), title)
@@ -135,35 +121,6 @@ def draw_occlusion(
         show(axes[above + columns], _grey(pixels), f"{scores[i]:.3f}  ({changes})")
         _draw_heat(axes[above + columns], heat, window, len(pixels))
     save(figure, folder / "occlusion.png")
-
-
-def draw_least_certain(
-    manifest: pa.Table,
-    images: Path,
-    ids: Sequence[str],
-    scored: tuple[Cracked, Scores, float],
-    count: int,
-    folder: Path,
-) -> None:
-    """Draw the patches whose scores lie nearest to the threshold, as `least_certain.png`.
-
-    Args:
-        manifest: finds the pictures.
-        images: folder of shards.
-        ids: (n,) the patches that were scored.
-        scored: their labels (n,), their scores (n,), and the threshold.
-        count: how many to draw at most.
-        folder: to draw into.
-    """
-    cracked, scores, threshold = scored
-    nearest = least_certain(scores, threshold, count)
-    title = f"The least certain predictions (threshold {threshold:.3f})"
-    figure, axes = new_grid(max(1, math.ceil(len(nearest) / 6)), 6, title)
-    rows = rows_of([ids[i] for i in nearest], manifest)
-    for axis, i, pixels in zip(axes, nearest, pixels_of(rows, images), strict=False):
-        verdict = "" if (scores[i] >= threshold) == cracked[i] else ", wrong"
-        show(axis, pixels, f"{LABELS[int(cracked[i])]} {scores[i]:.3f}{verdict}")
-    save(figure, folder / "least_certain.png")
 
 
 def _draw_rate(axis: Axes, place: float, row: Mapping[str, Any]) -> None:

@@ -1,42 +1,35 @@
-"""Draw an evaluation: curves, confusion, the worst mistakes, likely label errors."""
+"""Draw an evaluation: confusion, curves, slices, novelty."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cracks.dataset.figures import (
     CLEAN_COLOUR,
     CRACK_COLOUR,
     new_figure,
     new_grid,
-    pixels_of,
     save,
     show,
 )
 from cracks.dataset.labels import LABELS
-from cracks.dataset.shards import rows_of
-from cracks.evaluation.metrics import Cracked, Curves, Scores, worst_mistakes
+from cracks.evaluation.figures.patches import Pictures
+from cracks.evaluation.metrics import Curves, Scored, Scores
 
 #: Patches that are shown of those furthest from the training data.
 FURTHEST = 12
 
 
-def draw_evaluation(tables: Curves, cracked: Cracked, predicted: Cracked, path: Path) -> None:
+def draw_evaluation(tables: Curves, scored: Scored, path: Path) -> None:
     """Draw the confusion matrix, the ROC and PR curves and the calibration on test.
 
-    Args:
-        tables: what `cracks.evaluation.metrics.curves` gave.
-        cracked: bool (n,), the true labels.
-        predicted: bool (n,), the predicted labels.
-        path: folder to draw into.
+    The tables are those that `cracks.evaluation.metrics.curves` made of the same patches.
     """
-    _draw_confusion(cracked, predicted, path)
+    _draw_confusion(scored, path)
     for name, x, y, title in (
         ("roc", "false_alarm_rate", "crack_recall", "ROC curve on test"),
         ("precision_recall", "crack_recall", "precision", "Precision and recall on test"),
@@ -52,12 +45,7 @@ def draw_evaluation(tables: Curves, cracked: Cracked, predicted: Cracked, path: 
 
 
 def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy and crack recall of each slice of test with their intervals, as `slices.png`.
-
-    Args:
-        rows: what `cracks.evaluation.slices.slice_rows` gave.
-        path: folder to draw into.
-    """
+    """Draw accuracy and crack recall of the slices of `slice_rows` with intervals, `slices.png`."""
     figure, axes = new_figure(1, 2, (10, 0.32 * len(rows) + 1.4))
     places = list(range(len(rows)))
     columns = (("accuracy", CLEAN_COLOUR), ("crack_recall", CRACK_COLOUR))
@@ -78,17 +66,10 @@ def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     save(figure, path / "slices.png")
 
 
-def draw_novelty(
-    manifest: pa.Table, images: Path, ids: list[str], distances: Scores, path: Path
-) -> None:
+def draw_novelty(ids: Sequence[str], distances: Scores, pictures: Pictures, path: Path) -> None:
     """Draw how far test lies from the training data, and what lies furthest, as `novelty.png`.
 
-    Args:
-        manifest: finds the pictures.
-        images: folder of shards.
-        ids: (n,) the patches of test.
-        distances: float (n,); above 1 a patch is flagged.
-        path: folder to draw into.
+    Above a distance of 1, float (n,), a patch is flagged.
     """
     figure, axes = new_grid(
         3, FURTHEST // 2, "Novelty on test: the distance from the training data"
@@ -101,70 +82,17 @@ def draw_novelty(
     flagged = (distances > 1).mean()
     histogram.set(xlabel=f"distance; above 1 a photograph is flagged ({flagged:.2%})", yscale="log")
     furthest = np.argsort(-distances, kind="stable")[:FURTHEST]
-    rows = rows_of([ids[i] for i in furthest], manifest)
-    for axis, i, pixels in zip(
-        axes[FURTHEST // 2 :], furthest, pixels_of(rows, images), strict=False
-    ):
+    found = pictures([ids[i] for i in furthest])
+    for axis, i, pixels in zip(axes[FURTHEST // 2 :], furthest, found, strict=False):
         show(axis, pixels, f"{distances[i]:.2f}")
     save(figure, path / "novelty.png")
 
 
-def draw_mistakes(
-    manifest: pa.Table,
-    images: Path,
-    ids: list[str],
-    scored: tuple[Cracked, Scores, float],
-    count: int,
-    path: Path,
-) -> None:
-    """Draw the worst mistakes on test with their scores, as `mistakes.png`.
+def _draw_confusion(scored: Scored, path: Path) -> None:
+    from sklearn.metrics import confusion_matrix
 
-    Args:
-        manifest: finds the pictures.
-        images: folder of shards.
-        ids: (n,) the patches that were scored.
-        scored: their labels (n,), their scores (n,), and the threshold.
-        count: how many to draw at most.
-        path: folder to draw into.
-    """
-    cracked, scores, threshold = scored
-    worst = worst_mistakes(cracked, scores, threshold, count)
-    title = f"The worst mistakes on test (threshold {threshold:.3f})"
-    figure, axes = new_grid(2, (count + 1) // 2, title if len(worst) else "No mistakes on test")
-    rows = rows_of([ids[i] for i in worst], manifest)
-    for axis, i, pixels in zip(axes, worst, pixels_of(rows, images), strict=False):
-        kind = "missed crack" if cracked[i] else "false alarm"
-        show(axis, pixels, f"{kind} {scores[i]:.3f}")
-    save(figure, path / "mistakes.png")
-
-
-def draw_label_errors(
-    rows: Sequence[Mapping[str, Any]], manifest: pa.Table, images: Path, count: int, path: Path
-) -> None:
-    """Draw the most suspicious labels with the scores against them, as `label_errors.png`.
-
-    Args:
-        rows: what `cracks.evaluation.label_errors.label_error_rows` gave.
-        manifest: finds the pictures.
-        images: folder of shards.
-        count: how many to draw at most.
-        path: folder to draw into.
-    """
-    shown = rows[:count]
-    title = f"Likely label errors: the label and the score ({len(shown)} of {len(rows):,} shown)"
-    rows_needed = max(1, math.ceil(len(shown) / 6))
-    figure, axes = new_grid(rows_needed, 6, title if shown else "No likely label errors")
-    found = rows_of([row["id"] for row in shown], manifest)
-    for axis, row, pixels in zip(axes, shown, pixels_of(found, images), strict=False):
-        show(axis, pixels, f"{row['label']}? {row['score']:.3f}")
-    save(figure, path / "label_errors.png")
-
-
-def _draw_confusion(cracked: Cracked, predicted: Cracked, path: Path) -> None:
     figure, axis = new_figure(1, 1, (4.5, 4))
-    counts = np.array(
-        [[int((cracked[predicted == p] == c).sum()) for p in (False, True)] for c in (False, True)]
-    )
+    counts = confusion_matrix(scored.cracked, scored.called, labels=[False, True])
     axis.imshow(counts, cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if count > counts.max() / 2 else "black"

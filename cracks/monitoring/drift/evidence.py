@@ -43,9 +43,5 @@ def gathered(before: float, p_value: float | None) -> float:
 
 
 def needed_for(rate: float) -> float | None:
-    """Return the evidence that an alarm takes.
-
-    Args:
-        rate: false alarms a window, on the average; 0: there is no alarm.
-    """
+    """Return the evidence that an alarm takes, at so many false alarms a window; 0: no alarm."""
     return 1 / rate if rate else None

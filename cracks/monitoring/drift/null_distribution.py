@@ -2,10 +2,10 @@
 
 Many windows of as many patches are drawn, and each is compared with a reference that is drawn
 again, with replacement, in whole groups: the real one is a draw of photographs as well. The share
-of drawn windows that lie at least as far as the answers is the p-value (Monte Carlo test: Davison,
-Hinkley, Bootstrap Methods and their Application, 1997, sections 3.8 and 4.2; Phipson, Smyth,
-"Permutation P-values Should Never Be Zero", Statistical Applications in Genetics and Molecular
-Biology 9, 2010).
+of drawn windows that lie at least as far as the predictions is the p-value (Monte Carlo test:
+Davison, Hinkley, Bootstrap Methods and their Application, 1997, sections 3.8 and 4.2; Phipson,
+Smyth, "Permutation P-values Should Never Be Zero", Statistical Applications in Genetics and
+Molecular Biology 9, 2010).
 
 Patches of one photograph are alike. So groups are drawn first, no more than there were requests,
 and of each group as many patches as requests have: a folder of one wall that comes in one request
@@ -61,7 +61,7 @@ class NullDistribution:
 
         Args:
             reference: held-out patches of the champion.
-            reference_metric: what they and the answers are measured with.
+            reference_metric: what they and the predictions are measured with.
             called: (n,) which of them the champion calls cracked.
             expected_crack_share: the share of cracked patches that the service is asked about;
                 0: that of the reference. Its patches are weighted to have it.

@@ -1,9 +1,11 @@
-"""The reference: what the champion's network says of held-out patches, to compare answers with.
+"""What the bundle keeps of patches, to compare predictions with: a few thousand, a row each.
 
-    reference.parquet   in the bundle: a few thousand patches of validation and test, a row each
+    reference.parquet    what the champion's network says of patches of validation and test
+    neighbours.parquet   training patches, to show what a predicted photograph is nearest to
 
 They are drawn patch by patch, so that every photograph counts for as much as it has patches; and
-each keeps its group, since patches of one photograph are no independent evidence.
+those of the reference keep their group, since patches of one photograph are no independent
+evidence.
 """
 
 from __future__ import annotations
@@ -11,16 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from cracks.inference.bundle.bundle_tables import read_bundle_table
-from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS
+from cracks.monitoring.prediction_log.feature_projection import (
+    sketch,
+    sketch_column,
+    sketches_of,
+)
 from cracks.workspace.tables import write_table
 
-#: Patches of a reference, about: 4,000 take 0.6 MB.
+#: Patches of each, at most: 4,000 take 0.7 MB.
 MOST_PATCHES = 4000
 
 Floats = npt.NDArray[np.float32]
@@ -41,6 +48,26 @@ class Reference:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Training patches, sorted by id."""
+
+    ids: list[str]
+    cracked: npt.NDArray[np.bool_]  # (n,), by their label
+    sketches: Floats  # (n, 64)
+
+
+#: The columns of a file, by the field.
+_COLUMNS = {
+    "ids": "id",
+    "groups": "group",
+    "cracked": "cracked",
+    "scores": "score",
+    "novel": "novel",
+    "sketches": "sketch",
+}
+
+
 def choose_reference(
     ids: Sequence[str],
     groups: Sequence[str],
@@ -53,16 +80,8 @@ def choose_reference(
     """Return a reference of held-out patches: those of the smallest ids, a draw as ids are digests.
 
     Not of the smallest names of groups: a group is named after its smallest id, so that large ones
-    would come first.
-
-    Args:
-        ids: of n patches, digests.
-        groups: (n,) names of what stands together.
-        cracked: (n,) labels.
-        scores: (n,) calibrated.
-        novel: (n,) whether each was flagged.
-        sketches: float32 (n, 64).
-        most: patches that are kept.
+    would come first. The arguments are those of n patches, as `Reference` has them; groups are
+    names, and at most `most` patches are kept.
     """
     drawn = np.argsort(np.asarray(ids))[:most]
     number = np.unique(np.asarray(groups)[drawn], return_inverse=True)[1]
@@ -79,12 +98,7 @@ def choose_reference(
 
 
 def reference_from(scores: pa.Table, splits: pa.Table) -> Reference:
-    """Return the reference of what `evaluate` found.
-
-    Args:
-        scores: one row a patch of validation and test: id, cracked, score, novel, sketch.
-        splits: id and group of every patch.
-    """
+    """Return the reference of what `evaluate` found, from its scores and the groups of `splits`."""
     group_of = dict(zip(splits["id"].to_pylist(), splits["group"].to_pylist(), strict=True))
     ids = scores["id"].to_pylist()
     return choose_reference(
@@ -97,15 +111,22 @@ def reference_from(scores: pa.Table, splits: pa.Table) -> Reference:
     )
 
 
-def write_reference(reference: Reference, file: Path) -> None:
-    """Write a reference, whole or not at all; equal contents give equal bytes."""
+def choose_neighbours(
+    ids: Sequence[str], cracked: npt.NDArray[np.bool_], features: Floats, most: int = MOST_PATCHES
+) -> Neighbours:
+    """Return the training patches of the smallest ids, which is a draw since ids are digests.
+
+    The features (n, channels) are those of the champion's network.
+    """
+    kept = np.argsort(np.asarray(ids))[:most]
+    return Neighbours([ids[i] for i in kept], cracked[kept], sketch(features[kept]))
+
+
+def write_patches(patches: Reference | Neighbours, file: Path) -> None:
+    """Write a reference or neighbours, whole or not at all; equal contents give equal bytes."""
     columns = {
-        "id": pa.array(reference.ids, pa.string()),
-        "group": pa.array(reference.groups),
-        "cracked": pa.array(reference.cracked),
-        "score": pa.array(reference.scores),
-        "novel": pa.array(reference.novel),
-        "sketch": as_column(reference.sketches),
+        _COLUMNS[name]: sketch_column(values) if name == "sketches" else pa.array(values)
+        for name, values in vars(patches).items()
     }
     write_table(pa.table(columns), file)
 
@@ -116,27 +137,19 @@ def read_reference(file: Path) -> Reference:
     Raises:
         BundleError: it is missing or damaged.
     """
+    return Reference(**_read(file))
+
+
+def read_neighbours(file: Path) -> Neighbours:
+    """Return the neighbours in a file; raises as `read_reference`."""
+    return Neighbours(**_read(file))
+
+
+def _read(file: Path) -> dict[str, Any]:
     table = read_bundle_table(file)
-    return Reference(
-        table["id"].to_pylist(),
-        table["group"].to_numpy(),
-        table["cracked"].to_numpy(),
-        table["score"].to_numpy(),
-        table["novel"].to_numpy(),
-        sketches_of(table),
-    )
-
-
-def as_column(sketches: Floats) -> pa.Array:
-    """Return sketches (n, 64) as a column, in half precision as the record of answers has them."""
-    # No list of fixed size: pyarrow 25 writes one with a null, but cannot read it.
-    largest = np.finfo(np.float16).max
-    halves = pa.array(np.clip(sketches, -largest, largest).astype(np.float16).ravel())
-    offsets = pa.array(np.arange(len(sketches) + 1) * DIMENSIONS, pa.int32())
-    return pa.ListArray.from_arrays(offsets, halves)
-
-
-def sketches_of(table: pa.Table) -> Floats:
-    """Return the sketches (n, 64) in the column that `as_column` made."""
-    flat = table["sketch"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float32).reshape(-1, DIMENSIONS)
+    numbers = {
+        name: table[column].to_numpy()
+        for name, column in _COLUMNS.items()
+        if column in table.column_names and name not in ("ids", "sketches")
+    }
+    return {"ids": table["id"].to_pylist(), **numbers, "sketches": sketches_of(table)}

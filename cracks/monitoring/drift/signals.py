@@ -23,20 +23,8 @@ class ExternalSignals:
     """What is known of a window from elsewhere; None: nobody counted."""
 
     requests: Counted | None = None  # that the service failed
-    feedback: Counted | None = None  # answers found wrong, of those whose label came since
+    feedback: Counted | None = None  # predictions found wrong, of those whose label came since
     new_data: Signal | None = None  # measured already
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A signal of one window, before the evidence of earlier ones."""
-
-    value: float | None = None
-    expected: float | None = None
-    usual_up_to: float | None = None
-    count: int = 0
-    p: float | None = None
-    says: str = ""
 
 
 def judge(
@@ -46,71 +34,50 @@ def judge(
     beside: ExternalSignals,
     section: MonitorParams,
 ) -> tuple[Signal, ...]:
-    """Return every signal of a window.
-
-    Args:
-        sums: of its answers.
-        null_distribution: what the champion's reference looks like.
-        before: the last window that was judged.
-        beside: what is known from elsewhere.
-        section: of params.yaml.
-    """
-    measured = _against_reference(sums, null_distribution, section) | {
-        "latency": _share_beyond(
-            Counted(sums.slow, sums.answers), section.limits.slow_share, "answers were slow"
+    """Return every signal of a window; `before` is the last one that was judged."""
+    limits, slow = section.limits, Counted(sums.slow, sums.answers)
+    measured = [
+        *_against_reference(sums, null_distribution, section),
+        _share_beyond("latency", slow, limits.slow_share, "predictions were slow"),
+        _share_beyond("errors", beside.requests, limits.error_share, "requests failed"),
+        _share_beyond(
+            "accuracy", beside.feedback, limits.wrong_share, "predictions were found wrong"
         ),
-        "errors": _share_beyond(beside.requests, section.limits.error_share, "requests failed"),
-        "accuracy": _share_beyond(
-            beside.feedback, section.limits.wrong_share, "answers were found wrong"
-        ),
-    }
-    signals = [
-        _with_evidence(name, one, before, sums.model_version, section)
-        for name, one in measured.items()
     ]
+    signals = [_with_evidence(one, before, sums.model_version, section) for one in measured]
     return (*signals, beside.new_data or Signal(name="new_data", says="no data was looked at"))
 
 
 def _with_evidence(
-    name: SignalName,
-    measured: _Measured,
-    before: Window | None,
-    model_version: str,
-    section: MonitorParams,
+    measured: Signal, before: Window | None, model_version: str, section: MonitorParams
 ) -> Signal:
-    rate = section.rules.of(name).false_alarms
-    needed = needed_for(rate)
-    earlier = before.signal(name) if before else None
+    """Return what was measured in one window with the evidence of the earlier ones."""
+    needed = needed_for(section.rules.of(measured.name).false_alarms)
+    earlier = before.signal(measured.name) if before else None
     # After an alarm, and with another champion's reference, everything starts again.
     same = before is not None and before.model_version == model_version
     start = earlier.evidence if earlier and same and not earlier.fired else 1.0
-    evidence = gathered(start, measured.p)
-    return Signal(
-        name=name,
-        value=_rounded(measured.value),
-        expected=_rounded(measured.expected),
-        usual_up_to=_rounded(measured.usual_up_to),
-        count=measured.count,
-        p_value=_rounded(measured.p),
-        evidence=float(f"{min(evidence, 1e12):.6g}"),
-        needed=needed,
-        # A window that brings nothing new fires nothing.
-        fired=needed is not None and measured.p is not None and evidence >= needed,
-        says=measured.says,
+    evidence = gathered(start, measured.p_value)
+    numbers = measured.model_dump(
+        include={"value", "expected", "usual_up_to", "p_value"}, exclude_none=True
+    )
+    return measured.model_copy(
+        update={
+            **{name: round(number, DECIMALS) for name, number in numbers.items()},
+            "evidence": float(f"{min(evidence, 1e12):.6g}"),
+            "needed": needed,
+            # A window that brings nothing new fires nothing.
+            "fired": needed is not None and measured.p_value is not None and evidence >= needed,
+        }
     )
 
 
 def _against_reference(
     sums: WindowSums, null_distribution: NullDistribution, section: MonitorParams
-) -> dict[SignalName, _Measured]:
-    few = f"{sums.compared} answers for patches by version {sums.model_version}, too few"
-    nothing: dict[SignalName, _Measured] = {
-        "embedding": _Measured(says=few),
-        "scores": _Measured(says=few),
-        "novelty": _Measured(says=few),
-        "crack_share": _Measured(says=few),
-    }
-    found = dict(nothing)
+) -> list[Signal]:
+    few = f"{sums.compared} predictions for patches by version {sums.model_version}, too few"
+    names: tuple[SignalName, ...] = ("embedding", "scores", "novelty", "crack_share")
+    found = {name: Signal(name=name, says=few) for name in names}
     if sums.judged_novel >= section.min_answers:
         drawn = null_distribution.drawn(sums.judged_novel, sums.requests or sums.judged_novel)
         share = sums.novel / sums.judged_novel
@@ -132,7 +99,7 @@ def _against_reference(
             found["embedding"] = _compared(
                 share, null_distribution.far, drawn.embedding, sums.sketched, section, "embedding"
             )
-    return found
+    return list(found.values())
 
 
 def _compared(
@@ -142,42 +109,51 @@ def _compared(
     count: int,
     section: MonitorParams,
     name: SignalName,
-) -> _Measured:
+) -> Signal:
     rate = section.rules.of(name).false_alarms or 0.01
     middle = float(np.median(drawn)) if expected is None else expected
     usual = float(np.quantile(drawn, 1 - rate))
-    p = p_value(value, drawn)
-    says = f"{value:.3g}, usual up to {usual:.3g}"
-    return _Measured(value, middle, usual, count, p, says)
-
-
-def _two_sided(
-    share: float, expected: float, drawn: npt.NDArray[np.float64], count: int
-) -> _Measured:
-    away = np.abs(drawn - expected)
-    usual = float(np.quantile(away, 0.99))
-    says = f"{share:.1%} of answers say crack, expected are {expected:.1%} ± {usual:.1%}"
-    return _Measured(
-        share,
-        expected,
-        min(expected + usual, 1.0),
-        count,
-        p_value(abs(share - expected), away),
-        says,
+    return Signal(
+        name=name,
+        value=value,
+        expected=middle,
+        usual_up_to=usual,
+        count=count,
+        p_value=p_value(value, drawn),
+        says=f"{value:.3g}, usual up to {usual:.3g}",
     )
 
 
-def _share_beyond(counted: Counted | None, limit: float, what: str) -> _Measured:
+def _two_sided(share: float, expected: float, drawn: npt.NDArray[np.float64], count: int) -> Signal:
+    away = np.abs(drawn - expected)
+    usual = float(np.quantile(away, 0.99))
+    return Signal(
+        name="crack_share",
+        value=share,
+        expected=expected,
+        usual_up_to=min(expected + usual, 1.0),
+        count=count,
+        p_value=p_value(abs(share - expected), away),
+        says=f"{share:.1%} of predictions say crack, expected are {expected:.1%} ± {usual:.1%}",
+    )
+
+
+def _share_beyond(name: SignalName, counted: Counted | None, limit: float, what: str) -> Signal:
     """Return how sure it is that more than a share `limit` goes wrong (exact binomial test)."""
     if counted is None or not counted.total:
-        return _Measured(expected=limit, says="nothing to count")
+        return Signal(name=name, expected=limit, says="nothing to count")
     from scipy import stats
 
-    share = counted.wrong / counted.total
-    p = float(stats.binom.sf(counted.wrong - 1, counted.total, limit))
-    usual = float(stats.binom.isf(0.01, counted.total, limit)) / counted.total
-    says = f"{counted.wrong:,} of {counted.total:,} {what}; {limit:.1%} are taken as they are"
-    return _Measured(share, limit, usual, counted.total, max(p, 0.0), says)
+    wrong, total = counted.wrong, counted.total
+    return Signal(
+        name=name,
+        value=wrong / total,
+        expected=limit,
+        usual_up_to=float(stats.binom.isf(0.01, total, limit)) / total,
+        count=total,
+        p_value=max(float(stats.binom.sf(wrong - 1, total, limit)), 0.0),
+        says=f"{wrong:,} of {total:,} {what}; {limit:.1%} are taken as they are",
+    )
 
 
 def reason_of(
@@ -195,7 +171,3 @@ def cool_down_is_over(history: list[Window], window: Window, hours: float) -> bo
     """Return whether enough time has passed since a training was asked for."""
     asked = [one.end for one in history if one.asked_for_training and one.begin != window.begin]
     return not asked or window.end - max(asked) >= timedelta(hours=hours)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, DECIMALS)

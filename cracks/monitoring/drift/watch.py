@@ -1,7 +1,7 @@
-"""Watch the service: judge the windows since the last look, and say whether to train again.
+"""Watch the service: judge the windows since the last time, and say whether to train again.
 
 A window is one hour, or as many as it takes to have `monitor.min_answers`. It ends on a full hour
-some minutes ago, since an answer may be written a little late.
+some minutes ago, since a prediction may be written a little late.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from pathlib import Path
 from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.handover.champion import Champion, open_champion
-from cracks.monitoring.drift.neighbours import Neighbours, read_neighbours
 from cracks.monitoring.drift.null_distribution import NullDistribution
-from cracks.monitoring.drift.reference import read_reference
+from cracks.monitoring.drift.reference import Neighbours, read_neighbours, read_reference
 from cracks.monitoring.drift.signals import ExternalSignals, cool_down_is_over, judge, reason_of
 from cracks.monitoring.drift.window_sums import (
     COLUMNS,
@@ -36,8 +35,6 @@ from cracks.monitoring.history import (
     write_live_accuracy,
     write_window,
 )
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log, sources
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.request_counts import Counted, counted_requests
 from cracks.workspace.params import MonitorParams
@@ -46,10 +43,10 @@ logger = logging.getLogger(__name__)
 
 HOUR = timedelta(hours=1)
 
-#: How long after its end an hour is waited for, and how far back hours are looked at.
-GRACE, LOOK_BACK = timedelta(minutes=5), timedelta(days=7)
+#: How long after its end an hour is waited for, and how far back hours are judged.
+GRACE, REACH_BACK = timedelta(minutes=5), timedelta(days=7)
 
-#: Windows that are looked at to know whether the cool-down is over.
+#: Windows that are read to know whether the cool-down is over.
 REMEMBERED = 24 * 31
 
 #: Draws the picture of what moved a window; returns the name of its file, or nothing.
@@ -58,7 +55,7 @@ Draw = Callable[[Window, list[TopContributor]], str]
 
 @dataclass(frozen=True)
 class DriftBaseline:
-    """The champion, and all that answers are compared with."""
+    """The champion, and all that predictions are compared with."""
 
     champion: Champion
     bundle: Bundle
@@ -77,8 +74,8 @@ def open_baseline(service: Path, section: MonitorParams) -> DriftBaseline:
     champion, bundle = open_champion(service)
     if bundle.reference is None or bundle.neighbours is None:
         raise BundleError(
-            f"The bundle of version {champion.version} has no reference to compare answers with: "
-            "it was exported by an earlier release. `cracks train` makes a new one."
+            f"The bundle of version {champion.version} has no reference to compare predictions "
+            "with: it was exported by an earlier release. `cracks train` makes a new one."
         )
     reference = read_reference(bundle.reference)
     reference_metric = ReferenceMetric.of(reference)
@@ -105,7 +102,7 @@ def watch(
 
     Args:
         service: the folder of the service.
-        baseline: what `open_baseline` gives.
+        baseline: the champion in service.
         section: of params.yaml.
         now: the present, with its time zone.
         new_data: what was measured of newly ingested data.
@@ -116,11 +113,11 @@ def watch(
         OSError: a folder cannot be read or written.
     """
     place = place_of_monitoring(service)
-    record = PredictionLog(place_of_log(service), service / ANSWERS)
+    record = PredictionLog.of(service)
     feedback = FeedbackRecord.beside(service).everything()
     history = read_windows(place, REMEMBERED)
     end = _full_hour(now - GRACE)
-    begin = _next_begin(history, section, _oldest(service), end)
+    begin = _next_begin(history, section, _oldest(record), end)
     made: list[Window] = []
     sums = _sums(baseline, section)
     hour = begin
@@ -215,18 +212,16 @@ def _next_begin(
         begin = last.end if closed else last.begin
     else:
         begin = oldest
-    if begin < end - LOOK_BACK:
-        logger.warning("answers before %s are looked at no more", end - LOOK_BACK)
-    return max(begin, end - LOOK_BACK)
+    if begin < end - REACH_BACK:
+        logger.warning("predictions before %s are not judged any more", end - REACH_BACK)
+    return max(begin, end - REACH_BACK)
 
 
-def _oldest(service: Path) -> datetime:
-    """Return the beginning of the day of the oldest answer."""
-    found = sources(place_of_log(service), service / ANSWERS)
-    days = [day for source in found for day in source.days()]
-    if not days:
-        return datetime.max.replace(tzinfo=UTC)
-    return datetime.fromisoformat(min(days)).replace(tzinfo=UTC)
+def _oldest(record: PredictionLog) -> datetime:
+    """Return the beginning of the day of the oldest prediction."""
+    days = record.days()
+    oldest = datetime.fromisoformat(days[0]) if days else datetime.max
+    return oldest.replace(tzinfo=UTC)
 
 
 def _full_hour(time: datetime) -> datetime:

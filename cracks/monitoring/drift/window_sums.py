@@ -1,4 +1,4 @@
-"""Sum up a window of answers as they stream by: nothing is kept of a million but a few sums."""
+"""Sum up a window of predictions as they stream by: nothing is kept of a million but a few sums."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cracks.dataset.labels import CRACK, LABELS
-from cracks.monitoring.drift.neighbours import Neighbours
-from cracks.monitoring.drift.reference import Floats, Reference, sketches_of
+from cracks.monitoring.drift.reference import Floats, Neighbours, Reference
 from cracks.monitoring.history import TopContributor
+from cracks.monitoring.prediction_log.feature_projection import sketches_of
 
-#: What is read of an answer.
+#: What is read of a prediction.
 COLUMNS = (
     "prediction_id",
     "time",
@@ -43,7 +43,7 @@ LEAST_VARIANCE = 1e-3
 #: Places at which the distributions of scores are compared, at most.
 EDGES = 32
 
-#: Answers that are shown as those that moved a window.
+#: Predictions that are shown as those that moved a window.
 TOP_CONTRIBUTORS = 8
 
 #: Rows that are looked at in one go.
@@ -52,9 +52,9 @@ CHUNK = 16_384
 
 @dataclass(frozen=True)
 class ReferenceMetric:
-    """What answers are measured with.
+    """What predictions are measured with.
 
-    Whether the features moved is asked of one number an answer: its Mahalanobis distance, in the
+    Whether the features moved is told by one number a prediction: its Mahalanobis distance, in the
     space of the sketches, from the reference. The two samples of distances are compared beyond
     the reference's 95 % quantile: another material lies there, however it differs.
 
@@ -97,10 +97,10 @@ class ReferenceMetric:
 
 @dataclass
 class WindowSums:
-    """The sums of a window, to which tables of answers are added.
+    """The sums of a window, to which tables of predictions are added.
 
-    Only answers for patches, by the champion that the reference is of, are compared with it: other
-    networks have other features, and a whole photograph has the mean of those of its tiles.
+    Only predictions for patches, by the champion that the reference is of, are compared with it:
+    other networks have other features, and a whole photograph has the mean of those of its tiles.
     """
 
     reference_metric: ReferenceMetric
@@ -108,9 +108,9 @@ class WindowSums:
     limit_ms: float
     answers: int = 0
     compared: int = 0
-    requests: int = 0  # of those compared, about: answers of one request have the same time
+    requests: int = 0  # of those compared, about: predictions of one request have the same time
     slow: int = 0
-    judged_novel: int = 0  # answers of the champion that say whether they are novel
+    judged_novel: int = 0  # predictions of the champion that say whether they are novel
     novel: int = 0
     cracked: int = 0
     far: int = 0  # of those with a sketch
@@ -166,7 +166,7 @@ def _fitted(sketches: Floats) -> tuple[Floats, Floats]:
 
 
 def top_contributors_of(sums: WindowSums, neighbours: Neighbours) -> list[TopContributor]:
-    """Return the answers farthest from the reference, the farthest first, with their nearest."""
+    """Return the predictions farthest from the reference, farthest first, with their nearest."""
     found = []
     units = _unit(neighbours.sketches)
     for _, facts in sums.farthest:

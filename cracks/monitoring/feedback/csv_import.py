@@ -6,14 +6,16 @@ import csv
 import io
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cracks.errors import FeedbackError, TrackingError
-from cracks.inference.handover.prediction_id import parse_prediction_id
-from cracks.monitoring.feedback.record import Feedback, FeedbackRecord, checked_label
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log
+from cracks.monitoring.feedback.record import (
+    Feedback,
+    FeedbackRecord,
+    labelled_prediction,
+)
 from cracks.monitoring.prediction_log.reader import PredictionLog
 
 NEEDED = ("prediction_id", "label")
@@ -31,7 +33,7 @@ def take_file(service: Path, file: Path, by: str = "") -> TakenFile:
     """Keep the labels in a file, and return what became of them.
 
     Args:
-        service: the folder of the service whose answers they are for.
+        service: the folder of the service whose predictions they are for.
         file: CSV (UTF-8) with a head: prediction_id, label, and perhaps by and note.
         by: who says so, in lines that do not.
 
@@ -40,26 +42,20 @@ def take_file(service: Path, file: Path, by: str = "") -> TakenFile:
         OSError, StorageError: the record cannot be read or written.
     """
     rows, done, sound = _rows(file), TakenFile(), []
-    record = PredictionLog(place_of_log(service), service / ANSWERS)
-    answers = {}
+    find = cache(PredictionLog.of(service).find)
     for line, row in enumerate(rows, 2):
         name, label = (row.get(key) or "" for key in NEEDED)
         who, note = row.get("by") or by, row.get("note") or ""
         one = Feedback(name.strip(), label, who, note)
         try:
-            parse_prediction_id(one.prediction_id)
-            checked_label(one.label)
-            if one.prediction_id not in answers:
-                answers[one.prediction_id] = record.find(one.prediction_id)
-            if answers[one.prediction_id] is None:
-                raise FeedbackError(f"{one.prediction_id} is not in the record of answers")
             if not who.strip():
                 raise FeedbackError("nobody says so: add a column `by`, or `--by NAME`")
+            labelled_prediction(one, find)
         except (FeedbackError, TrackingError) as error:
             done.refused.append({"line": line, "why": str(error)})
             continue
         sound.append(one)
-    taken = FeedbackRecord.beside(service).take(sound, answers.get)
+    taken = FeedbackRecord.beside(service).take(sound, find)
     done.counts.update(one.status for one in taken)
     return done
 

@@ -1,19 +1,17 @@
-"""Feedback: what people say was really on an answered image, kept beside the answers.
+"""Feedback: what people say was really on a predicted image, kept beside the predictions.
 
     answers/feedback/2026-11-21/20261121T171500123Z-qkzmwe.jsonl   labels that came in one request,
-                                                                   of answers of that day
+                                                                   of predictions of that day
 
 Nothing is ever changed or removed: a label that is corrected is a further entry with the next
 number. Numbers and not times say which one counts, since clocks differ. The same label a second
-time adds nothing. An entry repeats what was answered, so it can be read when the answer itself has
-made room for newer ones.
+time adds nothing. An entry repeats what was predicted, so it can be read when the prediction itself
+has made room for newer ones.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
-import string
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +26,7 @@ from cracks.dataset.labels import LABELS
 from cracks.errors import FeedbackError
 from cracks.inference.handover.prediction_id import parse_prediction_id, shown
 from cracks.monitoring.prediction_log.locations import place_beside_predictions
-from cracks.monitoring.prediction_log.part_files import written_time
+from cracks.monitoring.prediction_log.part_files import word_of_chance, written_time
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage.object_store import open_store
 
@@ -39,7 +37,7 @@ FOLDER = "feedback"
 #: Characters of who said it, and of a remark.
 LONGEST_NAME, LONGEST_NOTE = 100, 1000
 
-#: Returns the recorded answer of an id, or None.
+#: Returns the recorded prediction of an id, or None.
 Find = Callable[[str], RecordedPrediction | None]
 
 
@@ -62,7 +60,7 @@ class Entry(BaseModel):
     label: str  # the true one
     by: str
     note: str = ""
-    number: int  # 1 for the first label of this answer; the highest one counts
+    number: int  # 1 for the first label of this prediction; the highest one counts
     received: datetime  # UTC, by the clock of whoever wrote it
     answered_at: datetime
     kind: str
@@ -74,7 +72,7 @@ class Entry(BaseModel):
 
     @property
     def agrees(self) -> bool:
-        """Whether the answer was right."""
+        """Whether the prediction was right."""
         return self.label == self.answered
 
 
@@ -99,6 +97,29 @@ def checked_label(text: str) -> str:
     return label
 
 
+def labelled_prediction(given: Feedback, find: Find) -> RecordedPrediction:
+    """Return the prediction that a feedback is for.
+
+    Raises:
+        FeedbackError: it is not in the record, the label is none, or nobody says so.
+        TrackingError: it has no prediction id.
+    """
+    parse_prediction_id(given.prediction_id)
+    checked_label(given.label)
+    if not given.by.strip() or len(given.by) > LONGEST_NAME or len(given.note) > LONGEST_NOTE:
+        raise FeedbackError(
+            f"Say who gives the label of {shown(given.prediction_id)}, in at most {LONGEST_NAME} "
+            f"characters; a note has at most {LONGEST_NOTE}."
+        )
+    prediction = find(given.prediction_id)
+    if prediction is None:
+        raise FeedbackError(
+            f"{given.prediction_id} is not in the record of predictions. One that was just made is "
+            "there some seconds later; the oldest ones make room for new ones."
+        )
+    return prediction
+
+
 class FeedbackRecord:
     """The feedback at a place; may be used by several threads."""
 
@@ -117,7 +138,7 @@ class FeedbackRecord:
 
     @classmethod
     def beside(cls, service: Path) -> FeedbackRecord:
-        """Return the feedback on the answers of a service."""
+        """Return the feedback on the predictions of a service."""
         return cls(place_beside_predictions(service, FOLDER))
 
     def take(self, given: Sequence[Feedback], find: Find) -> list[Taken]:
@@ -125,22 +146,22 @@ class FeedbackRecord:
 
         Args:
             given: in the order in which it was said.
-            find: returns the answers.
+            find: returns the predictions.
 
         Raises:
-            FeedbackError: one of them is for no answer of the record, or has no label.
+            FeedbackError: one of them is for no prediction of the record, or has no label.
             TrackingError: one of them has no prediction id.
             OSError, StorageError: the record cannot be read or written.
         """
-        answers = [_prediction_of(one, find) for one in given]
+        predictions = [labelled_prediction(one, find) for one in given]
         with self._lock:
             taken: list[Taken] = []
             new: dict[str, list[Entry]] = defaultdict(list)
             said: dict[str, Entry] = {}
             for day in sorted({_day_of(one.prediction_id) for one in given}):
                 said |= {one.prediction_id: one for one in counting(self._of_day(day))}
-            for one, answer in zip(given, answers, strict=True):
-                found = _taken(one, answer, said.get(one.prediction_id))
+            for one, prediction in zip(given, predictions, strict=True):
+                found = _taken(one, prediction, said.get(one.prediction_id))
                 if found.status != "known":
                     said[one.prediction_id] = found.entry
                     new[_day_of(one.prediction_id)].append(found.entry)
@@ -150,7 +171,7 @@ class FeedbackRecord:
             return taken
 
     def everything(self) -> list[Entry]:
-        """Return the entry that counts of every answer, by prediction id.
+        """Return the entry that counts of every prediction, by prediction id.
 
         Raises:
             OSError, StorageError: the record cannot be read.
@@ -185,12 +206,10 @@ class FeedbackRecord:
         return entries
 
     def _write(self, day: str, entries: list[Entry]) -> None:
-        if entries:
-            word = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
-            name = f"{day}/{written_time(datetime.now(UTC))}-{word}.jsonl"
-            lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
-            self._files.write(name, lines.encode())
-            self._read[name] = entries
+        name = f"{day}/{written_time(datetime.now(UTC))}-{word_of_chance()}.jsonl"
+        lines = "".join(f"{entry.model_dump_json()}\n" for entry in entries)
+        self._files.write(name, lines.encode())
+        self._read[name] = entries
 
 
 def counting(entries: Iterable[Entry]) -> list[Entry]:
@@ -205,7 +224,7 @@ def counting(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def judged_since(entries: Sequence[Entry], since: datetime, until: datetime) -> tuple[int, int]:
-    """Return how many answers were found wrong, and how many were labelled, in some time."""
+    """Return how many predictions were found wrong, and how many were labelled, in some time."""
     received = [one for one in entries if since <= one.received < until]
     return sum(not one.agrees for one in received), len(received)
 
@@ -218,24 +237,7 @@ def _day_of(prediction_id: str) -> str:
     return parse_prediction_id(prediction_id).time.date().isoformat()
 
 
-def _prediction_of(given: Feedback, find: Find) -> RecordedPrediction:
-    parse_prediction_id(given.prediction_id)
-    checked_label(given.label)
-    if not given.by.strip() or len(given.by) > LONGEST_NAME or len(given.note) > LONGEST_NOTE:
-        raise FeedbackError(
-            f"Say who gives the label of {shown(given.prediction_id)}, in at most {LONGEST_NAME} "
-            f"characters; a note has at most {LONGEST_NOTE}."
-        )
-    answer = find(given.prediction_id)
-    if answer is None:
-        raise FeedbackError(
-            f"{given.prediction_id} is not in the record of answers. One that was just given is "
-            "there some seconds later; the oldest ones make room for new ones."
-        )
-    return answer
-
-
-def _taken(given: Feedback, answer: RecordedPrediction, earlier: Entry | None) -> Taken:
+def _taken(given: Feedback, prediction: RecordedPrediction, earlier: Entry | None) -> Taken:
     label = checked_label(given.label)
     if earlier and earlier.label == label:
         return Taken("known", earlier)
@@ -246,12 +248,12 @@ def _taken(given: Feedback, answer: RecordedPrediction, earlier: Entry | None) -
         note=given.note,
         number=earlier.number + 1 if earlier else 1,
         received=datetime.now(UTC),
-        answered_at=answer.time,
-        kind=answer.kind,
-        answered=answer.label,
-        score=answer.score,
-        threshold=answer.threshold,
-        model_version=answer.model_version,
-        image_sha256=answer.image_sha256,
+        answered_at=prediction.time,
+        kind=prediction.kind,
+        answered=prediction.label,
+        score=prediction.score,
+        threshold=prediction.threshold,
+        model_version=prediction.model_version,
+        image_sha256=prediction.image_sha256,
     )
     return Taken("corrected" if earlier else "recorded", entry)

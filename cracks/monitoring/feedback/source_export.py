@@ -1,10 +1,10 @@
-"""Make a source of photographs of answered images that people have labelled.
+"""Make a source of photographs of predicted images that people have labelled.
 
     FOLDER/Positive/1f0a2b3c….jpg   cracked; the name is the SHA-256 of the bytes
     FOLDER/Negative/…
-    FOLDER/feedback.csv             of each image: who said so, and what had been answered
+    FOLDER/feedback.csv             of each image: who said so, and what had been predicted
 
-Only a person's command does this: what is learned from decides what is answered. Images that the
+Only a person's command does this: what is learned from decides what is predicted. Images that the
 data has already, or a near-copy of them, are left out, since they would only repeat themselves.
 """
 
@@ -23,8 +23,6 @@ from cracks.dataset.labels import CRACK
 from cracks.dataset.patch_facts import inspect_patch
 from cracks.errors import FeedbackError, UnreadableImage
 from cracks.monitoring.feedback.record import Entry, FeedbackRecord
-from cracks.monitoring.prediction_log.locations import FOLDER as ANSWERS
-from cracks.monitoring.prediction_log.locations import place_of_log
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.system.atomic_files import atomic_replace
 from cracks.system.hashing import digest_of_bytes
@@ -122,9 +120,9 @@ def _contents(
     if originals is not None:
         found = dict(_among(originals, set(entries)))
     else:
-        record = PredictionLog(place_of_log(service), service / ANSWERS)
-        answers = {image: record.find(one.prediction_id) for image, one in entries.items()}
-        found = {image: one.image for image, one in answers.items() if one and one.image}
+        record = PredictionLog.of(service)
+        predictions = {image: record.find(one.prediction_id) for image, one in entries.items()}
+        found = {image: one.image for image, one in predictions.items() if one and one.image}
     return {image: found[image] for image in sorted(found)}
 
 

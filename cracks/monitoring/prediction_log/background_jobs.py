@@ -1,4 +1,4 @@
-"""Chores: what a thread does again and again beside the answers, and later if it fails."""
+"""Chores: what a thread does again and again beside predicting, and later if it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was answered and is not written yet: bounded, and never in the way of an answer."""
+"""What was predicted and is not written yet: bounded, and never in the way of a prediction."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 
-#: About what an answer without its image takes in memory.
+#: About what a prediction without its image takes in memory.
 BYTES_OF_PREDICTION = 2048
 
 
 class PredictionBuffer:
-    """Answers that wait to be written, and those that are being written."""
+    """Predictions that wait to be written, and those that are being written."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -23,11 +23,11 @@ class PredictionBuffer:
         self._bytes = 0
         self.dropped = 0
 
-    def add(self, answer: RecordedPrediction) -> bool:
-        """Take an answer, the oldest making room for it; return whether it is time to write."""
+    def add(self, prediction: RecordedPrediction) -> bool:
+        """Take a prediction, the oldest making room for it; return whether it is time to write."""
         with self._lock:
-            self._waiting.append(answer)
-            self._bytes += _bytes_of(answer)
+            self._waiting.append(prediction)
+            self._bytes += _bytes_of(prediction)
             self._drop()
             return self._bytes > self._most_bytes // 4
 
@@ -39,12 +39,12 @@ class PredictionBuffer:
             self._bytes = 0
             return self._under_way
 
-    def put_back(self, answers: Sequence[RecordedPrediction]) -> None:
+    def put_back(self, predictions: Sequence[RecordedPrediction]) -> None:
         """Forget what was taken but these, which wait again, before all others."""
         with self._lock:
             self._under_way = []
-            self._waiting.extendleft(reversed(answers))
-            self._bytes += sum(map(_bytes_of, answers))
+            self._waiting.extendleft(reversed(predictions))
+            self._bytes += sum(map(_bytes_of, predictions))
             self._drop()
 
     def count_dropped(self, count: int) -> None:
@@ -53,7 +53,7 @@ class PredictionBuffer:
             self.dropped += count
 
     @property
-    def answers(self) -> list[RecordedPrediction]:
+    def predictions(self) -> list[RecordedPrediction]:
         """All that is not written yet, the oldest first."""
         with self._lock:
             return [*self._under_way, *self._waiting]
@@ -64,5 +64,5 @@ class PredictionBuffer:
             self.dropped += 1
 
 
-def _bytes_of(answer: RecordedPrediction) -> int:
-    return BYTES_OF_PREDICTION + len(answer.image or b"")
+def _bytes_of(prediction: RecordedPrediction) -> int:
+    return BYTES_OF_PREDICTION + len(prediction.image or b"")

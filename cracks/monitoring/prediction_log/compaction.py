@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -12,13 +11,14 @@ from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartFolder,
     day_of,
+    is_older_than,
     parts_that_count,
 )
 
 #: Single parts of the running hour that are merged at a time: two minutes' worth.
 MERGED_AT_A_TIME = 30
 
-#: How long after its end an hour is still waited for: an answer may come with an earlier time.
+#: How long after its end an hour is still waited for: a prediction may come with an earlier time.
 GRACE = timedelta(minutes=1)
 
 #: Bytes of the largest part that is merged from others.
@@ -29,7 +29,7 @@ GIVEN_UP_AFTER = 3600
 
 
 def is_over(hour: str, now: datetime) -> bool:
-    """Return whether no more answers of an hour are to come."""
+    """Return whether no more predictions of an hour are to come."""
     end = datetime.strptime(f"{hour}0000", TIME).replace(tzinfo=UTC) + timedelta(hours=1)
     return now.astimezone(UTC) >= end + GRACE
 
@@ -89,11 +89,8 @@ def clear_leftovers(folder: PartFolder) -> None:
         parts = folder.parts(day)
         folder.remove(set(parts) - set(parts_that_count(parts)))
         for partial in (folder.folder / day).glob(".*.parquet.partial"):
-            try:
-                if partial.stat().st_mtime < time.time() - GIVEN_UP_AFTER:
-                    partial.unlink()
-            except FileNotFoundError:
-                continue  # somebody else was quicker
+            if is_older_than(GIVEN_UP_AFTER, partial):
+                partial.unlink(missing_ok=True)
 
 
 def merge_hour(
@@ -105,15 +102,9 @@ def merge_hour(
     over: bool,
     largest: int = LARGEST_PART,
 ) -> None:
-    """Merge the parts of an hour that one process has written.
+    """Merge the parts of an hour, such as 20261121T16, that one process has written.
 
-    Args:
-        folder: where they are.
-        hour: such as 20261121T16.
-        process: whose parts these are.
-        last_written: the number of its last part that is whole; see `upload_parts`.
-        over: whether the hour is.
-        largest: bytes that are put together.
+    Up to `last_written`, the number of its last part that is whole; see `upload_parts`.
 
     Raises:
         OSError: the place cannot be written.

@@ -9,9 +9,11 @@ variances along each direction are kept as they are, and those are what is compa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 #: Numbers of a sketch.
@@ -27,6 +29,30 @@ def sketch(features: NDArray[np.float32]) -> NDArray[np.float32]:
         features.shape[1]
     )
     return sketches
+
+
+def sketch_column(sketches: NDArray[np.float32] | Sequence[NDArray[np.float32] | None]) -> pa.Array:
+    """Return sketches, (n, 64) or (64,) each or None, as a column of lists in half precision.
+
+    Raises:
+        ValueError: one of them has another size.
+    """
+    present = np.array([one is not None for one in sketches], bool)
+    ends = np.concatenate([[0], np.cumsum(present * DIMENSIONS)])
+    known = [np.reshape(one, DIMENSIONS) for one in sketches if one is not None]
+    values = np.concatenate([np.empty(0, np.float32), *known])
+    # Beyond what half a float holds there is nothing that could be compared.
+    largest = np.finfo(np.float16).max
+    halves = pa.array(np.clip(values, -largest, largest).astype(np.float16))
+    # No list of fixed size: pyarrow 25 writes one with a null, but cannot read it.
+    offsets = pa.array(ends, pa.int32(), mask=np.append(~present, False))
+    return pa.ListArray.from_arrays(offsets, halves)
+
+
+def sketches_of(table: pa.Table) -> NDArray[np.float32]:
+    """Return the sketches (n, 64) in the column `sketch`, which has one in each row."""
+    flat = table["sketch"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.float32).reshape(-1, DIMENSIONS)
 
 
 @lru_cache(maxsize=8)

@@ -15,12 +15,12 @@ FOLDER = "answers"
 
 
 def place_of_log(service: Path) -> str:
-    """Return the place where services of this service folder keep their answers."""
+    """Return the place where services of this service folder keep their predictions."""
     return os.environ.get(PLACE_VARIABLE) or str(service / FOLDER)
 
 
 def place_beside_predictions(service: Path, folder: str) -> str:
-    """Return the place of a folder below the record of answers of a service.
+    """Return the place of a folder below the record of predictions of a service.
 
     It follows the record: into a bucket where CRACKS_SERVE_ANSWERS names one.
     """

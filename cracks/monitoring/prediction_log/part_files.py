@@ -6,8 +6,8 @@
     │          │                   │          │             │    first and last: 000001-000030
     │          │                   │          └ host, process id, and a word of chance: host and id
     │          │                   │            come again when a container is restarted
-    │          │                   └ time of its newest answer
-    │          └ time of its oldest answer; all are of the same hour, UTC
+    │          │                   └ time of its newest prediction
+    │          └ time of its oldest prediction; all are of the same hour, UTC
     └ day, UTC
 
 A part counts no more as soon as a merged one of the same process and hour covers its number. So a
@@ -22,6 +22,7 @@ import re
 import secrets
 import socket
 import string
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -67,7 +68,7 @@ class Part:
 
     @property
     def hour(self) -> str:
-        """The hour of all its answers, such as 20261121T16."""
+        """The hour of all its predictions, such as 20261121T16."""
         return self.oldest[:HOUR_LENGTH]
 
     @property
@@ -94,7 +95,7 @@ def parse_part(name: str) -> Part | None:
 
 
 def parts_that_count(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts that no merged one covers, by the time of their oldest answer."""
+    """Return the parts that no merged one covers, by the time of their oldest prediction."""
     furthest: dict[tuple[str, str], int] = defaultdict(int)
     counting = []
     for part in sorted(
@@ -109,8 +110,12 @@ def parts_that_count(parts: Iterable[Part]) -> list[Part]:
 def process_name() -> str:
     """Return a name for this process that no other has, here or elsewhere, now or later."""
     host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:60] or "host"
-    word = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
-    return f"{host}-{os.getpid()}-{word}"
+    return f"{host}-{os.getpid()}-{word_of_chance()}"
+
+
+def word_of_chance() -> str:
+    """Return six letters, which make a name that nobody else has."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
 
 
 # --- times ----------------------------------------------------------------------------------------
@@ -172,7 +177,7 @@ class PartFolder(PartStore):
         return self.folder / part.path
 
     def write(self, table: pa.Table, process: str, number: int) -> Part:
-        """Write answers of one hour, by time, and return the part as soon as it is on the disk.
+        """Write predictions of one hour, by time, and return the part as soon as it is on the disk.
 
         Raises:
             OSError: the place cannot be written.
@@ -217,6 +222,14 @@ class PartFolder(PartStore):
             except FileNotFoundError:
                 continue
         return sizes
+
+
+def is_older_than(seconds: float, file: Path) -> bool:
+    """Return whether a file was written so long ago, and is still there."""
+    try:
+        return file.stat().st_mtime < time.time() - seconds
+    except FileNotFoundError:
+        return False  # another process was quicker
 
 
 def _write_groups(file: Path, groups: Iterable[pa.Table]) -> None:

@@ -1,9 +1,7 @@
-"""Read the record: the newest answers, one of them, or all of a time."""
+"""Read the record: the newest predictions, one of them, or all of a time."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -17,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
-from cracks.monitoring.prediction_log.locations import sources
+from cracks.monitoring.prediction_log.locations import FOLDER, place_of_log, sources
 from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartStore,
@@ -41,51 +39,8 @@ logger = logging.getLogger(__name__)
 #: How often an hour is listed again whose parts are merged while they are read.
 LISTINGS = 5
 
-#: By how much the time in an id may differ from that of its answer: one is taken before the other.
+#: By how much the time in an id may differ from that of its prediction: one is taken earlier.
 ID_DIFFERS_BY = timedelta(minutes=2)
-
-
-def recent_predictions(
-    place: str | Path, limit: int, *, spool: Path | None = None
-) -> list[RecordedPrediction]:
-    """Return the newest answers, the newest first, without sketches and images.
-
-    Args:
-        place: a folder, or `s3://bucket/prefix`.
-        limit: how many.
-        spool: the folder where answers wait for their upload to a bucket.
-
-    Raises:
-        StorageError: the bucket cannot be read, or boto3 is not installed.
-        OSError: the folder cannot be read.
-    """
-    return PredictionLog(place, spool).recent(limit)
-
-
-def find_prediction(
-    place: str | Path, prediction_id: str, *, spool: Path | None = None
-) -> RecordedPrediction | None:
-    """Return the answer of this id, or None if it is not in the record.
-
-    Raises:
-        TrackingError: it is no prediction id; besides the errors of `recent_predictions`.
-    """
-    return PredictionLog(place, spool).find(prediction_id)
-
-
-def read_predictions(
-    place: str | Path,
-    since: datetime,
-    until: datetime,
-    *,
-    columns: Sequence[str] | None = None,
-    spool: Path | None = None,
-) -> Iterator[pa.Table]:
-    """Yield the answers from `since` to before `until`, some thousand rows at a time.
-
-    Hours come in their order; within an hour there is none. Raises as `recent_predictions`.
-    """
-    return PredictionLog(place, spool).read(since, until, columns)
 
 
 @dataclass(frozen=True)
@@ -101,26 +56,44 @@ class _Group:
 
 @dataclass
 class PredictionLog:
-    """A record to be read; `damaged` says which parts were skipped, and why."""
+    """A record to be read; `damaged` says which parts were skipped, and why.
 
-    place: str | Path
-    spool: Path | None = None
+    All methods may raise:
+        StorageError: the bucket cannot be read, or boto3 is not installed.
+        OSError: the folder cannot be read.
+    """
+
+    place: str | Path  # a folder, or s3://bucket/prefix
+    spool: Path | None = None  # the folder where predictions wait for their upload to a bucket
     damaged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._sources = sources(self.place, self.spool)
 
+    @classmethod
+    def of(cls, service: Path) -> PredictionLog:
+        """Return the record of the services of a service folder."""
+        return cls(place_of_log(service), service / FOLDER)
+
+    def days(self) -> list[str]:
+        """Return the days that there is something of, such as 2026-11-21, the oldest first."""
+        return sorted({day for source in self._sources for day in source.days()})
+
     def recent(self, limit: int) -> list[RecordedPrediction]:
-        """See `recent_predictions`."""
-        answers: list[RecordedPrediction] = []
+        """Return the newest predictions, the newest first, without sketches and images."""
+        predictions: list[RecordedPrediction] = []
         for hour in self._hours_backwards():
-            if len(answers) >= limit:
+            if len(predictions) >= limit:
                 break
-            answers += as_predictions(self._newest_of_hour(hour, limit - len(answers)))
-        return answers
+            predictions += as_predictions(self._newest_of_hour(hour, limit - len(predictions)))
+        return predictions
 
     def find(self, prediction_id: str) -> RecordedPrediction | None:
-        """See `find_prediction`."""
+        """Return the prediction of this id, or None if it is not in the record.
+
+        Raises:
+            TrackingError: it is no prediction id; besides the errors of all methods.
+        """
         time = parse_prediction_id(prediction_id).time
         for table in self._between(time - ID_DIFFERS_BY, time + ID_DIFFERS_BY):
             found = table.filter(pc.equal(table["prediction_id"], prediction_id))
@@ -131,7 +104,10 @@ class PredictionLog:
     def read(
         self, since: datetime, until: datetime, columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
-        """See `read_predictions`."""
+        """Yield the predictions from `since` to before `until`, some thousand rows at a time.
+
+        Hours come in their order; within an hour there is none.
+        """
         needed = None if columns is None else list(dict.fromkeys(["time", *columns]))
         for table in self._between(since, until, needed):
             time = table["time"]
@@ -156,37 +132,32 @@ class PredictionLog:
     # --- the newest -------------------------------------------------------------------------------
 
     def _newest_of_hour(self, hour: str, limit: int) -> pa.Table:
-        """Return the newest answers of an hour; only what may hold them is read."""
-        newest, order = conformed(SCHEMA.empty_table(), SHORT_COLUMNS), itertools.count()
+        """Return the newest predictions of an hour; only what may hold them is read."""
+        newest = conformed(SCHEMA.empty_table(), SHORT_COLUMNS)
         with ExitStack() as stack:
-            ahead: list[tuple[int, int, _Group | tuple[Part, BinaryIO]]] = [
-                (_backwards(part.newest), next(order), (part, file))
-                for part, file in self._opened(hour, stack)
-            ]
-            heapq.heapify(ahead)
-            while ahead and ahead[0][0] <= _last_wanted(newest, limit):
-                _, _, what = heapq.heappop(ahead)
-                if isinstance(what, _Group):
-                    rows = [newest, *self._rows(what, SHORT_COLUMNS)]
+            opened = self._opened(hour, stack)
+            for part, file in sorted(opened, key=lambda one: one[0].newest, reverse=True):
+                if part.newest < _last_wanted(newest, limit):
+                    break
+                groups = self._groups(part, file)
+                for group in sorted(groups, key=lambda one: one.newest, reverse=True):
+                    if group.newest < _last_wanted(newest, limit):
+                        break
+                    rows = [newest, *self._rows(group, SHORT_COLUMNS)]
                     newest = _newest(pa.concat_tables(rows), limit)
-                else:
-                    for group in self._groups(*what):
-                        heapq.heappush(ahead, (_backwards(group.newest), next(order), group))
         return newest
 
     # --- which parts ------------------------------------------------------------------------------
 
     def _hours_backwards(self) -> Iterator[str]:
-        days = {day for source in self._sources for day in source.days()}
-        for day in sorted(days, reverse=True):
+        for day in reversed(self.days()):
             parts = {part for source in self._sources for part in source.parts(day)}
             yield from sorted({part.hour for part in parts}, reverse=True)
 
     def _hours(self, since: datetime, until: datetime) -> Iterator[str]:
         """Yield the hours from `since` to before `until` of days that there is something of."""
         first, last = hour_of(since), hour_of(until)
-        days = {day for source in self._sources for day in source.days()}
-        for day in sorted(days):
+        for day in self.days():
             for hour in range(24):
                 name = f"{day.replace('-', '')}T{hour:02}"
                 if first <= name <= last:
@@ -195,7 +166,7 @@ class PredictionLog:
     def _opened(
         self, hour: str, stack: ExitStack, first: str = "", last: str = "~"
     ) -> list[tuple[Part, BinaryIO]]:
-        """Return the parts of an hour with answers of that time, opened, in their order.
+        """Return the parts of an hour with predictions of that time, opened, in their order.
 
         All of them are opened at once, of the same listing: a part that is merged while others are
         read would be read twice, or not at all.
@@ -249,7 +220,7 @@ class PredictionLog:
 
 
 def _range_of(parquet: pq.ParquetFile, number: int, part: Part) -> tuple[str, str]:
-    """Return the time of the oldest and of the newest answer of a group of rows."""
+    """Return the time of the oldest and of the newest prediction of a group of rows."""
     columns = parquet.metadata.row_group(number)
     known = columns.column(parquet.metadata.schema.names.index("time")).statistics
     if known is None or not known.has_min_max:
@@ -258,16 +229,11 @@ def _range_of(parquet: pq.ParquetFile, number: int, part: Part) -> tuple[str, st
 
 
 def _newest(table: pa.Table, limit: int) -> pa.Table:
-    """Return the newest answers, newest first."""
+    """Return the newest predictions, newest first."""
     order = pc.sort_indices(table, [("time", "descending")])
     return table.take(order[:limit])
 
 
-def _backwards(time: str) -> int:
-    """Return a number that is the smaller the later the time is."""
-    return -int(time.replace("T", "").removesuffix("Z"))
-
-
-def _last_wanted(newest: pa.Table, limit: int) -> int:
-    """Return up to which time, as a number, an answer may still be one of the newest."""
-    return 0 if len(newest) < limit else _backwards(written_time(time_at(newest, -1)))
+def _last_wanted(newest: pa.Table, limit: int) -> str:
+    """Return the time before which no prediction is one of the newest."""
+    return "" if len(newest) < limit else written_time(time_at(newest, -1))

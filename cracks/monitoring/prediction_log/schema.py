@@ -1,4 +1,4 @@
-"""What is recorded of an answer, and how it stands in a Parquet file."""
+"""What is recorded of a prediction, and how it stands in a Parquet file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cracks.monitoring.prediction_log.feature_projection import DIMENSIONS
+from cracks.monitoring.prediction_log.feature_projection import sketch_column
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedPrediction:
-    """One answer: for a patch, or for a whole photograph.
+    """One prediction: for a patch, or for a whole photograph.
 
     For a photograph, the score is that of the highest tile, the novelty the median of the tiles,
     the sketch their mean.
@@ -32,7 +32,7 @@ class RecordedPrediction:
     threshold: float
     model_version: str
     run_id: str
-    milliseconds: float  # from the request to the answer
+    milliseconds: float  # from the request to the response
     novelty: float | None = None
     novel: bool | None = None
     crack_share: float | None = None  # of the area of a photograph
@@ -64,57 +64,41 @@ SCHEMA = pa.schema(
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: What a list of answers shows; the rest is large.
+#: What a list of predictions shows; the rest is large.
 SHORT_COLUMNS = tuple(name for name in SCHEMA.names if name not in ("sketch", "image"))
 
 
-def as_table(answers: Sequence[RecordedPrediction]) -> pa.Table:
-    """Return one row an answer.
+def as_table(predictions: Sequence[RecordedPrediction]) -> pa.Table:
+    """Return one row a prediction.
 
     Raises:
         AttributeError, TypeError, ValueError: one of them has a value of another type, or lacks one
             (errors of pyarrow are among these).
     """
     columns = [
-        _sketches([answer.sketch for answer in answers])
+        sketch_column([prediction.sketch for prediction in predictions])
         if field.name == "sketch"
-        else pa.array([getattr(answer, field.name) for answer in answers], field.type)
+        else pa.array([getattr(prediction, field.name) for prediction in predictions], field.type)
         for field in SCHEMA
     ]
     table = pa.Table.from_arrays(columns, schema=SCHEMA)
     lacking = [one.name for one in SCHEMA if not one.nullable and table[one.name].null_count]
     if lacking:
-        raise ValueError(f"an answer has no {', '.join(lacking)}")
+        raise ValueError(f"a prediction has no {', '.join(lacking)}")
     return table
 
 
-def sound_only(answers: Sequence[RecordedPrediction]) -> list[RecordedPrediction]:
-    """Return the answers of which a table can be made."""
-    return [answer for answer in answers if _is_sound(answer)]
-
-
-def _is_sound(answer: RecordedPrediction) -> bool:
+def is_sound(prediction: RecordedPrediction) -> bool:
+    """Return whether a table can be made of it."""
     try:
-        as_table([answer])
+        as_table([prediction])
     except (AttributeError, TypeError, ValueError):
         return False
     return True
 
 
-def _sketches(sketches: Sequence[NDArray[np.float32] | None]) -> pa.Array:
-    present = np.array([one is not None for one in sketches], bool)
-    ends = np.concatenate([[0], np.cumsum(present * DIMENSIONS)])
-    known = [np.reshape(one, DIMENSIONS) for one in sketches if one is not None]
-    values = np.concatenate([np.empty(0, np.float32), *known])
-    # Beyond what half a float holds there is nothing that could be compared.
-    largest = np.finfo(np.float16).max
-    halves = pa.array(np.clip(values, -largest, largest).astype(np.float16))
-    offsets = pa.array(ends, pa.int32(), mask=np.append(~present, False))
-    return pa.ListArray.from_arrays(offsets, halves)
-
-
 def as_predictions(table: pa.Table) -> list[RecordedPrediction]:
-    """Return the answers in a table of these columns, or of the short ones."""
+    """Return the predictions in a table of these columns, or of the short ones."""
     place = table.column_names.index("time")
     plain = table.set_column(place, "time", table["time"].cast(pa.int64()))
     return [
@@ -135,7 +119,7 @@ def as_time(microseconds: int) -> datetime:
 
 
 def time_at(table: pa.Table, row: int) -> datetime:
-    """Return the time of the answer in a row."""
+    """Return the time of the prediction in a row."""
     return as_time(table["time"].cast(pa.int64())[row].as_py())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 
 from cracks.monitoring.prediction_log.compaction import LARGEST_PART, planned_merges
@@ -10,6 +9,7 @@ from cracks.monitoring.prediction_log.part_files import (
     Part,
     PartFolder,
     PartStore,
+    is_older_than,
     parts_that_count,
 )
 
@@ -36,19 +36,12 @@ def upload_parts(spool: PartFolder, bucket: PartStore, process: str, last_writte
         own: dict[str, list[Part]] = defaultdict(list)
         for part in parts_that_count(spool.parts(day)):
             if part.process != process:
-                if _is_left(spool, part):
+                if is_older_than(LEFT_AFTER, spool.file(part)):
                     _send(spool, bucket, part)
             elif part.last <= last_written:
                 own[part.hour].append(part)
         for parts in own.values():
             _send_merged(spool, bucket, parts)
-
-
-def _is_left(spool: PartFolder, part: Part) -> bool:
-    try:
-        return spool.file(part).stat().st_mtime < time.time() - LEFT_AFTER
-    except FileNotFoundError:
-        return False  # somebody else was quicker
 
 
 def _send_merged(spool: PartFolder, bucket: PartStore, parts: list[Part]) -> None:

@@ -31,8 +31,8 @@ from cracks.inference.handover.prediction_id import (
     parse_prediction_id,
     shown,
 )
-from cracks.monitoring.prediction_log.locations import FOLDER, place_of_log
-from cracks.monitoring.prediction_log.reader import find_prediction
+from cracks.monitoring.prediction_log.locations import place_of_log
+from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.prediction_log.schema import SHORT_COLUMNS, RecordedPrediction
 from cracks.registry.lineage.chain import (
     SHOWN_DIGITS,
@@ -117,10 +117,10 @@ def _trace_prediction(asked: PredictionId, tracking: Tracking, root: Path) -> Ch
 
 def _recorded(asked: PredictionId, service: Path) -> RecordedPrediction | None:
     """Return what the service recorded of a prediction; an unreadable log breaks no chain."""
-    place = place_of_log(service)
     try:
-        return find_prediction(place, str(asked), spool=service / FOLDER)
+        return PredictionLog.of(service).find(str(asked))
     except (CracksError, OSError) as error:
+        place = place_of_log(service)
         logger.warning("the prediction log in %s cannot be read: %s", place, error)
         return None
 

@@ -1,4 +1,4 @@
-"""The record of answers on real disks, in real processes and in a real bucket."""
+"""The record of predictions on real disks, in real processes and in a real bucket."""
 
 from __future__ import annotations
 
@@ -22,46 +22,27 @@ from s3 import Response, S3Proxy, S3Server, slow_down
 from cracks.monitoring.prediction_log import background_jobs as chores
 from cracks.monitoring.prediction_log import uploads
 from cracks.monitoring.prediction_log.part_files import PartFolder
-from cracks.monitoring.prediction_log.reader import (
-    find_prediction,
-    read_predictions,
-    recent_predictions,
-)
+from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.prediction_log.recorder import Recorder
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage import client
-from cracks.system.hashing import digest_of_bytes
+from tests.unit.monitored import prediction
 
 pytestmark = pytest.mark.integration
 
 
-def answer(number: int, name: str = "") -> RecordedPrediction:
-    now = datetime.now(UTC)
-    digest = digest_of_bytes(f"{name}-{number}".encode())
-    stamp = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z"
-    return RecordedPrediction(
-        prediction_id=f"v3-1f0a2b3c4d5e-{digest[:16]}-{stamp}",
-        time=now,
-        kind="predict",
-        image_sha256=digest,
-        label="crack",
-        score=number / 1e6,
-        raw_score=0.7,
-        threshold=0.5,
-        model_version="3",
-        run_id="5c0b" * 8,
-        milliseconds=12.5,
-        novelty=0.25,
-        novel=False,
-        sketch=np.random.default_rng(number).normal(0, 1, 64).astype(np.float32),
-    )
+def numbered(number: int, name: str = "") -> RecordedPrediction:
+    """Return a prediction of now, whose score tells its number."""
+    sketch = np.random.default_rng(number).normal(0, 1, 64).astype(np.float32)
+    known = {"score": number / 1e6, "novelty": 0.25, "novel": False, "sketch": sketch}
+    return prediction(datetime.now(UTC), f"{name}-{number}", **known)
 
 
 def rows_of(place: str | Path, spool: Path | None = None) -> Counter[str]:
-    """Return how often each answer is in the record, by the image that it is for."""
+    """Return how often each prediction is in the record, by the image that it is for."""
     day = timedelta(days=1)
     now = datetime.now(UTC)
-    tables = read_predictions(place, now - day, now + day, columns=["image_sha256"], spool=spool)
+    tables = PredictionLog(place, spool).read(now - day, now + day, columns=["image_sha256"])
     return Counter(digest for table in tables for digest in table["image_sha256"].to_pylist())
 
 
@@ -72,19 +53,19 @@ def parts_in(place: Path) -> int:
 
 # --- processes that are killed --------------------------------------------------------------------
 
-#: Records answers without end, and says after each which one it was, and when.
+#: Records predictions without end, and says after each which one it was, and when.
 PROGRAM = """
 import sys, time
 from pathlib import Path
 from cracks.monitoring.prediction_log.recorder import Recorder
-from tests.integration.monitoring.test_prediction_log import answer
+from tests.integration.monitoring.test_prediction_log import numbered
 
 place, name, flush_interval, tidy_interval, count = sys.argv[1:]
 with Recorder(
     Path(place), flush_interval=float(flush_interval), tidy_interval=float(tidy_interval)
 ) as recorder:
     for number in range(int(count)):
-        one = answer(number, name)
+        one = numbered(number, name)
         recorder.add(one)
         print(one.image_sha256, time.time(), flush=True)
         time.sleep(0.001)
@@ -169,7 +150,7 @@ def test_several_processes_write_side_by_side(start: StartProcess, tmp_path: Pat
     recorded = rows_of(tmp_path)
     assert set(recorded) == {digest for process in processes for digest in said(process)}
     assert set(recorded.values()) == {1}
-    assert len(recent_predictions(tmp_path, 2000)) == 900
+    assert len(PredictionLog(tmp_path).recent(2000)) == 900
 
 
 # --- disks ----------------------------------------------------------------------------------------
@@ -188,7 +169,7 @@ def test_a_full_disk_is_told_of_once_and_written_to_when_there_is_room_again(
     filling = small_disk / "somebody else's"
     filling.write_bytes(bytes(500 * 1024))
     with Recorder(small_disk / "answers", flush_interval=0.05) as recorder:
-        some = [answer(number) for number in range(300)]
+        some = [numbered(number) for number in range(300)]
         for one in some:
             recorder.add(one)
         wait_until(lambda: recorder.last_problem, "the full disk")
@@ -197,24 +178,24 @@ def test_a_full_disk_is_told_of_once_and_written_to_when_there_is_room_again(
         assert (recorder.written, recorder.dropped) == (0, 0)
         assert len(recorder.recent(500)) == 300  # from memory
         filling.unlink()
-        wait_until(lambda: recorder.written == 300, "the answers")
+        wait_until(lambda: recorder.written == 300, "the predictions")
         wait_until(lambda: recorder.last_problem is None, "the end of the problem")
     assert len([line for line in caplog.records if "No space left" in line.message]) == 1
     assert rows_of(small_disk / "answers") == Counter(one.image_sha256 for one in some)
     assert list(small_disk.rglob("*.partial")) == []
 
 
-def test_a_read_only_disk_is_told_of_and_answers_are_added_as_before(small_disk: Path) -> None:
+def test_a_read_only_disk_is_told_of_and_predictions_are_added_as_before(small_disk: Path) -> None:
     def remount(how: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{how}", small_disk], check=True)
 
     remount("ro")
     with Recorder(small_disk / "answers", flush_interval=0.05) as recorder:
-        recorder.add(answer(1))
+        recorder.add(numbered(1))
         wait_until(lambda: recorder.last_problem, "the read-only disk")
         assert "Read-only" in (recorder.last_problem or "")
         remount("rw")
-        wait_until(lambda: recorder.written == 1, "the answer")
+        wait_until(lambda: recorder.written == 1, "the prediction")
 
 
 def test_while_nothing_can_be_written_memory_is_bounded_and_the_loss_is_counted(
@@ -225,7 +206,7 @@ def test_while_nothing_can_be_written_memory_is_bounded_and_the_loss_is_counted(
         tmp_path / "answers", flush_interval=0.02, most_bytes_waiting=1 << 19
     ) as recorder:
         for number in range(1000):
-            recorder.add(answer(number))
+            recorder.add(numbered(number))
         wait_until(lambda: recorder.last_problem, "the problem")
         # Those that it just tries to write are not counted until they are back.
         fitting = (1 << 19) // 2048
@@ -240,12 +221,12 @@ def test_the_record_is_bounded_on_the_disk(tmp_path: Path) -> None:
     largest = 0
     with Recorder(tmp_path, flush_interval=0.01, tidy_interval=0.01, most_bytes=bound) as recorder:
         for number in range(4000):
-            recorder.add(answer(number))
+            recorder.add(numbered(number))
             if number % 100 == 99:
                 wait_until(lambda: not recorder.waiting, "the flush", interval=0.005)
                 largest = max(largest, disk_usage(tmp_path))
     assert bound / 2 < largest <= bound
-    newest = recent_predictions(tmp_path, 100)
+    newest = PredictionLog(tmp_path).recent(100)
     assert [round(one.score * 1e6) for one in newest] == list(range(3999, 3899, -1))
 
 
@@ -262,24 +243,18 @@ def disk_usage(place: Path) -> int:
 # --- what it costs --------------------------------------------------------------------------------
 
 
-def test_recording_takes_microseconds_and_an_answer_few_bytes(tmp_path: Path) -> None:
-    some = [answer(number) for number in range(1000)]
+def test_recording_takes_microseconds_and_closing_writes_few_bytes(tmp_path: Path) -> None:
+    some = [numbered(number) for number in range(1000)]
     with Recorder(tmp_path, flush_interval=60) as recorder:
         times = []
         for one in some:
             begin = time.perf_counter()
             recorder.add(one)
             times.append(time.perf_counter() - begin)
+        assert PredictionLog(tmp_path).recent(1) == []
+    assert len(rows_of(tmp_path)) == 1000
     assert statistics.median(times) < 50e-6
     assert disk_usage(tmp_path) / 1000 < 300
-
-
-def test_closing_writes_what_is_still_in_memory(tmp_path: Path) -> None:
-    with Recorder(tmp_path, flush_interval=60) as recorder:
-        recorder.add(answer(1))
-        assert len(recorder.recent(5)) == 1
-        assert recent_predictions(tmp_path, 5) == []
-    assert len(recent_predictions(tmp_path, 5)) == 1
 
 
 # --- a bucket -------------------------------------------------------------------------------------
@@ -297,9 +272,9 @@ def bucket(s3_server: S3Server, proxy: S3Proxy) -> Path:
     return s3_server.new_bucket()
 
 
-def test_answers_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path: Path) -> None:
+def test_predictions_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path: Path) -> None:
     place = f"s3://{bucket.name}/answers"
-    some = [answer(number) for number in range(50)]
+    some = [numbered(number) for number in range(50)]
     with Recorder(place, spool=tmp_path, flush_interval=0.05, tidy_interval=0.2) as recorder:
         for one in some[:25]:
             recorder.add(one)
@@ -311,9 +286,9 @@ def test_answers_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path
         assert [one.prediction_id for one in recorder.recent(500)] == expected
     assert recorder.last_problem is None
     assert parts_in(tmp_path) == 0
-    assert [one.prediction_id for one in recent_predictions(place, 500)] == expected
+    assert [one.prediction_id for one in PredictionLog(place).recent(500)] == expected
     assert rows_of(place) == Counter(one.image_sha256 for one in some)
-    found = find_prediction(place, some[7].prediction_id)
+    found = PredictionLog(place).find(some[7].prediction_id)
     assert found is not None
     assert found.image_sha256 == some[7].image_sha256
 
@@ -321,11 +296,11 @@ def test_answers_go_to_the_bucket_and_are_read_from_there(bucket: Path, tmp_path
 def test_what_waits_for_its_upload_is_read_from_the_spool(bucket: Path, tmp_path: Path) -> None:
     place = f"s3://{bucket.name}/answers"
     with Recorder(place, spool=tmp_path, flush_interval=0.05) as recorder:
-        recorder.add(answer(1))
+        recorder.add(numbered(1))
         wait_until(lambda: parts_in(tmp_path) == 1, "the flush")
-        assert recent_predictions(place, 5) == []
-        assert len(recent_predictions(place, 5, spool=tmp_path)) == 1
-    assert len(recent_predictions(place, 5)) == 1
+        assert PredictionLog(place).recent(5) == []
+        assert len(PredictionLog(place, tmp_path).recent(5)) == 1
+    assert len(PredictionLog(place).recent(5)) == 1
     assert len(rows_of(place, tmp_path)) == 1
 
 
@@ -340,7 +315,7 @@ def test_a_bucket_that_refuses_is_tried_again_and_nothing_is_lost(
     proxy.spoil = refuse
     with Recorder(place, spool=tmp_path, flush_interval=0.02, tidy_interval=0.05) as recorder:
         for number in range(60):
-            recorder.add(answer(number))
+            recorder.add(numbered(number))
             time.sleep(0.005)
         wait_until(lambda: recorder.last_problem, "the problem")
         assert "the storage refuses for now" in (recorder.last_problem or "")
@@ -351,16 +326,8 @@ def test_a_bucket_that_refuses_is_tried_again_and_nothing_is_lost(
     assert set(rows_of(place).values()) == {1}
     assert len(rows_of(place)) == 60
     assert parts_in(tmp_path) == 0
-    assert (
-        len(
-            [
-                one
-                for one in caplog.records
-                if "for their upload" in one.message and one.levelname == "ERROR"
-            ]
-        )
-        == 1
-    )
+    errors = [one.message for one in caplog.records if one.levelname == "ERROR"]
+    assert len([one for one in errors if "for their upload" in one]) == 1
 
 
 def test_what_a_killed_process_left_in_the_spool_is_uploaded_by_another_one(
@@ -368,10 +335,10 @@ def test_what_a_killed_process_left_in_the_spool_is_uploaded_by_another_one(
 ) -> None:
     place = f"s3://{bucket.name}/answers"
     with Recorder(tmp_path, flush_interval=60) as killed:
-        killed.add(answer(1))
+        killed.add(numbered(1))
     for file in tmp_path.rglob("*.parquet"):
         long_ago = time.time() - uploads.LEFT_AFTER - 1
         os.utime(file, (long_ago, long_ago))
     with Recorder(place, spool=tmp_path, tidy_interval=0.05):
         wait_until(lambda: parts_in(tmp_path) == 0, "the upload")
-    assert len(recent_predictions(place, 5)) == 1
+    assert len(PredictionLog(place).recent(5)) == 1

@@ -25,7 +25,7 @@ from containerfile import Stage, read_containerfile
 from PIL import Image
 from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment, free_port
 
-from cracks.monitoring.prediction_log.reader import recent_predictions
+from cracks.monitoring.prediction_log.reader import PredictionLog
 from tests.integration.bundles import grey_image, hand_over, make_bundle
 
 pytestmark = pytest.mark.integration
@@ -337,7 +337,7 @@ def test_predictions_are_shown_at_once_and_recorded_in_the_service_folder(
     assert (newest["kind"], newest["crack_share"]) == ("predict", None)
 
     def recorded() -> bool:
-        stored = recent_predictions(container.service / "answers", 1)
+        stored = PredictionLog(container.service / "answers").recent(1)
         return bool(stored) and stored[0].prediction_id == prediction["prediction_id"]
 
     running.process.wait_until(recorded, "the flush", timeout=8)
@@ -387,5 +387,5 @@ def test_sigterm_ends_it_with_every_prediction_recorded(
     # uvicorn ends with the signal itself once all is done; the first process of a container cannot.
     assert running.process.wait(15) in (0, -signal.SIGTERM), running.process.log
     (prediction,) = response.json()["predictions"]
-    (newest,) = recent_predictions(container.service / "answers", 1)
+    (newest,) = PredictionLog(container.service / "answers").recent(1)
     assert newest.prediction_id == prediction["prediction_id"]

@@ -60,7 +60,7 @@ def test_what_is_no_feedback_is_refused_in_words(service: Service) -> None:
     name = service.predict(column=grey_image(190))[0]["prediction_id"]
     before = FeedbackRecord.beside(service.folder).everything()
     status, why = say(service, (name, "crack"), (UNKNOWN, "crack"))
-    assert (status, "is not in the record of answers" in str(why)) == (404, True)
+    assert (status, "is not in the record of predictions" in str(why)) == (404, True)
     status, why = say(service, (name, "fissure"))
     assert (status, "is no label: write `no crack` or `crack`" in str(why)) == (422, True)
     status, why = say(service, ("7", "crack"))

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cracks.dataset.shards import ShardRow, ShardWriter
 from cracks.evaluation import behaviour_tests as behaviour
 from cracks.evaluation.behaviour_tests import (
     ACCURACY,
@@ -22,20 +20,15 @@ from cracks.evaluation.behaviour_tests import (
     SAME_PREDICTION,
     Predict,
     behaviour_sample,
-    least_certain,
     rows_of_scores,
     scores_of_variants,
 )
-from cracks.evaluation.figures.behaviour import (
-    draw_behaviour,
-    draw_least_certain,
-    draw_perturbations,
-)
-from cracks.evaluation.metrics import Cracked, Scores
+from cracks.evaluation.figures.behaviour import draw_behaviour, draw_perturbations
+from cracks.evaluation.metrics import Cracked, Scored, Scores
 from cracks.images.decode import Pixels
 from cracks.images.perturbations import CORRUPTIONS, DRAWN_CRACK, INVARIANCES, UNDISTURBED
 from cracks.system.parallel import WAITING
-from tests.unit.builders import picture, surface
+from tests.unit.builders import surface
 
 SIZE, THRESHOLD = 64, 0.5
 
@@ -92,7 +85,8 @@ def _steepness(grey: npt.NDArray[np.float64]) -> float:
 
 def behaviour_rows(predict: Predict, patches: Patches, batch_size: int = 5) -> list[dict[str, Any]]:
     scores = scores_of_variants(*patches[:3], predict, batch_size)
-    return rows_of_scores(scores, *patches[2:], THRESHOLD, resamples=50, seed=1)
+    undisturbed = Scored(patches.cracked, scores[UNDISTURBED], THRESHOLD, patches.groups)
+    return rows_of_scores(scores, undisturbed, resamples=50, seed=1)
 
 
 def _rates(predict: Predict, patches: Patches, batch_size: int = 5) -> dict[tuple[str, str], float]:
@@ -230,8 +224,8 @@ def test_a_rate_with_many_groups_is_surer_than_the_same_rate_in_few() -> None:
     cracked = np.arange(40) % 2 == 1
     scores = dict.fromkeys((UNDISTURBED, *INVARIANCES, *CORRUPTIONS, DRAWN_CRACK), cracked * 0.8)
     alone, together = (
-        rows_of_scores(scores, cracked, [f"group{i // size}" for i in range(40)], 0.5, 100, 1)
-        for size in (1, 10)
+        rows_of_scores(scores, Scored(cracked, scores[UNDISTURBED], 0.5, groups), 100, 1)
+        for groups in ([f"group{i // size}" for i in range(40)] for size in (1, 10))
     )
     assert all(a["low"] > b["low"] for a, b in zip(alone, together, strict=True) if a["rate"] == 1)
 
@@ -271,12 +265,6 @@ def test_the_sample_is_fixed_by_its_seed() -> None:
     assert not np.array_equal(_sampled(groups, cracked, 20), _sampled(groups, cracked, 20, seed=2))
 
 
-def test_the_least_certain_lie_nearest_to_the_threshold_on_either_side() -> None:
-    scores = np.array([0.0, 0.31, 0.99, 0.2, 0.45])
-    assert least_certain(scores, 0.3, 3).tolist() == [1, 3, 4]
-    assert least_certain(scores, 0.3, 9).tolist() == [1, 3, 4, 0, 2]
-
-
 def test_batches_hold_every_patch_in_order() -> None:
     patches = [np.full((2, 2, 3), i, np.uint8) for i in range(7)]
     batches = list(behaviour.batched(patches, 3))
@@ -289,24 +277,10 @@ def test_rates_and_changed_patches_are_drawn(tmp_path: Path) -> None:
     scores = scores_of_variants(
         patches.pictures, patches.ids, patches.cracked, _scorer(_darkness), 4
     )
-    rows = rows_of_scores(scores, patches.cracked, patches.groups, THRESHOLD, 50, 1)
-    draw_behaviour(rows, tmp_path)
+    draw_behaviour(behaviour_rows(_scorer(_darkness), patches), tmp_path)
     draw_perturbations(patches.pictures, patches.ids, scores, THRESHOLD, tmp_path)
     assert _is_drawn(tmp_path / "behaviour.png")
     assert _is_drawn(tmp_path / "perturbations.png")
-
-
-def test_the_least_certain_patches_are_drawn(tmp_path: Path) -> None:
-    ids = [f"patch{i}" for i in range(4)]
-    writer = ShardWriter(tmp_path / "images", 4)
-    for number, id_ in enumerate(ids):
-        writer.add(ShardRow(id_, "crack", f"{id_}.jpg", picture(number)))
-    writer.flush()
-    shards = ["part-00000.parquet"] * 4
-    manifest = pa.table({"id": ids, "shard": shards, "row": range(4), "width": [32] * 4})
-    scored = (np.array([True, False] * 2), np.array([0.9, 0.4, 0.6, 0.1]), 0.5)
-    draw_least_certain(manifest, tmp_path / "images", ids, scored, 3, tmp_path)
-    assert _is_drawn(tmp_path / "least_certain.png")
 
 
 def _is_drawn(path: Path) -> bool:

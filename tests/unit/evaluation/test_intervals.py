@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cracks.evaluation.intervals import _Ranked, measure_with_intervals, rate_with_interval
-from cracks.evaluation.metrics import Cracked, Scores, measure
+from cracks.evaluation.metrics import Cracked, Scored, Scores, measure
 
 RESAMPLES = 200
 
@@ -28,15 +28,22 @@ def _names(numbers: Any) -> list[str]:
     return [f"photo-{number}" for number in numbers]
 
 
+def _measured(
+    cracked: Any, scores: Any, groups: Any, *, threshold: float = 0.5, resamples: int = RESAMPLES
+) -> Any:
+    """Measure patches whose photographs are known by number."""
+    return measure_with_intervals(Scored(cracked, scores, threshold, _names(groups)), resamples, 0)
+
+
 def _width(interval: dict[str, float]) -> float:
     return interval["high"] - interval["low"]
 
 
 def test_every_metric_has_an_interval_that_holds_it() -> None:
     cracked, scores = _judged(300)
-    metrics = measure_with_intervals(cracked, scores, 0.5, _names(range(300)), RESAMPLES, 0)
+    metrics = _measured(cracked, scores, range(300))
     intervals = metrics.pop("intervals")
-    assert metrics == measure(cracked, scores, 0.5)
+    assert metrics == measure(Scored(cracked, scores, 0.5, []))
     assert set(intervals) == set(metrics) - {"patches", "confusion"}
     for name, interval in intervals.items():
         assert 0 <= interval["low"] <= metrics[name] <= interval["high"] <= 1, name
@@ -57,7 +64,7 @@ def test_whatever_the_patches_the_intervals_are_numbers_around_their_metrics(
 ) -> None:
     patches += [(True, 0.9, 0), (False, 0.2, 1)]
     cracked, scores, groups = (np.array(column) for column in zip(*patches, strict=True))
-    metrics = measure_with_intervals(cracked, scores, threshold, _names(groups), 30, 0)
+    metrics = _measured(cracked, scores, groups, threshold=threshold, resamples=30)
     for name, interval in metrics["intervals"].items():
         assert 0 <= interval["low"] <= interval["high"] <= 1, name
         assert interval["low"] <= metrics[name] <= interval["high"], name
@@ -66,7 +73,7 @@ def test_whatever_the_patches_the_intervals_are_numbers_around_their_metrics(
 def test_the_same_seed_draws_the_same_groups() -> None:
     cracked, scores = _judged(100)
     one, same, other = (
-        measure_with_intervals(cracked, scores, 0.5, _names(range(100)), 50, seed)
+        measure_with_intervals(Scored(cracked, scores, 0.5, _names(range(100))), 50, seed)
         for seed in (1, 1, 2)
     )
     assert one == same
@@ -96,11 +103,10 @@ def test_an_area_does_not_exist_where_a_label_was_not_drawn() -> None:
 
 def test_copies_of_a_patch_are_no_further_evidence() -> None:
     cracked, scores = _judged(100)
-    once = measure_with_intervals(cracked, scores, 0.5, _names(range(100)), RESAMPLES, 0)
+    once = _measured(cracked, scores, range(100))
     copies = np.repeat(np.arange(100), 10)
     together, apart = (
-        measure_with_intervals(cracked[copies], scores[copies], 0.5, groups, RESAMPLES, 0)
-        for groups in (_names(copies), _names(range(1000)))
+        _measured(cracked[copies], scores[copies], groups) for groups in (copies, range(1000))
     )
     for name in ("accuracy", "recall", "f1", "roc_auc", "brier"):
         expected = pytest.approx(once["intervals"][name], abs=2e-6)
@@ -119,7 +125,7 @@ def test_no_mistake_in_n_groups_leaves_room_for_the_rule_of_three(groups: int) -
 
 def test_a_perfect_test_split_is_no_proof_of_a_perfect_model() -> None:
     cracked = np.arange(400) < 80
-    metrics = measure_with_intervals(cracked, cracked * 1.0, 0.5, _names(range(400)), RESAMPLES, 0)
+    metrics = _measured(cracked, cracked * 1.0, range(400))
     for name, interval in metrics["intervals"].items():
         low, high = interval["low"], interval["high"]
         assert (high if name in ("brier", "ece") else 1 - low) > 3 / 400, name
@@ -156,28 +162,36 @@ def test_where_mistakes_are_many_the_interval_is_that_of_the_bootstrap() -> None
 def test_of_one_or_two_groups_nothing_is_claimed(labels: str) -> None:
     cracked, scores = _judged(40)
     groups = _names(np.zeros(40) if labels == "together" else cracked)
-    intervals = measure_with_intervals(cracked, scores, 0.5, groups, RESAMPLES, 0)["intervals"]
+    intervals = measure_with_intervals(Scored(cracked, scores, 0.5, groups), RESAMPLES, 0)[
+        "intervals"
+    ]
     assert intervals["recall"] == intervals["roc_auc"] == {"low": 0.0, "high": 1.0}
     assert all(_width(interval) > 0.9 for interval in intervals.values())
 
 
 def test_a_model_that_never_calls_a_crack_has_no_known_precision() -> None:
     cracked, scores = _judged(40)
-    metrics = measure_with_intervals(cracked, scores / 2, 0.9, _names(range(40)), RESAMPLES, 0)
+    metrics = measure_with_intervals(
+        Scored(cracked, scores / 2, 0.9, _names(range(40))), RESAMPLES, 0
+    )
     assert metrics["intervals"]["precision"] == {"low": 0.0, "high": 1.0}
     assert metrics["intervals"]["recall"]["low"] == 0 < metrics["intervals"]["recall"]["high"] < 0.4
 
 
 def test_a_rare_crack_that_is_often_not_drawn_is_still_measured() -> None:
     cracked, scores = np.arange(50) < 2, np.linspace(1, 0, 50)
-    intervals = measure_with_intervals(cracked, scores, 0.5, _names(range(50)), RESAMPLES, 0)
+    intervals = measure_with_intervals(
+        Scored(cracked, scores, 0.5, _names(range(50))), RESAMPLES, 0
+    )
     assert intervals["intervals"]["recall"]["low"] < 0.2
 
 
 @pytest.mark.parametrize("label", [True, False])
 def test_a_split_of_one_label_has_no_intervals(label: bool) -> None:
     with pytest.raises(ValueError, match="both labels must occur"):
-        measure_with_intervals(np.full(4, label), np.full(4, 0.5), 0.5, _names(range(4)), 9, 0)
+        measure_with_intervals(
+            Scored(np.full(4, label), np.full(4, 0.5), 0.5, _names(range(4))), 9, 0
+        )
 
 
 def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> None:
@@ -186,7 +200,7 @@ def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> N
     for _ in range(20):
         scores = random.random(300)
         cracked = random.random(300) < scores
-        metrics = measure_with_intervals(cracked, scores, 0.5, _names(range(300)), 100, 0)
+        metrics = measure_with_intervals(Scored(cracked, scores, 0.5, _names(range(300))), 100, 0)
         held += metrics["intervals"]["ece"]["low"] < 0.005
     assert held >= 18
 

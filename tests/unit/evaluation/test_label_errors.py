@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cracks.dataset.shards import ShardRow, ShardWriter
-from cracks.evaluation.figures import curves as figures
 from cracks.evaluation.label_errors import (
     COLUMNS,
     examine_held_out,
@@ -25,7 +21,6 @@ from cracks.evaluation.label_errors import (
 )
 from cracks.evaluation.metrics import Cracked, Scores
 from cracks.training.features.arrays import FeatureRows, SplitFeatures
-from tests.unit.builders import picture
 
 Features = npt.NDArray[np.float32]
 
@@ -220,30 +215,3 @@ def test_whatever_the_scores_only_contradicted_labels_are_listed_once_worst_firs
     assert confidence == sorted(confidence)
     assert all(value < 0.5 for value in confidence)
     assert len(set(found.tolist())) == len(found)
-
-
-@pytest.mark.parametrize(("errors", "shown"), [(0, 0), (3, 3), (9, 7)])
-def test_the_most_suspicious_are_drawn_with_label_and_score(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: int, shown: int
-) -> None:
-    captions: list[str] = []
-    monkeypatch.setattr(figures, "show", lambda *shown: captions.append(shown[2]))
-    writer = ShardWriter(tmp_path / "images", 4)
-    names = _names(9)
-    for i, name in enumerate(names):
-        writer.add(ShardRow(name, "crack", f"{name}.jpg", picture(i)))
-    writer.flush()
-    manifest = pa.table(
-        {
-            "id": names,
-            "shard": [f"part-{i // 4:05d}.parquet" for i in range(9)],
-            "row": [i % 4 for i in range(9)],
-            "width": [32] * 9,
-        }
-    )
-    rows: list[dict[str, Any]] = [
-        {"id": name, "label": "crack", "score": i / 100} for i, name in enumerate(names[:errors])
-    ]
-    figures.draw_label_errors(rows, manifest, tmp_path / "images", 7, tmp_path / "figures")
-    assert captions == [f"crack? {i / 100:.3f}" for i in range(shown)]
-    assert (tmp_path / "figures/label_errors.png").is_file()

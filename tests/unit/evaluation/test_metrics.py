@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from cracks.evaluation.metrics import (
     Cracked,
+    Scored,
     Scores,
     calibration_bins,
     choose_threshold,
     classification_table,
     curves,
+    least_certain,
     measure,
     worst_mistakes,
 )
@@ -25,6 +27,10 @@ Judged = tuple[Cracked, Scores]
 #: One crack found, one missed, one false alarm, one clean patch passed.
 CRACKED = np.array([True, True, False, False])
 SCORES = np.array([0.9, 0.4, 0.6, 0.1])
+
+
+def _scored(cracked: Cracked, scores: Scores, threshold: float = 0.5) -> Scored:
+    return Scored(cracked, scores, threshold, [])
 
 
 @st.composite
@@ -51,7 +57,7 @@ def _every_threshold(scores: Scores) -> list[float]:
 
 
 def test_the_metrics_are_those_of_the_textbook() -> None:
-    assert measure(CRACKED, SCORES, 0.5) == {
+    assert measure(_scored(CRACKED, SCORES)) == {
         "patches": 4,
         "accuracy": 0.5,
         "precision": 0.5,
@@ -67,8 +73,8 @@ def test_the_metrics_are_those_of_the_textbook() -> None:
 
 
 def test_a_score_at_the_threshold_is_a_crack() -> None:
-    assert measure(CRACKED, SCORES, 0.4)["confusion"]["missed_cracks"] == 0
-    assert measure(CRACKED, SCORES, 0.9)["confusion"]["found_cracks"] == 1
+    assert measure(_scored(CRACKED, SCORES, 0.4))["confusion"]["missed_cracks"] == 0
+    assert measure(_scored(CRACKED, SCORES, 0.9))["confusion"]["found_cracks"] == 1
 
 
 @settings(max_examples=50)
@@ -76,7 +82,7 @@ def test_a_score_at_the_threshold_is_a_crack() -> None:
 def test_every_patch_is_counted_once_and_every_metric_is_a_share(
     patches: Judged, threshold: float
 ) -> None:
-    metrics = measure(*patches, threshold)
+    metrics = measure(_scored(*patches, threshold))
     counts = metrics.pop("confusion")
     assert sum(counts.values()) == metrics.pop("patches") == len(patches[0])
     assert metrics["accuracy"] == pytest.approx(1 - _errors(*patches, threshold) / len(patches[0]))
@@ -88,7 +94,7 @@ def test_every_patch_is_counted_once_and_every_metric_is_a_share(
 def test_a_lower_threshold_never_misses_more_cracks(
     patches: Judged, one: float, other: float
 ) -> None:
-    low, high = (measure(*patches, threshold) for threshold in sorted((one, other)))
+    low, high = (measure(_scored(*patches, threshold)) for threshold in sorted((one, other)))
     assert low["recall"] >= high["recall"]
     assert (low["roc_auc"], low["brier"]) == (high["roc_auc"], high["brier"])
 
@@ -96,7 +102,7 @@ def test_a_lower_threshold_never_misses_more_cracks(
 @pytest.mark.parametrize("label", [True, False])
 def test_a_split_of_one_label_cannot_be_measured(label: bool) -> None:
     with pytest.raises(ValueError, match="both labels must occur"):
-        measure(np.full(4, label), SCORES, 0.5)
+        measure(_scored(np.full(4, label), SCORES))
 
 
 @given(judged(), st.one_of(st.floats(0.01, 1), st.sampled_from([0.5, 0.9, 0.95, 1.0])))
@@ -134,7 +140,7 @@ def test_of_equally_accurate_thresholds_the_one_nearest_to_a_half_wins() -> None
 
 
 def test_the_curves_run_from_corner_to_corner() -> None:
-    tables = curves(CRACKED, SCORES, 0.5, SCORES)
+    tables = curves(_scored(CRACKED, SCORES), SCORES)
     assert tables["roc"][0] == {"false_alarm_rate": 0, "crack_recall": 0}
     assert tables["roc"][-1] == {"false_alarm_rate": 1, "crack_recall": 1}
     assert tables["precision_recall"][0] == {"crack_recall": 1, "precision": 0.5}
@@ -159,12 +165,18 @@ def test_every_patch_falls_into_one_bin_of_the_calibration(patches: Judged) -> N
 def test_the_most_certain_mistakes_come_first() -> None:
     cracked = np.array([True, False, True, False, True])
     scores = np.array([0.4, 0.9, 0.05, 0.1, 0.8])
-    assert worst_mistakes(cracked, scores, 0.5, 9).tolist() == [2, 1, 0]
-    assert worst_mistakes(cracked, scores, 0.5, 2).tolist() == [2, 1]
-    assert worst_mistakes(cracked, cracked.astype(float), 0.5, 9).tolist() == []
+    assert worst_mistakes(_scored(cracked, scores), 9).tolist() == [2, 1, 0]
+    assert worst_mistakes(_scored(cracked, scores), 2).tolist() == [2, 1]
+    assert worst_mistakes(_scored(cracked, cracked.astype(float)), 9).tolist() == []
+
+
+def test_the_least_certain_lie_nearest_to_the_threshold_on_either_side() -> None:
+    scored = _scored(np.ones(5, bool), np.array([0.0, 0.31, 0.99, 0.2, 0.45]), 0.3)
+    assert least_certain(scored, 3).tolist() == [1, 3, 4]
+    assert least_certain(scored, 9).tolist() == [1, 3, 4, 0, 2]
 
 
 def test_the_table_of_classes_names_both_labels() -> None:
-    lines = [line.split() for line in classification_table(CRACKED, SCORES, 0.5).splitlines()]
+    lines = [line.split() for line in classification_table(_scored(CRACKED, SCORES)).splitlines()]
     assert ["no", "crack", "0.50", "0.50", "0.50", "2"] in lines
     assert ["crack", "0.50", "0.50", "0.50", "2"] in lines

@@ -88,6 +88,12 @@ def _scores(count: int, seed: int) -> Scores:
     return np.asarray(1 / (1 + np.exp(-logits)))
 
 
+#: What novelty is measured against.
+TRAINING = np.random.default_rng(5).standard_normal((500, 6)).astype(np.float32)
+VALIDATION = _held_out("validation", _scores(400, 1), 1)
+TEST = _held_out("test", _scores(300, 3), 3)
+
+
 def test_vectors_are_scored_as_they_were_computed() -> None:
     vectors = np.random.default_rng(1).uniform(0, 255, (600, 4)).astype(np.float32)
     found = held_out(BRIGHTER, MEAN, _part(vectors), [b"nothing is decoded"] * 600, SIZE)
@@ -116,17 +122,15 @@ def test_all_vectors_are_the_reference_of_novelty_and_of_pixels_evenly_some() ->
 
 
 def test_validation_decides_and_test_changes_nothing_of_it() -> None:
-    validation = _held_out("validation", _scores(400, 1), 1)
-    reference = np.random.default_rng(5).standard_normal((500, 6)).astype(np.float32)
-    decided = decide(_section(), validation, reference)
-    scores = decided.calibration.apply(validation.raw)
-    recall = (scores[validation.part.cracked] >= decided.threshold).mean()
+    decided = decide(_section(), VALIDATION, TRAINING)
+    scored = decided.scored(VALIDATION)
+    recall = scored.called[scored.cracked].mean()
     assert recall >= _section().min_crack_recall
     assert decided.calibration.method == "temperature"
-    assert decided.novelty.flagged(validation.features).mean() <= 0.02
+    assert decided.novelty.flagged(VALIDATION.features).mean() <= 0.02
     good, bad = (
-        measured(decided, validation, _held_out("test", raw, 3), 100)
-        for raw in (_scores(300, 3), 1 - _scores(300, 3))
+        measured(decided, VALIDATION, replace(TEST, raw=raw), 100)
+        for raw in (TEST.raw, 1 - TEST.raw)
     )
     assert good["threshold"] == bad["threshold"] == decided.threshold
     assert good["calibration"]["fitted"] == bad["calibration"]["fitted"]
@@ -137,25 +141,18 @@ def test_validation_decides_and_test_changes_nothing_of_it() -> None:
 @pytest.mark.parametrize("method", ["temperature", "isotonic", "none"])
 def test_the_threshold_is_one_of_calibrated_scores(method: str) -> None:
     # Twice as sure as they should be.
-    raw = Calibration(method="temperature", temperature=0.5).apply(_scores(400, 1))
-    validation = _held_out("validation", raw, 1)
-    reference = np.random.default_rng(5).standard_normal((500, 6)).astype(np.float32)
-    decided = decide(_section(calibration=method), validation, reference)
+    raw = Calibration(method="temperature", temperature=0.5).apply(VALIDATION.raw)
+    validation = replace(VALIDATION, raw=raw)
+    decided = decide(_section(calibration=method), validation, TRAINING)
     cracked = validation.part.cracked
-    calibrated = decided.calibration.apply(raw)
+    predicted = decided.calibration.apply(raw) >= decided.threshold
     found = measured(decided, validation, validation, 100)
-    predicted = calibrated >= decided.threshold
     assert found["validation"]["accuracy"] == pytest.approx((predicted == cracked).mean())
     assert found["validation"]["recall"] == pytest.approx(predicted[cracked].mean())
 
 
 def test_what_is_measured_on_test_comes_with_intervals_and_can_be_written() -> None:
-    validation, test = (
-        _held_out("validation", _scores(400, 1), 1),
-        _held_out("test", _scores(300, 3), 3),
-    )
-    reference = np.random.default_rng(5).standard_normal((500, 6)).astype(np.float32)
-    found = measured(decide(_section(), validation, reference), validation, test, 100)
+    found = measured(decide(_section(), VALIDATION, TRAINING), VALIDATION, TEST, 100)
     interval = found["test"]["intervals"]["accuracy"]
     assert interval["low"] <= found["test"]["accuracy"] <= interval["high"]
     assert interval["low"] < interval["high"]
@@ -165,15 +162,10 @@ def test_what_is_measured_on_test_comes_with_intervals_and_can_be_written() -> N
 
 
 def test_patches_far_from_the_training_data_are_reported_as_flagged() -> None:
-    validation, test = (
-        _held_out(split, _scores(400, seed), seed)
-        for split, seed in (("validation", 1), ("test", 3))
-    )
-    reference = np.random.default_rng(5).standard_normal((500, 6)).astype(np.float32)
-    narrow = reference * np.float32([1, 1, 1, 1e-3, 1e-3, 1e-3])
-    near = replace(validation, features=validation.features * np.float32([1, 1, 1, 0, 0, 0]))
+    narrow = TRAINING * np.float32([1, 1, 1, 1e-3, 1e-3, 1e-3])
+    near = replace(VALIDATION, features=VALIDATION.features * np.float32([1, 1, 1, 0, 0, 0]))
     decided = decide(_section(), near, narrow)
-    found = measured(decided, near, test, 100)
+    found = measured(decided, near, TEST, 100)
     assert found["novelty"]["flagged_on_test"]["rate"] > 0.9
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cracks.evaluation.metrics import Scored
 from cracks.evaluation.slices import crack_proxies, slice_rows
 from cracks.images.decode import Pixels
 
@@ -24,7 +25,7 @@ def _rows(
     scores: Any = RIGHT,
     groups: Any = NAMES,
 ) -> list[dict[str, Any]]:
-    return slice_rows(facts or {}, categories or {}, CRACKED, scores, 0.5, groups, 100, 0)
+    return slice_rows(facts or {}, categories or {}, Scored(CRACKED, scores, 0.5, groups), 100, 0)
 
 
 def _line(width: int, contrast: int, noise: float = 0) -> Pixels:
@@ -36,14 +37,28 @@ def _line(width: int, contrast: int, noise: float = 0) -> Pixels:
     return np.clip(pixels + grain, 0, 255).astype(np.uint8)
 
 
-def test_a_number_is_cut_into_thirds_that_are_named_by_their_range() -> None:
-    rows = _rows({"brightness": np.arange(100.0, 190)})
-    assert [row["slice"] for row in rows] == [
-        "brightness 100–129",
-        "brightness 130–159",
-        "brightness 160–189",
-    ]
-    assert [(row["patches"], row["cracks"], row["groups"]) for row in rows] == [(30, 15, 30)] * 3
+@pytest.mark.parametrize(
+    ("values", "slices"),
+    [
+        (np.arange(100.0, 190), {"100–129": 30, "130–159": 30, "160–189": 30}),
+        # In three digits where they suffice.
+        (np.linspace(83.839, 249.48, PATCHES), {"83.8–138": 30, "140–194": 30, "196–249": 30}),
+        # Equal values are never parted.
+        (np.repeat([1.0, 2.0, 3.0], [70, 15, 5]), {"1": 70, "2–3": 20}),
+        (np.full(PATCHES, 227.0), {"227": PATCHES}),
+    ],
+    ids=["thirds", "few digits", "equal values", "always the same"],
+)
+def test_a_number_is_cut_into_thirds_that_are_named_by_their_range(
+    values: Any, slices: dict[str, int]
+) -> None:
+    rows = _rows({"fact": values})
+    assert {row["slice"]: row["patches"] for row in rows} == {
+        f"fact {part}": patches for part, patches in slices.items()
+    }
+    # Every second patch is cracked, and each is of a photograph of its own.
+    assert all(row["cracks"] == -(-row["patches"] // 2) for row in rows)
+    assert all(row["groups"] == row["patches"] for row in rows)
 
 
 def test_the_third_that_is_predicted_badly_is_seen() -> None:
@@ -58,28 +73,10 @@ def test_the_third_that_is_predicted_badly_is_seen() -> None:
             assert 0 <= row[f"{rate}_low"] <= row[rate] <= row[f"{rate}_high"] <= 1
 
 
-def test_equal_values_are_never_parted() -> None:
-    values = np.concatenate([np.full(70, 1.0), np.full(15, 2.0), np.full(5, 3.0)])
-    rows = _rows({"sharpness": values})
-    assert [row["slice"] for row in rows] == ["sharpness 1", "sharpness 2–3"]
-    assert [row["patches"] for row in rows] == [70, 20]
-
-
-def test_a_fact_that_is_always_the_same_is_one_slice() -> None:
-    (row,) = _rows({"height": np.full(PATCHES, 227.0)})
-    assert (row["slice"], row["patches"]) == ("height 227", PATCHES)
-
-
 @pytest.mark.parametrize("values", [[1000.25, 1000.5, 1000.75], [1e-7, 2e-7, 3e-7], [-3, 0, 1e6]])
 def test_no_two_slices_have_the_same_name(values: list[float]) -> None:
     rows = _rows({"fact": np.resize(values, PATCHES)})
     assert len({row["slice"] for row in rows}) == 3
-
-
-def test_a_range_is_named_in_three_digits_where_they_suffice() -> None:
-    rows = _rows({"brightness": np.linspace(83.839, 249.48, PATCHES)})
-    names = ["brightness 83.8–138", "brightness 140–194", "brightness 196–249"]
-    assert [row["slice"] for row in rows] == names
 
 
 def test_patches_without_the_fact_are_a_slice_of_their_own() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import sys
 import threading
 import warnings
 import zlib
@@ -23,6 +22,7 @@ from cracks.images.decode import (
     FORMATS,
     MAX_PIXELS,
     ORIENTATION,
+    STORED_FORMATS,
     decode,
     decode_stored,
     decode_to_size,
@@ -32,7 +32,18 @@ from cracks.images.decode import (
 from tests.unit.builders import encoded, picture
 
 SIZE = 32
-STORED_FORMATS = ("JPEG", "PNG")
+
+#: Some bytes that are written over a file, each at a share of its length.
+Changes = list[tuple[float, bytes]]
+CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=4)
+
+
+def _damaged(content: bytes, changes: Changes) -> bytes:
+    damaged = bytearray(content)
+    for place, bytes_ in changes:
+        start = int(place * len(content))
+        damaged[start : start + len(bytes_)] = bytes_
+    return bytes(damaged)
 
 
 def _png_that_claims(width: int, height: int) -> bytes:
@@ -111,19 +122,13 @@ def test_a_palette_that_is_missing_is_a_damage() -> None:
     format_=st.sampled_from(STORED_FORMATS),
     mode=st.sampled_from(["RGB", "L", "P"]),
     checksums_are_right=st.booleans(),
-    changes=st.lists(
-        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=4
-    ),
+    changes=CHANGES,
 )
 def test_whatever_the_bytes_a_picture_is_decoded_or_refused(
-    format_: str, mode: str, checksums_are_right: bool, changes: list[tuple[float, bytes]]
+    format_: str, mode: str, checksums_are_right: bool, changes: Changes
 ) -> None:
     mode = "RGB" if (mode, format_) == ("P", "JPEG") else mode
-    content = bytearray(picture(mode=mode, format_=format_))
-    for place, bytes_ in changes:
-        start = int(place * len(content))
-        content[start : start + len(bytes_)] = bytes_
-    damaged = bytes(content)
+    damaged = _damaged(picture(mode=mode, format_=format_), changes)
     if format_ == "PNG" and checksums_are_right:
         damaged = _with_right_checksums(damaged)
     with suppress(UnreadableImage):
@@ -198,14 +203,6 @@ def test_a_stored_patch_has_the_pixels_that_were_inspected(content: bytes) -> No
     found = decode_stored(content)
     assert found.dtype == pixels.dtype
     assert found.tolist() == pixels.tolist()
-
-
-@pytest.mark.parametrize("content", STORED.values(), ids=STORED.keys())
-def test_a_stored_patch_is_decoded_without_opencv_too(
-    monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    assert decode_stored(content).tolist() == decode(content)[0].tolist()
 
 
 def test_a_stored_patch_of_another_size_is_resampled_like_any_other() -> None:
@@ -320,24 +317,16 @@ def test_a_format_that_takes_more_memory_may_have_fewer_pixels() -> None:
 @given(
     format_=st.sampled_from(FORMATS),
     compression=st.sampled_from(["raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg"]),
-    changes=st.lists(
-        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=4
-    ),
+    changes=CHANGES,
 )
 def test_whatever_the_bytes_a_photograph_is_decoded_or_refused(
-    format_: str, compression: str, changes: list[tuple[float, bytes]]
+    format_: str, compression: str, changes: Changes
 ) -> None:
     file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, format_, compression=compression)
-    content = bytearray(file.getvalue())
-    for place, bytes_ in changes:
-        start = int(place * len(content))
-        content[start : start + len(bytes_)] = bytes_
+    damaged = _damaged(file.getvalue(), changes)
     with suppress(UnreadableImage):
-        pixels = decode_upright(bytes(content), 1_000_000)
+        pixels = decode_upright(damaged, 1_000_000)
         assert pixels.ndim == 3
-        assert stored_size(bytes(content), 1_000_000) in (
-            pixels.shape[:2],
-            pixels.shape[1::-1],
-        )
+        assert stored_size(damaged, 1_000_000) in (pixels.shape[:2], pixels.shape[1::-1])

@@ -1,9 +1,10 @@
-"""Monitoring: drift is seen soon, nothing else gives an alarm, and no answer is judged twice."""
+"""Monitoring: drift is seen soon, nothing else gives an alarm, no prediction is judged twice."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from cracks.errors import BundleError
 from cracks.monitoring.drift.evidence import e_value, gathered, needed_for
 from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
-from cracks.monitoring.drift.reference import choose_reference, read_reference, write_reference
+from cracks.monitoring.drift.reference import choose_reference, read_reference, write_patches
 from cracks.monitoring.drift.window_sums import ReferenceMetric, WindowSums
 from cracks.monitoring.history import (
+    Signal,
+    SignalName,
     Window,
     place_of_monitoring,
     read_live_accuracy,
@@ -27,8 +30,8 @@ from tests.unit.monitored import (
     HOUR,
     NOON,
     SECTION,
-    answers_in,
     neighbours,
+    predictions_in,
     put_in_service,
     record,
     reference,
@@ -45,13 +48,19 @@ def service(tmp_path: Path) -> Path:
     return tmp_path / "service"
 
 
-def watch_hours(service: Path, hours: int, *, strange: float = 0, begin: int = 0) -> list[Window]:
+def watch_hours(service: Path, hours: int, *, begin: int = 0, **changes: Any) -> list[Window]:
     """Return the windows of some hours, each looked at when it is over."""
     windows = []
     for number in range(begin, begin + hours):
-        record(service, answers_in(NOON + number * HOUR, strange=strange))
+        record(service, predictions_in(NOON + number * HOUR, **changes))
         windows += watched(service, NOON + (number + 1) * HOUR + LATE)
     return windows
+
+
+def signal(window: Window, name: SignalName) -> Signal:
+    found = window.signal(name)
+    assert found is not None
+    return found
 
 
 # --- evidence -------------------------------------------------------------------------------------
@@ -79,13 +88,9 @@ def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
     reference_metric = ReferenceMetric.of(held_out)
     null_distribution = NullDistribution(held_out, reference_metric, held_out.scores >= 0.5)
     drawn = null_distribution.drawn(60, 60)
-    found = []
-    for seed in range(100, 300):
-        share = float(
-            (reference_metric.distances(sketches(60, seed)) > reference_metric.far).mean()
-        )
-        found.append(p_value(share, drawn.embedding))
-    p_values = np.array(found)
+    windows = (reference_metric.distances(sketches(60, seed)) for seed in range(100, 300))
+    shares = [float((distances > reference_metric.far).mean()) for distances in windows]
+    p_values = np.array([p_value(share, drawn.embedding) for share in shares])
     for level in (0.01, 0.05, 0.2):
         # Three standard deviations of a share of 200.
         assert np.mean(p_values <= level) <= level + 3 * np.sqrt(level * (1 - level) / 200)
@@ -94,20 +99,16 @@ def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
 def test_the_expected_share_of_cracks_is_for_the_parameters_to_say() -> None:
     held_out = reference()
     reference_metric, called = ReferenceMetric.of(held_out), held_out.scores >= 0.5
+    usual = NullDistribution(held_out, reference_metric, called)
     few = NullDistribution(held_out, reference_metric, called, 0.1)
-    assert (
-        0.05
-        < few.crack_share
-        < 0.2
-        < NullDistribution(held_out, reference_metric, called).crack_share
-    )
+    assert 0.05 < few.crack_share < 0.2 < usual.crack_share
     assert np.mean(few.drawn(60, 60).crack_share) == pytest.approx(few.crack_share, abs=0.02)
 
 
 # --- windows --------------------------------------------------------------------------------------
 
 
-def test_answers_like_the_reference_give_no_alarm(service: Path) -> None:
+def test_predictions_like_the_reference_give_no_alarm(service: Path) -> None:
     windows = watch_hours(service, 30)
     assert [one.judged for one in windows] == [True] * 30
     assert not [one.fired for one in windows if one.fired]
@@ -134,21 +135,18 @@ def test_a_training_is_asked_for_once_until_the_cool_down_is_over(service: Path)
 
 
 def test_what_only_shows_asks_for_no_training(service: Path) -> None:
-    windows = []
-    for number in range(3):
-        record(service, answers_in(NOON + number * HOUR, milliseconds=9000.0))
-        windows += watched(service, NOON + (number + 1) * HOUR + LATE)
+    windows = watch_hours(service, 3, milliseconds=9000.0)
     assert "latency" in windows[1].fired
     assert not any(one.asked_for_training or one.reason for one in windows)
 
 
 def test_an_empty_window_gives_no_alarm_and_loses_nothing(service: Path) -> None:
-    record(service, answers_in(NOON, 20, strange=1.0))
+    record(service, predictions_in(NOON, 20, strange=1.0))
     (first,) = watched(service, NOON + HOUR + LATE)
     (second,) = watched(service, NOON + 2 * HOUR + LATE)
     assert (first.judged, first.answers, first.fired) == (False, 20, ())
     assert (second.judged, second.answers, second.begin) == (False, 20, first.begin)
-    record(service, answers_in(NOON + 2 * HOUR, 40))
+    record(service, predictions_in(NOON + 2 * HOUR, 40))
     (third,) = watched(service, NOON + 3 * HOUR + LATE)
     assert (third.judged, third.answers, third.begin) == (True, 60, first.begin)
     assert read_windows(place_of_monitoring(service), 9) == [third]
@@ -169,23 +167,23 @@ def test_the_same_look_twice_judges_nothing_twice(service: Path) -> None:
 
 def test_hours_that_were_missed_are_made_up_for(service: Path) -> None:
     for number in range(3):
-        record(service, answers_in(NOON + number * HOUR))
+        record(service, predictions_in(NOON + number * HOUR))
     windows = watched(service, NOON + 3 * HOUR + LATE)
     assert [one.answers for one in windows if one.judged] == [60] * 3
 
 
 def test_a_part_cut_short_is_named_and_the_others_count(service: Path) -> None:
-    cut = record(service, answers_in(NOON))
+    cut = record(service, predictions_in(NOON))
     cut.write_bytes(cut.read_bytes()[:-100])
-    record(service, answers_in(NOON, 70))
+    record(service, predictions_in(NOON, 70))
     (window,) = watched(service, NOON + HOUR + LATE)
     assert (window.judged, window.answers, window.fired) == (True, 70, ())
     assert cut.name in window.skipped[0]
 
 
-def test_answers_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path) -> None:
-    record(service, answers_in(NOON + HOUR, 55))
-    record(service, answers_in(NOON, 60))
+def test_predictions_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path) -> None:
+    record(service, predictions_in(NOON + HOUR, 55))
+    record(service, predictions_in(NOON, 60))
     (first,) = watched(service, NOON + HOUR + LATE)
     (second,) = watched(service, NOON + 2 * HOUR + LATE)
     assert (first.answers, second.answers) == (60, 55)
@@ -200,16 +198,14 @@ def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None
     kind = np.float32(sketches(1, 9)[0])
     for number in range(4):
         hour = NOON + number * HOUR
-        record(service, answers_in(hour, time=hour, sketch=kind, label="crack", score=0.95))
+        record(service, predictions_in(hour, time=hour, sketch=kind, label="crack", score=0.95))
         (window,) = watched(service, hour + HOUR + LATE)
         assert not {"embedding", "crack_share"} & set(window.fired)
 
 
-def test_answers_of_another_version_are_not_compared(service: Path) -> None:
-    record(service, answers_in(NOON, strange=1.0, model_version="7"))
-    (window,) = watched(service, NOON + HOUR + LATE)
-    embedding = window.signal("embedding")
-    assert embedding is not None
+def test_predictions_of_another_version_are_not_compared(service: Path) -> None:
+    (window,) = watch_hours(service, 1, strange=1.0, model_version="7")
+    embedding = signal(window, "embedding")
     assert (window.answers, embedding.value, embedding.evidence) == (60, None, 1.0)
     assert "too few" in embedding.says
 
@@ -217,11 +213,8 @@ def test_answers_of_another_version_are_not_compared(service: Path) -> None:
 def test_evidence_begins_anew_with_another_champion(service: Path) -> None:
     (before,) = watch_hours(service, 1, strange=0.5)
     put_in_service(service, "2")
-    record(service, answers_in(NOON + HOUR, strange=0.5, model_version="2"))
-    (after,) = watched(service, NOON + 2 * HOUR + LATE)
-    one, other = before.signal("embedding"), after.signal("embedding")
-    assert one is not None
-    assert other is not None
+    (after,) = watch_hours(service, 1, begin=1, strange=0.5, model_version="2")
+    one, other = signal(before, "embedding"), signal(after, "embedding")
     assert one.evidence == other.evidence > 10
     assert not after.fired
 
@@ -244,10 +237,10 @@ def test_a_bundle_of_an_earlier_release_is_refused_with_the_remedy(
 # --- what is kept ---------------------------------------------------------------------------------
 
 
-def test_sums_do_not_depend_on_how_the_answers_come() -> None:
+def test_sums_do_not_depend_on_how_the_predictions_come() -> None:
     held_out = reference()
     reference_metric = ReferenceMetric.of(held_out)
-    table = as_table(answers_in(NOON, 200, strange=0.3))
+    table = as_table(predictions_in(NOON, 200, strange=0.3))
     found = []
     for size in (200, 7):
         sums = WindowSums(reference_metric, "1", 500)
@@ -263,8 +256,8 @@ def test_sums_do_not_depend_on_how_the_answers_come() -> None:
 
 def test_a_reference_comes_back_as_it_was(tmp_path: Path) -> None:
     held_out = reference()
-    write_reference(held_out, tmp_path / "one.parquet")
-    write_reference(held_out, tmp_path / "two.parquet")
+    write_patches(held_out, tmp_path / "one.parquet")
+    write_patches(held_out, tmp_path / "two.parquet")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     back = read_reference(tmp_path / "one.parquet")
     assert back.ids == held_out.ids
@@ -318,9 +311,7 @@ def test_failed_requests_are_counted_by_the_hour_over_all_processes(service: Pat
     assert counted_requests(service, NOON - HOUR, NOON) is None
     windows = watch_hours(service, 2)
     assert windows[0].requests == 200
-    errors = windows[0].signal("errors")
-    assert errors is not None
-    assert errors.value == 0.2
+    assert signal(windows[0], "errors").value == 0.2
 
 
 def test_counts_that_cannot_be_written_are_written_later(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The record of answers: every row comes back once, whatever was merged, cut short or damaged."""
+"""The prediction log: every row comes back once, whatever was merged, cut short or damaged."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.spatial.distance import pdist
 
 from cracks.errors import TrackingError
-from cracks.inference.handover.prediction_id import PredictionId
 from cracks.monitoring.prediction_log.buffer import BYTES_OF_PREDICTION, PredictionBuffer
 from cracks.monitoring.prediction_log.compaction import (
     GIVEN_UP_AFTER,
@@ -37,12 +38,7 @@ from cracks.monitoring.prediction_log.part_files import (
     parts_that_count,
     process_name,
 )
-from cracks.monitoring.prediction_log.reader import (
-    PredictionLog,
-    find_prediction,
-    read_predictions,
-    recent_predictions,
-)
+from cracks.monitoring.prediction_log.reader import PredictionLog
 from cracks.monitoring.prediction_log.recorder import FLUSH_INTERVAL, Recorder
 from cracks.monitoring.prediction_log.schema import (
     SCHEMA,
@@ -51,46 +47,29 @@ from cracks.monitoring.prediction_log.schema import (
     as_predictions,
     as_table,
 )
-from cracks.system.hashing import digest_of_bytes
+from tests.unit.monitored import NOON, prediction
 
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 PROCESS = "web7-4711-qkzmwe"
 
-_numbers = itertools.count()
 
-
-def answer(time: datetime = NOON, **changes: Any) -> RecordedPrediction:
-    digest = digest_of_bytes(str(next(_numbers)).encode())
-    content: dict[str, Any] = {
-        "prediction_id": str(PredictionId("3", "1f0a2b3c4d5e", digest[:16], time)),
-        "time": time,
-        "kind": "predict",
-        "image_sha256": digest,
-        "label": "crack",
-        "score": 0.1 + 0.2,  # a float that no shorter type holds
-        "raw_score": 0.7,
-        "threshold": 0.5,
-        "model_version": "3",
-        "run_id": "5c0b" * 8,
-        "milliseconds": 12.5,
-    }
-    return RecordedPrediction(**content | changes)
-
-
-def answers(
+def predictions(
     count: int, begin: datetime = NOON, step: timedelta = SECOND
 ) -> list[RecordedPrediction]:
-    return [answer(begin + number * step) for number in range(count)]
+    return [prediction(begin + number * step) for number in range(count)]
 
 
-def ids(some: Sequence[RecordedPrediction]) -> list[str]:
+def ids(some: Iterable[RecordedPrediction]) -> list[str]:
     return [one.prediction_id for one in some]
 
 
-def all_ids(place: Path) -> list[str]:
-    tables = read_predictions(place, NOON - timedelta(days=400), NOON + timedelta(days=400))
+def ids_in(tables: Iterable[pa.Table]) -> list[str]:
     return [id_ for table in tables for id_ in table["prediction_id"].to_pylist()]
+
+
+def all_ids(place: Path) -> list[str]:
+    since, until = NOON - timedelta(days=400), NOON + timedelta(days=400)
+    return ids_in(PredictionLog(place).read(since, until))
 
 
 @pytest.fixture
@@ -104,11 +83,19 @@ def written(folder: PartFolder, groups: Sequence[Sequence[RecordedPrediction]]) 
     ]
 
 
+def parts_of(
+    folder: PartFolder, count: int, rows: int, step: timedelta
+) -> tuple[list[list[RecordedPrediction]], list[Part]]:
+    """Write parts of some rows, the first of each `step` after that of the one before."""
+    groups = [predictions(rows, NOON + number * step) for number in range(count)]
+    return groups, written(folder, groups)
+
+
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def test_an_answer_comes_back_as_it_was_given() -> None:
-    photograph = answer(
+def test_a_prediction_comes_back_as_it_was_given() -> None:
+    photograph = prediction(
         NOON + timedelta(microseconds=417_003),
         kind="inspect",
         novelty=0.25,
@@ -117,7 +104,7 @@ def test_an_answer_comes_back_as_it_was_given() -> None:
         sketch=np.arange(DIMENSIONS, dtype=np.float32),
         image=b"\xff\xd8",
     )
-    plain = answer()
+    plain = prediction()
     back = as_predictions(as_table([plain, photograph]))
     assert back[0] == plain
     np.testing.assert_array_equal(back[1].sketch, photograph.sketch)
@@ -125,11 +112,11 @@ def test_an_answer_comes_back_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("with_sketch", list(itertools.product([True, False], repeat=3)))
-def test_answers_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[bool]) -> None:
+def test_predictions_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[bool]) -> None:
     sketches = [
         np.full(DIMENSIONS, n, np.float32) if has else None for n, has in enumerate(with_sketch)
     ]
-    back = as_predictions(as_table([answer(sketch=one) for one in sketches]))
+    back = as_predictions(as_table([prediction(sketch=one) for one in sketches]))
     assert [one.sketch is not None for one in back] == list(with_sketch)
     assert [float(one.sketch[0]) for one in back if one.sketch is not None] == [
         n for n, has in enumerate(with_sketch) if has
@@ -137,7 +124,7 @@ def test_answers_with_and_without_a_sketch_keep_their_own(with_sketch: Sequence[
 
 
 def test_a_sketch_that_half_a_float_cannot_hold_stays_finite() -> None:
-    (back,) = as_predictions(as_table([answer(sketch=np.full(DIMENSIONS, -1e9, np.float32))]))
+    (back,) = as_predictions(as_table([prediction(sketch=np.full(DIMENSIONS, -1e9, np.float32))]))
     assert back.sketch is not None
     assert np.isfinite(back.sketch).all()
 
@@ -147,9 +134,9 @@ def test_a_sketch_that_half_a_float_cannot_hold_stays_finite() -> None:
     [{"score": None}, {"score": "high"}, {"run_id": None}, {"sketch": np.zeros(3, np.float32)}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_is_no_answer_is_refused(changes: dict[str, Any]) -> None:
+def test_what_is_no_prediction_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        as_table([answer(), answer(**changes)])
+        as_table([prediction(), prediction(**changes)])
 
 
 # --- sketches -------------------------------------------------------------------------------------
@@ -158,12 +145,7 @@ def test_what_is_no_answer_is_refused(changes: dict[str, Any]) -> None:
 def test_a_sketch_keeps_the_distances_between_features() -> None:
     rng = np.random.default_rng(1)
     features = np.float32(rng.gamma(1, 1, (60, 1280)))
-    pairs = np.triu_indices(len(features), 1)
-
-    def distances(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.linalg.norm(points[pairs[0]] - points[pairs[1]], axis=1)
-
-    ratio = distances(sketch(features)) / distances(features)
+    ratio = pdist(sketch(features)) / pdist(features)
     # √(1/(2·64)) = 9 % is what theory says of the spread.
     assert ratio.mean() == pytest.approx(1, abs=0.05)
     assert ratio.std() == pytest.approx(0.09, abs=0.03)
@@ -233,28 +215,26 @@ def test_parts_of_another_process_or_hour_are_not_covered() -> None:
 
 
 def test_merging_loses_and_doubles_nothing(folder: PartFolder) -> None:
-    groups = [answers(3, NOON + n * 4 * SECOND) for n in range(5)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 5, 3, 4 * SECOND)
     merged = folder.merge(parts)
     assert folder.parts("2026-11-21") == [merged]
     assert (merged.first, merged.last) == (1, 5)
-    assert all_ids(folder.folder) == [id_ for group in groups for id_ in ids(group)]
+    assert all_ids(folder.folder) == ids(chain(*groups))
 
 
 @pytest.mark.parametrize("left", [0, 1, 4, 5])
 def test_a_merge_that_was_killed_at_any_moment_leaves_every_row_once(
     folder: PartFolder, tmp_path: Path, left: int
 ) -> None:
-    groups = [answers(3, NOON + n * 4 * SECOND) for n in range(5)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 5, 3, 4 * SECOND)
     before = tmp_path / "before"
     shutil.copytree(folder.folder, before)
     folder.merge(parts)
     for part in parts[:left]:  # which it had not come to remove
         shutil.copy(before / part.path, folder.file(part))
-    expected = sorted(id_ for group in groups for id_ in ids(group))
+    expected = sorted(ids(chain(*groups)))
     assert sorted(all_ids(folder.folder)) == expected
-    assert len(recent_predictions(folder.folder, 500)) == len(expected)
+    assert len(PredictionLog(folder.folder).recent(500)) == len(expected)
     clear_leftovers(folder)
     assert len(folder.parts("2026-11-21")) == 1
     assert sorted(all_ids(folder.folder)) == expected
@@ -286,18 +266,17 @@ def test_what_is_merged_stays_within_the_largest_part() -> None:
     assert planned_merges(sizes, over=True, largest=1000) == [parts[:2]]
 
 
-def test_an_hour_is_over_when_no_late_answer_is_to_be_expected() -> None:
+def test_an_hour_is_over_when_no_late_prediction_is_to_be_expected() -> None:
     assert not is_over("20261121T11", NOON + 30 * SECOND)
     assert is_over("20261121T11", NOON + 60 * SECOND)
 
 
 def test_an_hour_becomes_one_part(folder: PartFolder) -> None:
-    groups = [answers(2, NOON + n * 4 * SECOND) for n in range(2 * MERGED_AT_A_TIME + 5)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 2 * MERGED_AT_A_TIME + 5, 2, 4 * SECOND)
     hour, last = parts[0].hour, len(parts)
     merge_hour(folder, hour, PROCESS, last, over=False)
     assert len(folder.parts("2026-11-21")) == 1  # all were single and many
-    folder.write(as_table(answers(1)), PROCESS, last + 1)
+    folder.write(as_table(predictions(1)), PROCESS, last + 1)
     merge_hour(folder, hour, PROCESS, last + 1, over=False)
     assert len(folder.parts("2026-11-21")) == 2
     merge_hour(folder, hour, PROCESS, last, over=True)
@@ -308,7 +287,7 @@ def test_an_hour_becomes_one_part(folder: PartFolder) -> None:
 
 
 def test_the_parts_of_others_are_left_to_them(folder: PartFolder) -> None:
-    parts = written(folder, [answers(1), answers(1)])
+    parts = written(folder, [predictions(1), predictions(1)])
     merge_hour(folder, parts[0].hour, "web7-4712-abcdef", 2, over=True)
     assert len(folder.parts("2026-11-21")) == 2
 
@@ -317,20 +296,17 @@ def test_the_parts_of_others_are_left_to_them(folder: PartFolder) -> None:
 
 
 def test_the_oldest_parts_make_room(folder: PartFolder) -> None:
-    groups = [answers(20, NOON + n * timedelta(hours=5)) for n in range(8)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 8, 20, timedelta(hours=5))
     size = sum(folder.bytes_of(parts).values())
     removed = make_room(folder, size // 2)
     assert sum(folder.bytes_of(parts).values()) <= size // 2
-    assert sorted(all_ids(folder.folder)) == sorted(
-        id_ for group in groups[removed:] for id_ in ids(group)
-    )
+    assert sorted(all_ids(folder.folder)) == sorted(ids(chain(*groups[removed:])))
     assert "2026-11-21" not in folder.days()  # a day without parts has no folder
     assert make_room(folder, size // 2) == 0
 
 
 def test_nothing_is_removed_while_there_is_room(folder: PartFolder) -> None:
-    written(folder, [answers(5)])
+    written(folder, [predictions(5)])
     assert make_room(folder, 1 << 20) == 0
     assert make_room(PartFolder(folder.folder / "absent"), 1 << 20) == 0
 
@@ -338,7 +314,7 @@ def test_nothing_is_removed_while_there_is_room(folder: PartFolder) -> None:
 def test_what_a_killed_process_was_writing_is_cleared_but_not_what_another_one_writes(
     folder: PartFolder,
 ) -> None:
-    (part,) = written(folder, [answers(1)])
+    (part,) = written(folder, [predictions(1)])
     old, new = (folder.file(part).with_name(f".{name}.parquet.partial") for name in "ab")
     old.write_bytes(b"half")
     new.write_bytes(b"half")
@@ -351,49 +327,49 @@ def test_what_a_killed_process_was_writing_is_cleared_but_not_what_another_one_w
 # --- in memory ------------------------------------------------------------------------------------
 
 
-def test_when_memory_is_short_the_oldest_answers_go_and_are_counted() -> None:
+def test_when_memory_is_short_the_oldest_predictions_go_and_are_counted() -> None:
     buffer = PredictionBuffer(3 * BYTES_OF_PREDICTION)
-    some = answers(5)
+    some = predictions(5)
     for one in some:
         buffer.add(one)
-    assert ids(buffer.answers) == ids(some[2:])
+    assert ids(buffer.predictions) == ids(some[2:])
     assert buffer.dropped == 2
 
 
 def test_an_image_counts_with_its_bytes() -> None:
     buffer = PredictionBuffer(10 * BYTES_OF_PREDICTION)
-    buffer.add(answer(image=bytes(20 * BYTES_OF_PREDICTION)))
-    assert buffer.answers == []
+    buffer.add(prediction(image=bytes(20 * BYTES_OF_PREDICTION)))
+    assert buffer.predictions == []
     assert buffer.dropped == 1
 
 
 def test_what_could_not_be_written_comes_before_what_came_later() -> None:
     buffer = PredictionBuffer(100 * BYTES_OF_PREDICTION)
-    some = answers(4)
+    some = predictions(4)
     for one in some[:3]:
         buffer.add(one)
     taken = buffer.take()
     buffer.add(some[3])
-    assert ids(buffer.answers) == ids(some)  # also while it is being written
+    assert ids(buffer.predictions) == ids(some)  # also while it is being written
     buffer.put_back(taken[1:])
-    assert ids(buffer.answers) == ids(some[1:])
+    assert ids(buffer.predictions) == ids(some[1:])
 
 
-def test_an_answer_is_on_the_disk_within_five_seconds() -> None:
+def test_a_prediction_is_on_the_disk_within_five_seconds() -> None:
     assert FLUSH_INTERVAL <= 4  # one second is left for writing
 
 
-def test_one_answer_that_is_none_stops_no_other(tmp_path: Path) -> None:
+def test_one_prediction_that_is_none_stops_no_other(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "answers")
-    for one in (answer(), answer(score="high"), answer()):
+    for one in (prediction(), prediction(score="high"), prediction()):
         recorder.add(one)
     recorder.close()
     assert (recorder.written, recorder.dropped, recorder.last_problem) == (2, 1, None)
 
 
-def test_answers_about_the_hour_go_to_the_parts_of_their_hours(tmp_path: Path) -> None:
+def test_predictions_about_the_hour_go_to_the_parts_of_their_hours(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
-    for one in answers(4, NOON - 2 * SECOND):
+    for one in predictions(4, NOON - 2 * SECOND):
         recorder.add(one)
     recorder.close()
     hours = [part.hour for part in PartFolder(tmp_path).parts("2026-11-21")]
@@ -405,25 +381,25 @@ def test_answers_about_the_hour_go_to_the_parts_of_their_hours(tmp_path: Path) -
 
 
 def test_no_record_is_an_empty_one(tmp_path: Path) -> None:
-    assert recent_predictions(tmp_path / "absent", 5) == []
-    assert find_prediction(tmp_path / "absent", answer().prediction_id) is None
+    assert PredictionLog(tmp_path / "absent").recent(5) == []
+    assert PredictionLog(tmp_path / "absent").find(prediction().prediction_id) is None
     assert all_ids(tmp_path / "absent") == []
 
 
 @pytest.mark.parametrize("limit", [1, 7, 20, 100])
-def test_the_newest_answers_come_first_whichever_process_gave_them(
+def test_the_newest_predictions_come_first_whichever_process_gave_them(
     folder: PartFolder, limit: int
 ) -> None:
-    some = answers(40, NOON - 20 * timedelta(minutes=5), timedelta(minutes=5))  # over the hours
+    some = predictions(40, NOON - 20 * timedelta(minutes=5), timedelta(minutes=5))  # over the hours
     expected = ids(some)[::-1][:limit]
     for process, mine in (("a-1-aaaaaa", some[::2]), ("b-1-bbbbbb", some[1::2])):
         for number, hour in enumerate(itertools.groupby(mine, lambda one: one.time.hour), 1):
             folder.write(as_table(list(hour[1])), process, number)
-    assert ids(recent_predictions(folder.folder, limit)) == expected
+    assert ids(PredictionLog(folder.folder).recent(limit)) == expected
 
 
-def test_the_newest_answers_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
-    parts = written(folder, [answers(5, NOON + n * timedelta(minutes=10)) for n in range(6)])
+def test_the_newest_predictions_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
+    _, parts = parts_of(folder, 6, 5, timedelta(minutes=10))
     for part in parts[:-1]:
         folder.file(part).write_bytes(b"whoever reads this says so")
     record = PredictionLog(folder.folder)
@@ -432,20 +408,19 @@ def test_the_newest_answers_are_read_from_the_newest_parts_only(folder: PartFold
 
 
 def test_a_list_shows_neither_sketches_nor_images(folder: PartFolder) -> None:
-    written(folder, [[answer(sketch=np.ones(DIMENSIONS, np.float32), image=b"image")]])
-    (short,) = recent_predictions(folder.folder, 5)
+    written(folder, [[prediction(sketch=np.ones(DIMENSIONS, np.float32), image=b"image")]])
+    (short,) = PredictionLog(folder.folder).recent(5)
     assert (short.sketch, short.image) == (None, None)
-    whole = find_prediction(folder.folder, short.prediction_id)
+    whole = PredictionLog(folder.folder).find(short.prediction_id)
     assert whole is not None
     assert whole.image == b"image"
     assert {name for name in SCHEMA.names if name not in SHORT_COLUMNS} == {"sketch", "image"}
 
 
-def test_an_answer_is_found_by_its_id_reading_only_the_parts_of_its_time(
+def test_a_prediction_is_found_by_its_id_reading_only_the_parts_of_its_time(
     folder: PartFolder,
 ) -> None:
-    groups = [answers(5, NOON + n * timedelta(minutes=10)) for n in range(6)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 6, 5, timedelta(minutes=10))
     for part in (*parts[:3], *parts[4:]):
         folder.file(part).write_bytes(b"whoever reads this says so")
     record = PredictionLog(folder.folder)
@@ -454,31 +429,31 @@ def test_an_answer_is_found_by_its_id_reading_only_the_parts_of_its_time(
 
 
 def test_an_id_whose_time_was_taken_a_little_earlier_is_found_too(folder: PartFolder) -> None:
-    hour_before = answer(NOON - SECOND).prediction_id
-    written(folder, [[answer(NOON + 20 * SECOND, prediction_id=hour_before)]])
-    assert find_prediction(folder.folder, hour_before) is not None
+    hour_before = prediction(NOON - SECOND).prediction_id
+    written(folder, [[prediction(NOON + 20 * SECOND, prediction_id=hour_before)]])
+    assert PredictionLog(folder.folder).find(hour_before) is not None
 
 
 def test_an_id_that_is_not_recorded_is_not_found(folder: PartFolder) -> None:
-    written(folder, [answers(5)])
-    assert find_prediction(folder.folder, answer().prediction_id) is None
+    written(folder, [predictions(5)])
+    assert PredictionLog(folder.folder).find(prediction().prediction_id) is None
     with pytest.raises(TrackingError, match="is no prediction id"):
-        find_prediction(folder.folder, "v3")
+        PredictionLog(folder.folder).find("v3")
 
 
-def test_the_answers_of_a_time_begin_with_it_and_end_before_it_is_over(folder: PartFolder) -> None:
-    some = answers(100, NOON - timedelta(hours=30), timedelta(minutes=37))
+def test_the_predictions_of_a_time_begin_with_it_and_end_before_it_is_over(
+    folder: PartFolder,
+) -> None:
+    some = predictions(100, NOON - timedelta(hours=30), timedelta(minutes=37))
     for number, hour in enumerate(
         itertools.groupby(some, lambda one: one.time.replace(minute=0)), 1
     ):
         folder.write(as_table(list(hour[1])), PROCESS, number)
     since, until = some[20].time, some[60].time
-    tables = list(read_predictions(folder.folder, since, until))
-    assert [id_ for table in tables for id_ in table["prediction_id"].to_pylist()] == ids(
-        some[20:60]
-    )
+    tables = list(PredictionLog(folder.folder).read(since, until))
+    assert ids_in(tables) == ids(some[20:60])
     assert all(table.column_names == SCHEMA.names for table in tables)
-    few = next(read_predictions(folder.folder, since, until, columns=["score", "label"]))
+    few = next(PredictionLog(folder.folder).read(since, until, columns=["score", "label"]))
     assert few.column_names == ["score", "label"]
 
 
@@ -486,8 +461,7 @@ def test_the_answers_of_a_time_begin_with_it_and_end_before_it_is_over(folder: P
 def test_a_damaged_part_is_skipped_and_told_of_once(
     folder: PartFolder, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    groups = [answers(50, NOON + n * timedelta(minutes=2)) for n in range(3)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 3, 50, timedelta(minutes=2))
     file = folder.file(parts[1])
     content = file.read_bytes()
     file.write_bytes(
@@ -503,7 +477,7 @@ def test_a_damaged_part_is_skipped_and_told_of_once(
 
 
 def test_a_part_with_rotten_pages_gives_no_wrong_rows(folder: PartFolder) -> None:
-    (part,) = written(folder, [answers(200)])
+    (part,) = written(folder, [predictions(200)])
     content = bytearray(folder.file(part).read_bytes())
     content[40:2000] = bytes(len(content[40:2000]))
     folder.file(part).write_bytes(content)
@@ -513,22 +487,17 @@ def test_a_part_with_rotten_pages_gives_no_wrong_rows(folder: PartFolder) -> Non
 
 
 def test_reading_goes_on_with_what_it_has_begun_while_parts_are_merged(folder: PartFolder) -> None:
-    groups = [answers(3, NOON + n * 4 * SECOND) for n in range(6)]
-    parts = written(folder, groups)
-    reading = read_predictions(folder.folder, NOON, NOON + timedelta(hours=1))
+    groups, parts = parts_of(folder, 6, 3, 4 * SECOND)
+    reading = PredictionLog(folder.folder).read(NOON, NOON + timedelta(hours=1))
     first = next(reading)
     folder.merge(parts)
-    rest = [id_ for table in reading for id_ in table["prediction_id"].to_pylist()]
-    assert first["prediction_id"].to_pylist() + rest == [
-        id_ for group in groups for id_ in ids(group)
-    ]
+    assert ids_in([first, *reading]) == ids(chain(*groups))
 
 
 def test_a_part_that_goes_between_listing_and_opening_is_looked_for_again(
     folder: PartFolder,
 ) -> None:
-    groups = [answers(3, NOON + n * 4 * SECOND) for n in range(6)]
-    parts = written(folder, groups)
+    groups, parts = parts_of(folder, 6, 3, 4 * SECOND)
     record = PredictionLog(folder.folder)
     list_parts = record._parts
 
@@ -539,20 +508,20 @@ def test_a_part_that_goes_between_listing_and_opening_is_looked_for_again(
         return listed
 
     record._parts = list_and_merge  # type: ignore[method-assign]
-    assert sorted(ids(record.recent(500))) == sorted(id_ for group in groups for id_ in ids(group))
+    assert sorted(ids(record.recent(500))) == sorted(ids(chain(*groups)))
 
 
 def test_a_record_of_an_earlier_release_is_read(folder: PartFolder) -> None:
-    some = answers(3)
+    some = predictions(3)
     (part,) = written(folder, [some])
     table = pq.read_table(folder.file(part)).drop_columns(["crack_share", "sketch"])
     pq.write_table(table, folder.file(part))
-    assert ids(recent_predictions(folder.folder, 5)) == ids(some)[::-1]
-    assert find_prediction(folder.folder, some[0].prediction_id) == some[0]
+    assert ids(PredictionLog(folder.folder).recent(5)) == ids(some)[::-1]
+    assert PredictionLog(folder.folder).find(some[0].prediction_id) == some[0]
 
 
 def test_anything_that_reads_parquet_reads_a_part(folder: PartFolder) -> None:
-    (part,) = written(folder, [answers(3)])
+    (part,) = written(folder, [predictions(3)])
     assert pq.read_table(folder.file(part)).schema.types == [field.type for field in SCHEMA]
     assert pa.types.is_timestamp(SCHEMA.field("time").type)
 
