@@ -21,7 +21,7 @@ from cracks.cluster.scheduler import close, connect, tell
 from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import own_versions
 from cracks.cluster.worker import Unfit, run_piece
-from cracks.errors import ClusterError, ClusterUnavailable, CracksError
+from cracks.errors import ClusterError, ClusterUnavailable, CracksError, one_line
 from cracks.storage.object_store import RETRY_ATTEMPTS, open_store, retry_pause
 
 #: Pieces in flight for each thread of the cluster: one that is computed, one that waits there.
@@ -258,7 +258,7 @@ def _patience(error: BaseException) -> int:
 def _reason(error: Any) -> str:
     if isinstance(error, KilledWorker):
         return f"{error.allowed_failures + 1} workers ended while they had it"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,7 @@ from distributed import get_worker
 from cracks.cluster.pieces import Work
 from cracks.cluster.result_store import fetch_folder, is_done, write_result
 from cracks.cluster.versions import Versions, differences, own_versions
-from cracks.errors import ClusterError, CracksError
+from cracks.errors import ClusterError, CracksError, one_line
 from cracks.images.files import content_of, image_file
 from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.environment import apply_environment_defaults
@@ -80,7 +80,7 @@ def require_fit(store: str, versions: Versions, sample: str | None = None) -> No
         if sample:
             content_of(image_file(sample, ""))
     except (CracksError, OSError) as error:
-        raise Unfit(" ".join(str(error).split()).rstrip(".")) from None
+        raise Unfit(one_line(error).rstrip(".")) from None
     _keep_to_its_threads()
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from cracks.errors import StorageError, StorageUnavailable
+from cracks.errors import StorageError, StorageUnavailable, one_line
 from cracks.storage.addresses import SCHEME, Address, StoredObject, parse_address
 
 # boto3 is imported where it is used: whoever takes photographs from elsewhere does not wait for it.
@@ -247,8 +247,3 @@ def is_missing_object(error: Any) -> bool:
     """
     code = error.response.get("Error", {}).get("Code")
     return status_of(error) == 404 and code in ("NoSuchKey", "404")
-
-
-def one_line(error: object) -> str:
-    """Return what an error says, without its line breaks."""
-    return " ".join(str(error).split())

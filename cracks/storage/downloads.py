@@ -10,10 +10,10 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from cracks.errors import StorageError, StorageUnavailable
+from cracks.errors import StorageError, StorageUnavailable, one_line
 from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject
 from cracks.storage.checksums import has_etag, is_md5
-from cracks.storage.client import BREAKS, THREADS, etag_of, one_line, status_of
+from cracks.storage.client import BREAKS, THREADS, etag_of, status_of
 from cracks.system.atomic_files import remove
 from cracks.system.hashing import digest_of_file, digest_of_value
 

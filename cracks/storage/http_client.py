@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cracks.errors import StorageError, StorageUnavailable
+from cracks.errors import StorageError, StorageUnavailable, one_line
 
 # requests is imported where it is used: it takes longer than all that is needed without network.
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def get(session: Session, url: str, start: int = 0) -> Response:
         exceptions.MissingSchema,
         exceptions.TooManyRedirects,
     ) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error).rstrip(".")
         raise StorageError(f"{url} cannot be fetched: {reason}. Correct the address.") from None
     except exceptions.RequestException as error:
         raise _unanswered(url, error) from None
@@ -140,7 +140,7 @@ def _unanswered(url: str, error: Exception) -> StorageError:
             "network signs, set REQUESTS_CA_BUNDLE to the file with its certificate."
         )
     return StorageUnavailable(
-        f"{url} gives no answer ({_reason(error)}). Check the network, or try again later."
+        f"{url} gives no answer ({one_line(_root(error))}). Check the network, or try again later."
     )
 
 
@@ -174,20 +174,15 @@ def blocks(response: Response, limit: int) -> Iterator[bytes]:
             # Not iter_content, which waits for a whole block and loses it if the connection breaks.
             block = response.raw.read1(min(BLOCK, limit), decode_content=False)
         except HTTPError as error:
-            raise Broken(_reason(error)) from None
+            raise Broken(one_line(_root(error))) from None
         if not block:
             return
         limit -= len(block)
         yield block
 
 
-def _reason(error: BaseException) -> str:
-    """Return in one line what the libraries wrap several times."""
-    root = _root(error)
-    return " ".join(str(root).split()) or type(root).__name__
-
-
 def _root(error: BaseException) -> BaseException:
+    """Return what the libraries wrap several times."""
     while deeper := error.__cause__ or error.__context__:
         error = deeper
     return error

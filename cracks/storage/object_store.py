@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 
-from cracks.errors import StorageUnavailable
+from cracks.errors import StorageUnavailable, one_line
 from cracks.storage.addresses import Address, is_in_bucket, parse_address
 from cracks.storage.client import (
     BREAKS,
@@ -27,7 +27,6 @@ from cracks.storage.client import (
     explaining,
     is_missing_object,
     object_entries,
-    one_line,
     pages,
     require_boto3,
 )

@@ -69,17 +69,29 @@ def stage_is_up_to_date(paths: Paths, stage: str, *, absent_is_unchanged: bool =
     Raises:
         WorkspaceBusy: another dvc command runs in the workspace.
     """
+    with dvc_repository(paths) as repo:
+        if not absent_is_unchanged:
+            return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
+        with repo.lock:
+            loaded = repo.stage.load_one(str(paths.pipeline), stage)
+            return not loaded.changed(allow_missing=True, upstream=repo.index.stages)
+
+
+@contextmanager
+def dvc_repository(paths: Paths) -> Iterator[Any]:
+    """Yield the workspace as an open `dvc.repo.Repo`.
+
+    Raises:
+        WorkspaceError: DVC cannot read it, or refuses what the block asks for.
+        WorkspaceBusy: another dvc command runs in it.
+    """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo
 
     try:
         with Repo(str(paths.root)) as repo:
-            if not absent_is_unchanged:
-                return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
-            with repo.lock:
-                asked = repo.stage.load_one(str(paths.pipeline), stage)
-                return not asked.changed(allow_missing=True, upstream=repo.index.stages)
+            yield repo
     except LockError:
         raise _busy(paths) from None
     except DvcException as error:
@@ -187,14 +199,8 @@ def changes_since(paths: Paths) -> list[str]:
     Raises:
         WorkspaceError: DVC cannot read the workspace.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(paths.root)) as repo:
-            status: dict[str, list[Any]] = repo.status()
-    except DvcException as error:
-        raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
+    with dvc_repository(paths) as repo:
+        status: dict[str, list[Any]] = repo.status()
     return sorted(
         f"{stage.rpartition(':')[2]}: {change}"
         for stage, entries in status.items()
