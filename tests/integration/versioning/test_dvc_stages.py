@@ -55,6 +55,8 @@ if text == "interrupt":
     sys.exit(130)
 if text == "fill":
     raise OSError(28, os.strerror(28))
+if "CRACKS_PROGRESS_FILE" in os.environ:
+    pathlib.Path(os.environ["CRACKS_PROGRESS_FILE"]).write_text('{"done": 1, "total": 4}')
 print("copying", text, file=sys.stderr)
 while text == "wait" and not pathlib.Path("go").exists():
     pathlib.Path("waiting").touch()
@@ -216,12 +218,14 @@ def test_what_was_computed_before_is_taken_from_the_cache(done: Workspace) -> No
     assert (done.root / "copied.txt").read_text() == "concrete"
 
 
-def test_what_a_stage_says_is_passed_on(
+def test_what_a_stage_says_and_how_far_it_has_come_are_passed_on(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
+    shares: list[float] = []
     with caplog.at_level(logging.INFO, "cracks"):
-        run_stage(workspace.paths, "copy")
+        run_stage(workspace.paths, "copy", on_progress=shares.append)
     assert "copying concrete" in caplog.messages
+    assert set(shares) == {0.25}
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
