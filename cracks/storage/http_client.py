@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The name that servers know us by.
 USER_AGENT = "concrete-crack-mlops"
 
-#: Seconds to wait for a connection, and for the next byte of an answer.
+#: Seconds to wait for a connection, and for the next byte of a response.
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 
@@ -29,12 +29,12 @@ FIRST_PAUSE = 1.0
 #: No pause is longer, whatever a server asks for in Retry-After.
 LONGEST_PAUSE = 120
 
-#: Answers that may be others a little later.
+#: Responses that may be others a little later.
 PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
 
 #: The most bytes that are read at once.
 BLOCK = 1 << 18
-#: The most bytes of an answer that is held in memory.
+#: The most bytes of a response that is held in memory.
 LONGEST_JSON = 10_000_000
 
 
@@ -45,14 +45,14 @@ logger = logging.getLogger(__name__)
 
 
 class Broken(Exception):
-    """An answer ended early; the message is the reason."""
+    """A response ended early; the message is the reason."""
 
 
 def read_json(url: str) -> Any:
     """Return what the JSON says that a server answers.
 
     Raises:
-        StorageError: the answer is no JSON, or there is none at `url`.
+        StorageError: the response is no JSON, or there is none at `url`.
         StorageUnavailable: the server cannot be reached, or refuses or breaks off persistently.
     """
     try:
@@ -71,7 +71,7 @@ def read_json(url: str) -> Any:
 
 
 def open_session() -> Session:
-    """Return a session that repeats what fails before an answer begins."""
+    """Return a session that repeats what fails before a response begins."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3 import BaseHTTPResponse, Retry
@@ -103,11 +103,11 @@ def open_session() -> Session:
 
 
 def get(session: Session, url: str, start: int = 0) -> Response:
-    """Return the answer to a request for `url` from byte `start` on, its body still to be read.
+    """Return the response to a request for `url` from byte `start` on, its body still to be read.
 
     Raises:
         StorageError: the address cannot be used.
-        StorageUnavailable: there is no answer, or one that may be another later.
+        StorageUnavailable: there is no response, or one that may be another later.
     """
     from requests import exceptions
 
@@ -124,7 +124,7 @@ def get(session: Session, url: str, start: int = 0) -> Response:
         reason = one_line(error).rstrip(".")
         raise StorageError(f"{url} cannot be fetched: {reason}. Correct the address.") from None
     except exceptions.RequestException as error:
-        raise _unanswered(url, error) from None
+        raise _no_response(url, error) from None
     if response.status_code in PASSING_STATUS:
         response.close()
         raise StorageUnavailable(
@@ -133,7 +133,7 @@ def get(session: Session, url: str, start: int = 0) -> Response:
     return response
 
 
-def _unanswered(url: str, error: Exception) -> StorageError:
+def _no_response(url: str, error: Exception) -> StorageError:
     if isinstance(_root(error), ssl.SSLCertVerificationError):
         return StorageError(
             f"{url} shows a certificate that is not trusted ({_root(error)}). If a proxy of your "

@@ -88,7 +88,7 @@ def clone_branch(clone: Clone, revision: str = "") -> None:
             f"Results would go to {clone.branch}, where the code comes from. Name another branch."
         )
     options = ["--quiet", "--single-branch", "--no-tags", "--branch", clone.branch]
-    _ask(clone, where, "clone", *options, "--", clone.url, str(clone.root))
+    _request(clone, where, "clone", *options, "--", clone.url, str(clone.root))
     if revision:
         _go_to(clone, revision)
 
@@ -254,10 +254,10 @@ def _push(clone: Clone, branch: str, *options: str) -> subprocess.CompletedProce
 
 def _fetch(clone: Clone, branch: str) -> str:
     """Return the commit that a branch of the server leads to; empty if there is none."""
-    if not _ask(clone, clone.root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
+    if not _request(clone, clone.root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
         return ""
     refs = f"+refs/heads/{branch}:{_tracking_ref(branch)}"
-    _ask(clone, clone.root, "fetch", "--quiet", "--no-tags", "origin", refs)
+    _request(clone, clone.root, "fetch", "--quiet", "--no-tags", "origin", refs)
     return _git(clone.root, "rev-parse", _tracking_ref(branch))
 
 
@@ -298,7 +298,7 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _ask(clone: Clone, place: Path, *arguments: str) -> str:
+def _request(clone: Clone, place: Path, *arguments: str) -> str:
     """Run a git command that speaks with the server; return what it prints."""
     done = run_git(place, *arguments, url=clone.url)
     if done.returncode:
