@@ -450,8 +450,6 @@ def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
             {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{free_port()}"},
             "No Dask scheduler responds",
         ),
-        ({"DASK_SCHEDULER_ADDRESS": "somewhere"}, "is no address of a scheduler"),
-        ({"CRACKS_CLUSTER_STORE": ""}, "CRACKS_CLUSTER_STORE is not"),
         ({"CRACKS_CLUSTER_STORE": "s3://nowhere-at-all/x"}, "there is no bucket nowhere-at-all"),
     ],
 )
@@ -482,7 +480,6 @@ def refused_in_one_line(
     [
         ({"PYTHONPATH": "{fake}:" + str(CHECKOUT)}, "openvino 2025.1.0 instead of 2026."),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials"),
-        ({"AWS_SECRET_ACCESS_KEY": "another"}, "access is denied"),
     ],
 )
 def test_a_worker_that_would_do_it_otherwise_or_cannot_is_named_before_work_starts(
