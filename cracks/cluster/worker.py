@@ -41,8 +41,8 @@ class Unfit(CracksError):
         return str(self.args[1])
 
 
-def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
-    """Write the result of a piece, unless it is there; return the address of this worker.
+def run_piece(work: Work, store: str, key: str, versions: Versions) -> None:
+    """Write the result of a piece, unless it is there.
 
     Raises:
         Unfit: this worker has other versions, or no access to the store.
@@ -58,7 +58,6 @@ def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
         with in_one_thread():
             content = work.run(place, worker.state.nthreads)
         write_result(place, key, content)
-    return str(worker.address)
 
 
 def require_fit(store: str, versions: Versions, sample: str | None = None) -> None:
