@@ -55,8 +55,9 @@ if text == "interrupt":
     sys.exit(130)
 if text == "fill":
     raise OSError(28, os.strerror(28))
-if "CRACKS_PROGRESS_FILE" in os.environ:
-    pathlib.Path(os.environ["CRACKS_PROGRESS_FILE"]).write_text('{"done": 1, "total": 4}')
+if progress := os.environ.get("CRACKS_PROGRESS_FILE"):
+    pathlib.Path(progress + ".new").write_text('{"done": 1, "total": 4}')
+    os.replace(progress + ".new", progress)
 print("copying", text, file=sys.stderr)
 while text == "wait" and not pathlib.Path("go").exists():
     pathlib.Path("waiting").touch()
