@@ -39,6 +39,11 @@ class CracksError(Exception):
     is_transient = False
 
 
+def one_line(error: object) -> str:
+    """Return what an error says, without its line breaks; its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class ParamsError(CracksError):
     """A key of params.yaml is unknown, missing or out of range."""
 

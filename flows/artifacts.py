@@ -27,7 +27,6 @@ from cracks.cluster.settings import cluster_settings
 from cracks.dataset.validate.results_page import expectations_table
 from cracks.registry.gate import RegisterReport
 from cracks.registry.model_card import metrics_table, reliability
-from cracks.system.console import heard_in
 from cracks.system.templates import render
 from cracks.workspace.paths import Paths
 
@@ -91,27 +90,26 @@ class ShownProgress:
 
 
 @contextmanager
-def cluster_progress(stage: str) -> Iterator[Callable[[str], None] | None]:
+def cluster_progress(stage: str) -> Iterator[Callable[[float], None] | None]:
     """Show where a cluster can be watched that works for a stage, and how far it has come.
 
     Yields:
-        What to call with each line of the stage, or None if no cluster works for it.
+        What to call with how much is done, from 0 to 1, or None if no cluster works for it.
     """
     if stage != "featurize" or not cluster_settings():
         yield None
         return
     publish_dashboard("the features")
-    bar, share = ShownProgress("featurize-progress", "Features by the cluster"), 0.0
+    bar, last = ShownProgress("featurize-progress", "Features by the cluster"), 0.0
 
-    def on_line(line: str) -> None:
-        nonlocal share
-        if heard := heard_in(line):
-            share = heard.share
-            bar.show(share)
+    def show(share: float) -> None:
+        nonlocal last
+        last = share
+        bar.show(share)
 
-    yield on_line
-    if share:  # on a terminal the stage draws a bar of its own and writes no lines
-        bar.end(share)
+    yield show
+    if last:  # on a terminal the stage draws a bar of its own and reports nothing
+        bar.end(last)
 
 
 def publish_stage(stage: str, report: Any, paths: Paths) -> None:

@@ -208,8 +208,8 @@ def register_model(params: Params, paths: Paths, cause: str = "") -> RegisterRep
 
 def _run(stage: str, paths: Paths, variables: Mapping[str, str], *, force: bool) -> None:
     try:
-        with cluster_progress(stage) as on_line:
-            run_stage(paths, stage, force=force, variables=variables, on_line=on_line)
+        with cluster_progress(stage) as on_progress:
+            run_stage(paths, stage, force=force, variables=variables, on_progress=on_progress)
     except StageError:
         # The table of broken expectations is what a person needs then.
         if stage == "validate" and paths.report(stage).is_file():

@@ -138,22 +138,25 @@ class RunningProcess:
             os.killpg(self._process.pid, number)
 
 
+def git(place: Path, *arguments: str) -> str:
+    """Run git in a folder as a person would; return what it prints, or fail with what it says."""
+    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=place, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def clone_working_tree(target: Path) -> Path:
     """Make `target` a git repository of the files that git tracks or would track here."""
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\0")
-    for name in filter(None, names):
+    names = git(CHECKOUT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, names.split("\0")):
         if (CHECKOUT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes((CHECKOUT / name).read_bytes())
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "as it stands"]):
-        subprocess.run(["git", *arguments], cwd=target, check=True)
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it stands"]):
+        git(target, *arguments)
     return target
 
 

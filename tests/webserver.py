@@ -22,7 +22,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,12 +98,7 @@ class FileServer:
     def __enter__(self) -> FileServer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.released.set()
         self.portal.close()
         self.store.close()
@@ -117,7 +111,8 @@ class Host:
         self.owner, self.serve = owner, serve
         self.requests: list[Request] = []
         self._faults: deque[Fault] = deque()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        handler = type("HandlerOfHost", (Handler,), {"host": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
@@ -197,13 +192,15 @@ class Handler(BaseHTTPRequestHandler):
         self.start(206 if asked else 200, {"Content-Length": str(len(body)), **common})
         return body
 
+    def send_share(self, share: float) -> None:
+        """Send that share of the right answer for a file, of which all was announced."""
+        body = self.begin()
+        self.wfile.write(body[: int(len(body) * share)])
+        self.wfile.flush()
+
     def hang_up(self) -> None:
         self.wfile.flush()
         self.close_connection = True
-
-
-def _handler_of(host: Host) -> type[Handler]:
-    return type("HandlerOfHost", (Handler,), {"host": host})
 
 
 def _serve_portal(handler: Handler) -> None:
@@ -221,15 +218,14 @@ def _serve_portal(handler: Handler) -> None:
 
 
 def _serve_store(handler: Handler) -> None:
-    handler.wfile.write(handler.begin())
+    handler.send_share(1)
 
 
 def cut(share: float) -> Fault:
     """Send that share of what was announced, then close the connection."""
 
     def answer(handler: Handler) -> None:
-        body = handler.begin()
-        handler.wfile.write(body[: int(len(body) * share)])
+        handler.send_share(share)
         handler.hang_up()
 
     return answer
@@ -239,9 +235,7 @@ def reset(share: float) -> Fault:
     """Send that share, then break the connection as a router does that lost its power."""
 
     def answer(handler: Handler) -> None:
-        body = handler.begin()
-        handler.wfile.write(body[: int(len(body) * share)])
-        handler.wfile.flush()
+        handler.send_share(share)
         wait_until(lambda: _unsent(handler.connection) == 0, "the client to take its share")
         linger = struct.pack("ii", 1, 0)
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -262,9 +256,7 @@ def stop(share: float) -> Fault:
     """Send that share, then nothing until the server is released."""
 
     def answer(handler: Handler) -> None:
-        body = handler.begin()
-        handler.wfile.write(body[: int(len(body) * share)])
-        handler.wfile.flush()
+        handler.send_share(share)
         handler.host.owner.released.wait(30)
         handler.hang_up()
 

@@ -89,22 +89,12 @@ def compute_features(
         WeightsError: a feature is no finite number.
         ClusterError: the cluster cannot do it.
     """
-    cluster, section = cluster_settings(), params.featurize
-    if cluster is None:
-        compute_here(params, shards, featurizer, store, advance)
-        return
-    from cracks.cluster.features import store_features_on_cluster
+    if cluster := cluster_settings():
+        from cracks.cluster.features import store_features_on_cluster
 
-    store_features_on_cluster(
-        cluster,
-        shards,
-        featurizer,
-        store,
-        advance,
-        precision=section.precision,
-        size=params.ingest.patch_size,
-        batch_size=section.batch_size,
-    )
+        store_features_on_cluster(cluster, params, shards, featurizer, store, advance)
+    else:
+        compute_here(params, shards, featurizer, store, advance)
 
 
 def inspect_files(

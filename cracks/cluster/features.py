@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cracks.cluster.pieces import Outcome, Piece, require_no_failure
-from cracks.cluster.result_store import read_result, send_files
-from cracks.cluster.runner import outcomes
+from cracks.cluster.pieces import Piece
+from cracks.cluster.result_store import send_files
+from cracks.cluster.runner import results
 from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import library_versions, own_versions
 from cracks.cluster.worker import fetched_folder, once
@@ -23,6 +23,7 @@ from cracks.system.console import Advance
 from cracks.system.hashing import digest_of_value
 from cracks.training.features.compute import features_of
 from cracks.training.features.store import FeatureStore
+from cracks.workspace.params import Params
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,11 @@ class FeaturesOfShard:
 
 def store_features_on_cluster(
     settings: ClusterSettings,
+    params: Params,
     shards: Sequence[Path],
     featurizer: Path,
     features: FeatureStore,
     advance: Advance,
-    *,
-    precision: str,
-    size: int,
-    batch_size: int,
 ) -> None:
     """Compute the features of shards on the cluster, and store them here as the local run does.
 
@@ -66,18 +64,18 @@ def store_features_on_cluster(
 
     Args:
         settings: where the cluster is.
+        params: the network's input and arithmetic.
         shards: on this machine, those without features.
         featurizer: folder of the half that computes them.
         features: their store on this machine.
         advance: called with the number of images that are done.
-        precision: that is computed in.
-        size: pixels of the patches' width and height.
-        batch_size: patches that the network gets at once.
 
     Raises:
         ClusterError: the cluster cannot do it, or shards failed again and again; they are named.
         StorageError: the store cannot be used.
     """
+    precision, size = params.featurize.precision, params.ingest.patch_size
+    batch_size = params.featurize.batch_size
     store = open_store(settings.store, retry=True)
     network = send_files(store, [featurizer / NETWORK, (featurizer / NETWORK).with_suffix(".bin")])
     origin = [network, precision, size, batch_size, dict(library_versions(own_versions()))]
@@ -92,15 +90,9 @@ def store_features_on_cluster(
             work = FeaturesOfShard(network, precision, key, shard.name, size, batch_size)
             yield Piece(number, shard.name, result, count_rows(shard), work)
 
-    failures: list[Outcome] = []
-    for outcome in outcomes(settings, pieces(), beginning):
-        if outcome.failure:
-            failures.append(outcome)
-            continue
-        content = io.BytesIO(read_result(store, outcome.piece.key))
-        features.put(shards[outcome.piece.number], np.load(content, allow_pickle=False))
-        advance(outcome.piece.images)
-    require_no_failure(sorted(failures, key=lambda one: one.piece.number), len(shards))
+    for piece, content in results(settings, pieces(), beginning):
+        features.put(shards[piece.number], np.load(io.BytesIO(content), allow_pickle=False))
+        advance(piece.images)
 
 
 def _md5(shard: Path) -> str:

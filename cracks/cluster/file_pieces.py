@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from cracks.cluster.pieces import Outcome, Piece, Work
+from cracks.cluster.pieces import Piece, Work
 from cracks.cluster.result_store import send_files
 from cracks.cluster.worker import fetched_folder, once
 from cracks.images.files import ImageFile
@@ -61,17 +61,6 @@ def pieces_of(
             named = tuple((file.name, file.stamp) for file in part)
             key = key_of(digest_of_value(named)[:32])
             yield Piece(number, name_of(part), key, len(part), work_on(named))
-            number += 1
-
-
-def in_order(found: Iterable[Outcome]) -> Iterator[Outcome]:
-    """Yield outcomes by the numbers of their pieces; what is early waits, without its result."""
-    early: dict[int, Outcome] = {}
-    number = 0
-    for outcome in found:
-        early[outcome.piece.number] = outcome
-        while number in early:
-            yield early.pop(number)
             number += 1
 
 

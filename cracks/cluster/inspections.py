@@ -12,15 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from cracks.cluster.file_pieces import (
     Named,
-    in_order,
     loaded_classifier,
     pieces_of,
     sample_of,
     send_bundle,
 )
-from cracks.cluster.pieces import Outcome, require_no_failure
-from cracks.cluster.result_store import read_result
-from cracks.cluster.runner import outcomes
+from cracks.cluster.runner import results
 from cracks.cluster.settings import ClusterSettings
 from cracks.images.files import ImageFile, image_file
 from cracks.inference.bundle.bundle import Bundle
@@ -87,17 +84,10 @@ def inspect_on_cluster(
         lambda part: InspectionsOfPhotos(key, champion, part, folder.overlap, folder.mm_per_px),
         lambda name: f"{beginning}{name}.zip",
     )
-    failures: list[Outcome] = []
-    total = 0
-    for outcome in in_order(outcomes(settings, pieces, beginning, sample_of(missing))):
-        total += 1
-        if outcome.failure:
-            failures.append(outcome)
-            continue
-        yield from _unpacked(read_result(store, outcome.piece.key), folder.place / PHOTOS)
-        store.remove(outcome.piece.key)  # what it held is on this disk
-        advance(outcome.piece.images)
-    require_no_failure(failures, total)
+    for piece, content in results(settings, pieces, beginning, sample_of(missing), in_order=True):
+        yield from _unpacked(content, folder.place / PHOTOS)
+        store.remove(piece.key)  # what it held is on this disk
+        advance(piece.images)
 
 
 def _packed(photos: Path, unreadable: Sequence[dict[str, str]]) -> bytes:

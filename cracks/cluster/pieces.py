@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,17 @@ class Outcome:
 
     piece: Piece
     failure: str | None = None  # the reason
+
+
+def by_number(found: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Yield outcomes by the numbers of their pieces."""
+    early: dict[int, Outcome] = {}
+    number = 0
+    for outcome in found:
+        early[outcome.piece.number] = outcome
+        while number in early:
+            yield early.pop(number)
+            number += 1
 
 
 def require_no_failure(failures: Sequence[Outcome], total: int) -> None:

@@ -10,15 +10,12 @@ from dataclasses import asdict, dataclass
 
 from cracks.cluster.file_pieces import (
     Named,
-    in_order,
     loaded_classifier,
     pieces_of,
     sample_of,
     send_bundle,
 )
-from cracks.cluster.pieces import Outcome, require_no_failure
-from cracks.cluster.result_store import read_result
-from cracks.cluster.runner import outcomes
+from cracks.cluster.runner import results
 from cracks.cluster.settings import ClusterSettings
 from cracks.images.files import ImageFile, image_file
 from cracks.inference.batch.predictions_file import SHARD_ROWS
@@ -78,20 +75,13 @@ def score_on_cluster(
         lambda part: FilePredictions(key, champion, part),
         lambda name: f"{beginning}{name}.json.gz",
     )
-    failures: list[Outcome] = []
     taken: deque[str] = deque()
-    total = 0
-    for outcome in in_order(outcomes(settings, pieces, beginning, sample_of(missing))):
-        total += 1
-        if outcome.failure:
-            failures.append(outcome)
-            continue
-        said = json.loads(gzip.decompress(read_result(store, outcome.piece.key)))
+    for piece, content in results(settings, pieces, beginning, sample_of(missing), in_order=True):
+        said = json.loads(gzip.decompress(content))
         yield ScoredChunk(said["rows"], [Unreadable(**one) for one in said["unreadable"]])
-        advance(outcome.piece.images)
-        taken.append(outcome.piece.key)
+        advance(piece.images)
+        taken.append(piece.key)
         if len(taken) > BEHIND:
             store.remove(taken.popleft())
-    for result in taken:
-        store.remove(result)
-    require_no_failure(failures, total)
+    for key in taken:
+        store.remove(key)

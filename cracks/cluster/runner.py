@@ -15,13 +15,13 @@ from typing import Any
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from cracks.cluster.pieces import Outcome, Piece
-from cracks.cluster.result_store import is_done
+from cracks.cluster.pieces import Outcome, Piece, by_number, require_no_failure
+from cracks.cluster.result_store import is_done, read_result
 from cracks.cluster.scheduler import close, connect, tell
 from cracks.cluster.settings import ClusterSettings
 from cracks.cluster.versions import own_versions
 from cracks.cluster.worker import Unfit, run_piece
-from cracks.errors import ClusterError, ClusterUnavailable, CracksError
+from cracks.errors import ClusterError, ClusterUnavailable, CracksError, one_line
 from cracks.storage.object_store import RETRY_ATTEMPTS, open_store, retry_pause
 
 #: Pieces in flight for each thread of the cluster: one that is computed, one that waits there.
@@ -47,10 +47,15 @@ class _Attempt:
     number: int = 1
 
 
-def outcomes(
-    settings: ClusterSettings, pieces: Iterable[Piece], beginning: str, sample: str | None = None
-) -> Iterator[Outcome]:
-    """Yield the outcome of each piece, as soon as it is known.
+def results(
+    settings: ClusterSettings,
+    pieces: Iterable[Piece],
+    beginning: str,
+    sample: str | None = None,
+    *,
+    in_order: bool = False,
+) -> Iterator[tuple[Piece, bytes]]:
+    """Yield each piece with its result, as soon as it is known, or in the order of the pieces.
 
     A piece whose result lies in the store is not computed. One that fails is retried later,
     while the others continue. However this ends, what was not computed yet is cancelled.
@@ -60,16 +65,28 @@ def outcomes(
         pieces: are taken only as the cluster gets through them.
         beginning: what the keys of all their results begin with.
         sample: an image that every worker must see, or None.
+        in_order: what is early waits, without its result.
 
     Raises:
         ClusterUnavailable: no scheduler responds, or scheduler or workers were gone for too long.
-        ClusterError: a worker has other versions or no access, or nothing at all succeeds.
+        ClusterError: a worker has other versions or no access, nothing at all succeeds, or pieces
+            failed again and again: those are named after the others were yielded.
+        StorageError: the store cannot be used.
     """
     run = _Run(settings, pieces, beginning, sample)
+    failures: list[Outcome] = []
+    total = 0
     try:
-        yield from run.outcomes()
+        found = run.outcomes()
+        for outcome in by_number(found) if in_order else found:
+            total += 1
+            if outcome.failure:
+                failures.append(outcome)
+            else:
+                yield outcome.piece, read_result(run.store, outcome.piece.key)
     finally:
         run.end()
+    require_no_failure(sorted(failures, key=lambda one: one.piece.number), total)
 
 
 class _Run:
@@ -78,10 +95,10 @@ class _Run:
     ) -> None:
         self._settings, self._sample, self._beginning = settings, sample, beginning
         self._new = map(_Attempt, pieces)
-        self._store = open_store(settings.store, retry=True)
+        self.store = open_store(settings.store, retry=True)
         self._client: Client = connect(settings, sample)
         tell(self._client, settings)
-        self._known = set(self._store.keys(beginning))
+        self._known = set(self.store.keys(beginning))
         self._running: dict[Future, _Attempt] = {}
         self._ended: Queue[Future] = Queue()
         #: When, a number that keeps the order, and what to retry.
@@ -115,7 +132,7 @@ class _Run:
             attempt = self._next_attempt()
             if attempt is None:
                 return
-            if attempt.piece.key in self._known and is_done(self._store, attempt.piece.key):
+            if attempt.piece.key in self._known and is_done(self.store, attempt.piece.key):
                 self._succeeded = True
                 yield Outcome(attempt.piece)
             else:
@@ -241,7 +258,7 @@ def _patience(error: BaseException) -> int:
 def _reason(error: Any) -> str:
     if isinstance(error, KilledWorker):
         return f"{error.allowed_failures + 1} workers ended while they had it"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,7 @@ from distributed import Client
 from cracks.cluster.settings import ADDRESS, ClusterSettings
 from cracks.cluster.versions import differences, own_versions
 from cracks.cluster.worker import Unfit, require_fit
-from cracks.errors import ClusterError, ClusterUnavailable
+from cracks.errors import ClusterError, ClusterUnavailable, one_line
 
 #: Seconds to reach the scheduler, and until it must have a worker.
 CONNECT_TIMEOUT, WORKERS_TIMEOUT = 10.0, 60.0
@@ -46,7 +46,7 @@ def connect(settings: ClusterSettings, sample: str | None) -> Client:
     except OSError as error:
         close(client)
         raise ClusterUnavailable(
-            f"The scheduler at {settings.address} went away ({' '.join(str(error).split())}). "
+            f"The scheduler at {settings.address} went away ({one_line(error)}). "
             "Run it again; what is done is kept."
         ) from None
     except BaseException:
@@ -69,9 +69,8 @@ def reach(address: str) -> Client:
             warnings.simplefilter("ignore")  # of versions, which are compared below
             return Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False, name="cracks")
     except (OSError, TimeoutError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ClusterUnavailable(
-            f"No Dask scheduler responds at {address} ({reason}). Start one "
+            f"No Dask scheduler responds at {address} ({one_line(error)}). Start one "
             f"(`dask scheduler`), correct {ADDRESS}, or unset it to work on this machine."
         ) from None
 
@@ -155,7 +154,7 @@ def _unfit(client: Client, settings: ClusterSettings, sample: str | None) -> dic
         address: (
             str(response)
             if isinstance(response, Unfit)
-            else f"it cannot run this project's code ({' '.join(str(response).split())})"
+            else f"it cannot run this project's code ({one_line(response)})"
         )
         for address, response in responses.items()
         # One that ended meanwhile does not count.

@@ -13,7 +13,7 @@ from distributed import get_worker
 from cracks.cluster.pieces import Work
 from cracks.cluster.result_store import fetch_folder, is_done, write_result
 from cracks.cluster.versions import Versions, differences, own_versions
-from cracks.errors import ClusterError, CracksError
+from cracks.errors import ClusterError, CracksError, one_line
 from cracks.images.files import content_of, image_file
 from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.environment import apply_environment_defaults
@@ -41,8 +41,8 @@ class Unfit(CracksError):
         return str(self.args[1])
 
 
-def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
-    """Write the result of a piece, unless it is there; return the address of this worker.
+def run_piece(work: Work, store: str, key: str, versions: Versions) -> None:
+    """Write the result of a piece, unless it is there.
 
     Raises:
         Unfit: this worker has other versions, or no access to the store.
@@ -58,7 +58,6 @@ def run_piece(work: Work, store: str, key: str, versions: Versions) -> str:
         with in_one_thread():
             content = work.run(place, worker.state.nthreads)
         write_result(place, key, content)
-    return str(worker.address)
 
 
 def require_fit(store: str, versions: Versions, sample: str | None = None) -> None:
@@ -80,7 +79,7 @@ def require_fit(store: str, versions: Versions, sample: str | None = None) -> No
         if sample:
             content_of(image_file(sample, ""))
     except (CracksError, OSError) as error:
-        raise Unfit(" ".join(str(error).split()).rstrip(".")) from None
+        raise Unfit(one_line(error).rstrip(".")) from None
     _keep_to_its_threads()
 
 

@@ -1,4 +1,4 @@
-"""The client of the storage: its settings, what is asked of it, and its refusals in our words."""
+"""The client of the storage: its settings, what it is asked for, and its refusals in our words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from cracks.errors import StorageError, StorageUnavailable
+from cracks.errors import StorageError, StorageUnavailable, one_line
 from cracks.storage.addresses import SCHEME, Address, StoredObject, parse_address
 
 # boto3 is imported where it is used: whoever takes photographs from elsewhere does not wait for it.
@@ -21,13 +21,13 @@ ATTEMPTS = 5
 #: How often a body may break off in a row without a single byte having come.
 BREAKS = 3
 
-#: Seconds to wait for a connection, and for the next bytes of an answer.
+#: Seconds to wait for a connection, and for the next bytes of a response.
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30
 
-#: Answers of status 400 that mean: these credentials do not open it.
+#: Responses of status 400 that mean: these credentials do not open it.
 DENIALS = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 
-#: Answers of status 400 that mean: not now.
+#: Responses of status 400 that mean: not now.
 NOT_NOW = ("RequestTimeout", "Throttling")
 
 
@@ -36,7 +36,7 @@ def ensure_bucket(name: str, endpoint_url: str | None = None) -> bool:
 
     Raises:
         StorageError: the storage refuses it.
-        StorageUnavailable: the storage does not answer, or refuses for now.
+        StorageUnavailable: the storage does not respond, or refuses for now.
     """
     from botocore.exceptions import ClientError
 
@@ -56,7 +56,7 @@ def require_bucket(address: Address, endpoint_url: str | None = None) -> None:
     """Refuse a bucket that is missing, or that the credentials do not open.
 
     Raises:
-        StorageError: it is; StorageUnavailable: the storage does not answer, or refuses for now.
+        StorageError: it is; StorageUnavailable: the storage does not respond, or refuses for now.
     """
     with explaining(address):
         connect(endpoint_url).head_bucket(Bucket=address.bucket)
@@ -74,7 +74,7 @@ def list_objects(address: Address) -> list[StoredObject]:
 
     Raises:
         StorageError: the bucket does not exist, or the credentials do not open it.
-        StorageUnavailable: the storage does not answer, or refuses for now.
+        StorageUnavailable: the storage does not respond, or refuses for now.
     """
     with explaining(address):
         return listed(connect(), address)
@@ -121,7 +121,7 @@ def _stored(entry: dict[str, Any], start: int) -> StoredObject:
 
 
 def etag_of(facts: dict[str, Any]) -> str:
-    """Return the ETag in an entry of a listing, or in an answer; empty where there is none."""
+    """Return the ETag in an entry of a listing, or in a response; empty where there is none."""
     return str(facts.get("ETag", "")).strip('"')
 
 
@@ -187,7 +187,7 @@ def explaining(address: Address) -> Iterator[None]:
 
 
 def _refusal(address: Address, error: Any) -> StorageError:
-    """Return what to say of an answer of the storage."""
+    """Return what to say of a response of the storage."""
     status, facts = status_of(error), error.response.get("Error", {})
     code = str(facts.get("Code", status))
     reason = f"{code}: {one_line(facts.get('Message') or 'no reason given')}"
@@ -209,7 +209,7 @@ def _refusal(address: Address, error: Any) -> StorageError:
 
 
 def _failure(address: Address, error: Exception) -> StorageError:
-    """Return what to say where the storage has not answered."""
+    """Return what to say where the storage has not responded."""
     from botocore import exceptions
 
     reason = one_line(error)
@@ -247,8 +247,3 @@ def is_missing_object(error: Any) -> bool:
     """
     code = error.response.get("Error", {}).get("Code")
     return status_of(error) == 404 and code in ("NoSuchKey", "404")
-
-
-def one_line(error: object) -> str:
-    """Return what an error says, without its line breaks."""
-    return " ".join(str(error).split())

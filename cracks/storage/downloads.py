@@ -10,10 +10,10 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-from cracks.errors import StorageError, StorageUnavailable
+from cracks.errors import StorageError, StorageUnavailable, one_line
 from cracks.storage.addresses import OWN_FOLDER, Address, StoredObject
 from cracks.storage.checksums import has_etag, is_md5
-from cracks.storage.client import BREAKS, THREADS, etag_of, one_line, status_of
+from cracks.storage.client import BREAKS, THREADS, etag_of, status_of
 from cracks.system.atomic_files import remove
 from cracks.system.hashing import digest_of_file, digest_of_value
 
@@ -85,12 +85,12 @@ class Downloads:
         from botocore.exceptions import BotoCoreError
         from urllib3.exceptions import HTTPError
 
-        growing.touch()  # an empty object needs no answer
+        growing.touch()  # an empty object needs no response
         breaks = 0
         while (size := growing.stat().st_size) < stored.size:
-            answer = self._ask(stored, size)
+            response = self._open(stored, size)
             try:
-                self._copy(answer, growing)
+                self._copy(response, growing)
                 return
             except (BotoCoreError, HTTPError) as error:
                 breaks = 0 if growing.stat().st_size > size else breaks + 1
@@ -100,17 +100,17 @@ class Downloads:
                         f"({one_line(error)}). Run it again; it resumes where it stopped."
                     ) from None
 
-    def _ask(self, stored: StoredObject, start: int) -> Any:
+    def _open(self, stored: StoredObject, start: int) -> Any:
         """Begin to receive an object, from byte `start` on."""
         self._stop_if_asked()
         rest = {"Range": f"bytes={start}-"} if start else {}
-        answer = self._answer(self._client.get_object, stored, **rest)
-        if stored.etag and etag_of(answer) != stored.etag:
-            answer["Body"].close()
+        response = self._request(self._client.get_object, stored, **rest)
+        if stored.etag and etag_of(response) != stored.etag:
+            response["Body"].close()
             raise self._changed(stored)
-        return answer
+        return response
 
-    def _answer(self, method: Callable[..., Any], stored: StoredObject, **options: str) -> Any:
+    def _request(self, method: Callable[..., Any], stored: StoredObject, **options: str) -> Any:
         from botocore.exceptions import ClientError
 
         try:
@@ -126,10 +126,10 @@ class Downloads:
             "Run it again."
         )
 
-    def _copy(self, answer: Any, growing: Path) -> None:
+    def _copy(self, response: Any, growing: Path) -> None:
         # A server may ignore the range and send all.
-        mode = "ab" if "ContentRange" in answer else "wb"
-        with closing(answer["Body"]) as body, growing.open(mode) as file:
+        mode = "ab" if "ContentRange" in response else "wb"
+        with closing(response["Body"]) as body, growing.open(mode) as file:
             while piece := body.read(PIECE):
                 self._stop_if_asked()
                 file.write(piece)
@@ -143,7 +143,7 @@ class Downloads:
             return False
         if has_etag(path, stored.etag):
             return True
-        facts = self._answer(self._client.head_object, stored, ChecksumMode="ENABLED")
+        facts = self._request(self._client.head_object, stored, ChecksumMode="ENABLED")
         sha256 = facts.get("ChecksumSHA256", "-")
         if "-" not in sha256:  # which would be a checksum of checksums
             return base64.b64decode(sha256).hex() == digest_of_file(path)

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cracks.errors import StorageError, StorageUnavailable
+from cracks.errors import StorageError, StorageUnavailable, one_line
 
 # requests is imported where it is used: it takes longer than all that is needed without network.
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The name that servers know us by.
 USER_AGENT = "concrete-crack-mlops"
 
-#: Seconds to wait for a connection, and for the next byte of an answer.
+#: Seconds to wait for a connection, and for the next byte of a response.
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 
@@ -29,12 +29,12 @@ FIRST_PAUSE = 1.0
 #: No pause is longer, whatever a server asks for in Retry-After.
 LONGEST_PAUSE = 120
 
-#: Answers that may be others a little later.
+#: Responses that may be others a little later.
 PASSING_STATUS = frozenset({429, 500, 502, 503, 504})
 
 #: The most bytes that are read at once.
 BLOCK = 1 << 18
-#: The most bytes of an answer that is held in memory.
+#: The most bytes of a response that is held in memory.
 LONGEST_JSON = 10_000_000
 
 
@@ -45,14 +45,14 @@ logger = logging.getLogger(__name__)
 
 
 class Broken(Exception):
-    """An answer ended early; the message is the reason."""
+    """A response ended early; the message is the reason."""
 
 
 def read_json(url: str) -> Any:
     """Return what the JSON says that a server answers.
 
     Raises:
-        StorageError: the answer is no JSON, or there is none at `url`.
+        StorageError: the response is no JSON, or there is none at `url`.
         StorageUnavailable: the server cannot be reached, or refuses or breaks off persistently.
     """
     try:
@@ -71,7 +71,7 @@ def read_json(url: str) -> Any:
 
 
 def open_session() -> Session:
-    """Return a session that repeats what fails before an answer begins."""
+    """Return a session that repeats what fails before a response begins."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3 import BaseHTTPResponse, Retry
@@ -103,11 +103,11 @@ def open_session() -> Session:
 
 
 def get(session: Session, url: str, start: int = 0) -> Response:
-    """Return the answer to a request for `url` from byte `start` on, its body still to be read.
+    """Return the response to a request for `url` from byte `start` on, its body still to be read.
 
     Raises:
         StorageError: the address cannot be used.
-        StorageUnavailable: there is no answer, or one that may be another later.
+        StorageUnavailable: there is no response, or one that may be another later.
     """
     from requests import exceptions
 
@@ -121,10 +121,10 @@ def get(session: Session, url: str, start: int = 0) -> Response:
         exceptions.MissingSchema,
         exceptions.TooManyRedirects,
     ) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error).rstrip(".")
         raise StorageError(f"{url} cannot be fetched: {reason}. Correct the address.") from None
     except exceptions.RequestException as error:
-        raise _unanswered(url, error) from None
+        raise _no_response(url, error) from None
     if response.status_code in PASSING_STATUS:
         response.close()
         raise StorageUnavailable(
@@ -133,14 +133,14 @@ def get(session: Session, url: str, start: int = 0) -> Response:
     return response
 
 
-def _unanswered(url: str, error: Exception) -> StorageError:
+def _no_response(url: str, error: Exception) -> StorageError:
     if isinstance(_root(error), ssl.SSLCertVerificationError):
         return StorageError(
             f"{url} shows a certificate that is not trusted ({_root(error)}). If a proxy of your "
             "network signs, set REQUESTS_CA_BUNDLE to the file with its certificate."
         )
     return StorageUnavailable(
-        f"{url} gives no answer ({_reason(error)}). Check the network, or try again later."
+        f"{url} gives no answer ({one_line(_root(error))}). Check the network, or try again later."
     )
 
 
@@ -174,20 +174,15 @@ def blocks(response: Response, limit: int) -> Iterator[bytes]:
             # Not iter_content, which waits for a whole block and loses it if the connection breaks.
             block = response.raw.read1(min(BLOCK, limit), decode_content=False)
         except HTTPError as error:
-            raise Broken(_reason(error)) from None
+            raise Broken(one_line(_root(error))) from None
         if not block:
             return
         limit -= len(block)
         yield block
 
 
-def _reason(error: BaseException) -> str:
-    """Return in one line what the libraries wrap several times."""
-    root = _root(error)
-    return " ".join(str(root).split()) or type(root).__name__
-
-
 def _root(error: BaseException) -> BaseException:
+    """Return what the libraries wrap several times."""
     while deeper := error.__cause__ or error.__context__:
         error = deeper
     return error

@@ -59,7 +59,7 @@ class _Transfer:
         self._url, self._target, self._size = url, target, size
         self._description = description
         self._partial = target.with_name(f".{target.name}.partial")
-        #: Whether what is there was put together from several answers, maybe of several files.
+        #: Whether what is there was put together from several responses, maybe of several files.
         self._pieced = False
 
     def fetch(self, sha256: str) -> None:
@@ -85,7 +85,7 @@ class _Transfer:
         total = _megabytes(self._size)
         with progress(total, self._description, "MB") as advance, web.open_session() as session:
             self._fetch_parts(session, _Shown(advance))
-        self._partial.touch()  # an empty file needs no answer
+        self._partial.touch()  # an empty file needs no response
 
     def _fetch_parts(self, session: Session, shown: _Shown) -> None:
         shown.bring_to(self._have())
@@ -105,7 +105,7 @@ class _Transfer:
                 time.sleep(min(web.FIRST_PAUSE * 2 ** (failures - 1), web.LONGEST_PAUSE))
 
     def _fetch_part(self, session: Session, shown: _Shown) -> None:
-        """Write one answer to the partial file.
+        """Write one response to the partial file.
 
         Raises:
             Broken: it ended before the file did.
@@ -124,11 +124,11 @@ class _Transfer:
             raise web.Broken("the response is shorter than the file")
 
     def _start_of(self, response: Response, have: int) -> int:
-        """Return the place in the file where the body of an answer begins.
+        """Return the place in the file where the body of a response begins.
 
         Raises:
-            StorageError: the answer is not this file.
-            Broken: the answer does not fit what is there, which was removed therefore.
+            StorageError: the response is not this file.
+            Broken: the response does not fit what is there, which was removed therefore.
         """
         if response.status_code == 206 and self._continues(response, have):
             return have

@@ -41,7 +41,7 @@ def mirror(address: Address, folder: Path, wanted: Callable[[str], bool]) -> Mir
     Raises:
         StorageError: the bucket does not exist, the credentials do not open it, an object cannot
             be kept as a file or does not have its checksum, or `folder` holds other files.
-        StorageUnavailable: the storage does not answer, or something changed meanwhile.
+        StorageUnavailable: the storage does not respond, or something changed meanwhile.
     """
     with explaining(address):
         client = connect()

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 
-from cracks.errors import StorageUnavailable
+from cracks.errors import StorageUnavailable, one_line
 from cracks.storage.addresses import Address, is_in_bucket, parse_address
 from cracks.storage.client import (
     BREAKS,
@@ -27,7 +27,6 @@ from cracks.storage.client import (
     explaining,
     is_missing_object,
     object_entries,
-    one_line,
     pages,
     require_boto3,
 )
@@ -45,7 +44,7 @@ class ObjectStore(ABC):
     All methods may raise:
         OSError: the folder cannot be read or written.
         StorageError: the bucket does not exist, or the credentials do not open it.
-        StorageUnavailable: the storage does not answer, or refuses for now.
+        StorageUnavailable: the storage does not response, or refuses for now.
     """
 
     @property
@@ -269,7 +268,7 @@ class BucketStore(ObjectStore):
             found = pages(client, bucket, start, Delimiter="/")
             return [one["Prefix"] for page in found for one in page.get("CommonPrefixes", [])]
 
-        return sorted(prefix[len(start) : -1] for prefix in self._ask(prefixes))
+        return sorted(prefix[len(start) : -1] for prefix in self._send(prefixes))
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
         """See `ObjectStore`."""
@@ -279,19 +278,19 @@ class BucketStore(ObjectStore):
             found = object_entries(client, bucket, start + prefix)
             return {entry["Key"][len(start) :]: entry["Size"] for entry in found}
 
-        return dict(sorted(self._ask(sizes).items()))
+        return dict(sorted(self._send(sizes).items()))
 
     def has(self, key: str) -> bool:
         """See `ObjectStore`."""
         try:
-            self._ask(lambda client: client.head_object(**self._named(key)), key)
+            self._send(lambda client: client.head_object(**self._named(key)), key)
         except FileNotFoundError:
             return False
         return True
 
     def read(self, key: str) -> bytes:
         """See `ObjectStore`; what breaks off is read again from its beginning."""
-        return self._ask(lambda client: self._read(client, key), key)
+        return self._send(lambda client: self._read(client, key), key)
 
     def _read(self, client: Any, key: str) -> bytes:
         from botocore.exceptions import BotoCoreError
@@ -299,9 +298,9 @@ class BucketStore(ObjectStore):
 
         reason = ""
         for _ in range(BREAKS):
-            answer = client.get_object(**self._named(key))
+            response = client.get_object(**self._named(key))
             try:
-                return _whole(answer)
+                return _whole(response)
             except (BotoCoreError, HTTPError, EOFError) as error:
                 reason = one_line(error)
         raise StorageUnavailable(
@@ -317,7 +316,7 @@ class BucketStore(ObjectStore):
         """See `ObjectStore`."""
         with TemporaryDirectory(prefix="cracks-object-") as folder:
             file = Path(folder) / "object"
-            self._ask(
+            self._send(
                 lambda client: client.download_file(**self._named(key), Filename=str(file)), key
             )
             yield file
@@ -326,7 +325,7 @@ class BucketStore(ObjectStore):
         """See `ObjectStore`; the storage compares the object with its checksum."""
         digest = hashlib.md5(content, usedforsecurity=False).digest()
         checked = {"Body": content, "ContentMD5": base64.b64encode(digest).decode()}
-        self._ask(lambda client: client.put_object(**self._named(key), **checked))
+        self._send(lambda client: client.put_object(**self._named(key), **checked))
 
     def write_file(
         self,
@@ -345,26 +344,26 @@ class BucketStore(ObjectStore):
                 # boto3 hides what the storage has said, which `explaining` knows.
                 raise (error.__context__ or error) from None
 
-        self._ask(upload)
+        self._send(upload)
 
     def remove(self, key: str) -> None:
         """See `ObjectStore`."""
         with suppress(FileNotFoundError):  # most storage says nothing of it
-            self._ask(lambda client: client.delete_object(**self._named(key)), key)
+            self._send(lambda client: client.delete_object(**self._named(key)), key)
 
     def _named(self, key: str) -> dict[str, str]:
         return {"Bucket": self.address.bucket, "Key": self.address.folder + key}
 
-    def _ask(self, request: Callable[[Any], Result], key: str = "") -> Result:
+    def _send(self, request: Callable[[Any], Result], key: str = "") -> Result:
         """Return the response to a request; retried, if so wanted, after a transient failure."""
         for attempt in range(1, self._attempts):
             try:
-                return self._ask_once(request, key)
+                return self._send_once(request, key)
             except StorageUnavailable:
                 time.sleep(retry_pause(attempt))
-        return self._ask_once(request, key)
+        return self._send_once(request, key)
 
-    def _ask_once(self, request: Callable[[Any], Result], key: str) -> Result:
+    def _send_once(self, request: Callable[[Any], Result], key: str) -> Result:
         from botocore.exceptions import ClientError
 
         with explaining(self.address):
@@ -377,11 +376,11 @@ class BucketStore(ObjectStore):
         raise _missing(f"{self.origin}/{key}")
 
 
-def _whole(answer: Any) -> bytes:
-    with closing(answer["Body"]) as body:
+def _whole(response: Any) -> bytes:
+    with closing(response["Body"]) as body:
         content: bytes = body.read()
-    if len(content) != answer["ContentLength"]:
-        raise EOFError(f"{len(content):,} of {answer['ContentLength']:,} bytes")
+    if len(content) != response["ContentLength"]:
+        raise EOFError(f"{len(content):,} of {response['ContentLength']:,} bytes")
     return content
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,8 +21,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from cracks.system.atomic_files import write_json
+
 #: Names the terminal of a person whose standard error a caller reads first (see versioning).
 TERMINAL = "CRACKS_TERMINAL"
+
+#: Names the file in which a caller finds how far the work has come, as `{"description": …,
+#: "done": …, "total": …}`; it is written anew before each plain line.
+PROGRESS_FILE = "CRACKS_PROGRESS_FILE"
 
 #: Columns where no terminal says how wide it is.
 PLAIN_WIDTH = 140
@@ -83,17 +87,6 @@ Advance = Callable[[int], None]
 #: Seconds between two plain lines, so that a log file stays readable.
 LINE_INTERVAL = 5.0
 
-#: A plain line, as `_lines` writes it.
-LINE = re.compile(r"  (?P<description>.+): (?P<done>[\d,]+) of (?P<total>[\d,]+) \(")
-
-
-@dataclass(frozen=True)
-class Heard:
-    """How far the work of another process has come, by a plain line of it."""
-
-    description: str
-    share: float  # done, from 0 to 1
-
 
 @contextmanager
 def progress(total: int, description: str, unit: str) -> Iterator[Advance]:
@@ -108,15 +101,6 @@ def progress(total: int, description: str, unit: str) -> Iterator[Advance]:
         )
         with shown as advance:
             yield advance
-
-
-def heard_in(line: str) -> Heard | None:
-    """Return what a line of another process tells of its progress, if it is such a line."""
-    found = LINE.match(line)
-    if found is None:
-        return None
-    done, total = (int(found[name].replace(",", "")) for name in ("done", "total"))
-    return Heard(found["description"], done / total if total else 1.0)
 
 
 @contextmanager
@@ -146,6 +130,9 @@ def _lines(total: int, description: str, unit: str) -> Iterator[Advance]:
     done = 0
 
     def say() -> None:
+        if file := os.environ.get(PROGRESS_FILE):
+            with suppress(OSError):  # the work must continue
+                write_json(Path(file), {"description": description, "done": done, "total": total})
         rate = _rate(done, start, unit)
         print(f"  {description}: {done:,} of {total:,} {rate}", file=sys.stderr, flush=True)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cracks.errors import RemoteError, RemoteUnavailable, WorkspaceError
-from cracks.versioning.dvc_stages import run_dvc
+from cracks.errors import RemoteError, RemoteUnavailable, one_line
+from cracks.versioning.dvc_stages import dvc_repository, run_dvc
 from cracks.workspace.paths import Paths
 
 logger = logging.getLogger(__name__)
@@ -30,9 +30,8 @@ def share_storage(source: Paths, target: Paths) -> None:
     What is written to its .dvc/config.local, which git ignores, are whole paths.
     """
     from dvc.config import Config
-    from dvc.repo import Repo
 
-    with Repo(str(source.root)) as repo:
+    with dvc_repository(source) as repo:
         cache, remotes = repo.cache.local_cache_dir, repo.config["remote"]
         default = repo.config["core"].get("remote")
     with Config(str(target.root / ".dvc")).edit("local") as local:
@@ -88,9 +87,7 @@ def default_remote(paths: Paths) -> tuple[str, str | None]:
 
 def absent_inputs(paths: Paths, stage: str) -> list[str]:
     """Return what a stage reads of other stages' outputs, or of its own, that is not here."""
-    from dvc.repo import Repo
-
-    with Repo(str(paths.root)) as repo:
+    with dvc_repository(paths) as repo:
         asked = repo.stage.load_one(str(paths.pipeline), stage)
         read = {dep.fs_path for dep in asked.deps}
         read |= {out.fs_path for out in asked.outs if out.persist}
@@ -131,18 +128,16 @@ def _lost(paths: Paths, outputs: Sequence[str]) -> RemoteError:
 
 
 def _not_in_remote(paths: Paths, outputs: Sequence[str]) -> list[str]:
-    from dvc.repo import Repo
-
-    with Repo(str(paths.root)) as repo:
+    with dvc_repository(paths) as repo:
         remote = repo.cloud.get_remote_odb(hash_name="md5")
         # The list of a folder's files is sent after all of them.
         digests = recorded_outputs(paths, cached=True)
         try:
             return [path for path, md5 in digests if path in outputs and not remote.exists(md5)]
         except Exception as error:  # of the storage's own library, each has its own
-            reason = " ".join(str(error).split())
             raise RemoteUnavailable(
-                f"{default_remote(paths)[0]} cannot be asked ({reason}). Run it again in a while."
+                f"{default_remote(paths)[0]} cannot be read ({one_line(error)}). Run it again in a "
+                "while."
             ) from None
 
 
@@ -170,15 +165,9 @@ def recorded_outputs(paths: Paths, *, cached: bool) -> list[tuple[str, str]]:
     Raises:
         WorkspaceError: dvc.yaml or dvc.lock cannot be read.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(paths.root)) as repo:
-            outputs = [out for out in repo.index.outs if out.use_cache == cached and out.hash_info]
-            return [
-                (Path(out.fs_path).relative_to(paths.root).as_posix(), str(out.hash_info.value))
-                for out in outputs
-            ]
-    except DvcException as error:
-        raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
+    with dvc_repository(paths) as repo:
+        outputs = [out for out in repo.index.outs if out.use_cache == cached and out.hash_info]
+        return [
+            (Path(out.fs_path).relative_to(paths.root).as_posix(), str(out.hash_info.value))
+            for out in outputs
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
-from cracks.system.console import TERMINAL
+from cracks.system.console import PROGRESS_FILE, TERMINAL
 from cracks.system.hashing import digest_of_file
 from cracks.workspace.paths import Paths
 
@@ -69,17 +70,29 @@ def stage_is_up_to_date(paths: Paths, stage: str, *, absent_is_unchanged: bool =
     Raises:
         WorkspaceBusy: another dvc command runs in the workspace.
     """
+    with dvc_repository(paths) as repo:
+        if not absent_is_unchanged:
+            return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
+        with repo.lock:
+            loaded = repo.stage.load_one(str(paths.pipeline), stage)
+            return not loaded.changed(allow_missing=True, upstream=repo.index.stages)
+
+
+@contextmanager
+def dvc_repository(paths: Paths) -> Iterator[Any]:
+    """Yield the workspace as an open `dvc.repo.Repo`.
+
+    Raises:
+        WorkspaceError: DVC cannot read it, or refuses what the block asks for.
+        WorkspaceBusy: another dvc command runs in it.
+    """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo
 
     try:
         with Repo(str(paths.root)) as repo:
-            if not absent_is_unchanged:
-                return not repo.status(targets=[f"{paths.pipeline}:{stage}"])
-            with repo.lock:
-                asked = repo.stage.load_one(str(paths.pipeline), stage)
-                return not asked.changed(allow_missing=True, upstream=repo.index.stages)
+            yield repo
     except LockError:
         raise _busy(paths) from None
     except DvcException as error:
@@ -92,7 +105,7 @@ def run_stage(
     *,
     force: bool = False,
     variables: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> None:
     """Bring one stage up to date with `dvc repro`; what it prints is passed on.
 
@@ -101,7 +114,7 @@ def run_stage(
         stage: its name in dvc.yaml; the stages before it must be up to date.
         force: run it even if DVC finds nothing changed.
         variables: of the environment, for the stage alone.
-        on_line: takes each line that the stage writes to standard error.
+        on_progress: takes how much of its work the stage has done, from 0 to 1.
 
     Raises:
         StageError: the stage refused; the message is the stage's own.
@@ -109,10 +122,16 @@ def run_stage(
         WorkspaceBusy: another dvc command runs in the workspace.
     """
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
-        message = Path(folder) / "message"
+        message, progress = Path(folder) / "message", Path(folder) / "progress"
+
+        def read_progress() -> None:
+            if on_progress and progress.exists():
+                found = json.loads(progress.read_text(encoding="utf-8"))
+                on_progress(found["done"] / found["total"] if found["total"] else 1.0)
+
         command = ["repro", "--single-item", *(["--force"] if force else []), stage]
-        settings = {**(variables or {}), MESSAGE_FILE: str(message)}
-        code, output = run_dvc(paths, command, settings, on_line)
+        settings = {MESSAGE_FILE: str(message), PROGRESS_FILE: str(progress)}
+        code, output = run_dvc(paths, command, {**(variables or {}), **settings}, read_progress)
         if code == 0:
             return
         if message.exists():
@@ -136,7 +155,7 @@ def run_dvc(
     paths: Paths,
     command: list[str],
     variables: dict[str, str],
-    on_line: Callable[[str], None] | None = None,
+    on_line: Callable[[], None] | None = None,
     *,
     program: str = "dvc",
 ) -> tuple[int, str]:
@@ -159,7 +178,7 @@ def run_dvc(
             for line in process.stderr or ():
                 lines.append(line)
                 if on_line is not None:
-                    on_line(line)
+                    on_line()
                 if not line.startswith("ERROR: "):  # these become the message of the refusal
                     logger.info(line.rstrip())
             return process.wait(), "".join(lines)
@@ -187,14 +206,8 @@ def changes_since(paths: Paths) -> list[str]:
     Raises:
         WorkspaceError: DVC cannot read the workspace.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(paths.root)) as repo:
-            status: dict[str, list[Any]] = repo.status()
-    except DvcException as error:
-        raise WorkspaceError(f"DVC cannot read the workspace {paths.root}: {error}") from None
+    with dvc_repository(paths) as repo:
+        status: dict[str, list[Any]] = repo.status()
     return sorted(
         f"{stage.rpartition(':')[2]}: {change}"
         for stage, entries in status.items()

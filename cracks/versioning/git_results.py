@@ -6,64 +6,28 @@ else of its own, and which is never forced: everything that was pushed stays in 
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 import random
-import re
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cracks.errors import RemoteError, RemoteUnavailable
+from cracks.versioning.git_command import DENIED, NOT_NOW, TOKEN, USER, reason_of, run_git, says
 
 logger = logging.getLogger(__name__)
 
 #: What a training leaves in git.
 RESULTS = ("dvc.lock", "reports")
 
-#: Variables of the environment: a token for https, and the user that it belongs to.
-TOKEN, USER = "CRACKS_GIT_TOKEN", "CRACKS_GIT_USER"
-
 #: How often a push of results is retried because another one was first.
 ATTEMPTS = 6
 
 #: In git's message about a push: another one was first.
 MOVED = ("[rejected]", "cannot lock ref", "failed to update ref", "incorrect old value")
-
-#: In git's message about a server: credentials without access.
-DENIED = (
-    "Authentication failed",
-    "could not read Username",
-    "could not read Password",
-    "ermission denied",
-    "insufficient permission",
-    "unable to create temporary",
-    "hook declined",
-    "protected branch",
-    "not authorized",
-    "access denied",
-    "error: 401",
-    "error: 403",
-)
-
-#: In git's message about a server: a transient error.
-NOT_NOW = (
-    "resolve host",
-    "refused",
-    "timed out",
-    "Failed to connect",
-    "Connection reset",
-    "Empty reply",
-    "hung up",
-    "early EOF",
-    "too slow",
-    "error: 429",
-    "error: 5",
-)
 
 
 @dataclass(frozen=True)
@@ -117,21 +81,21 @@ def clone_branch(clone: Clone, revision: str = "") -> None:
     """
     where = Path.cwd()
     for name in (clone.branch, clone.results):
-        if name.startswith("-") or _run(where, "check-ref-format", "--branch", name).returncode:
+        if name.startswith("-") or run_git(where, "check-ref-format", "--branch", name).returncode:
             raise RemoteError(f"{name!r} is no name of a branch. Take a name as retrained/main.")
     if clone.results == clone.branch:
         raise RemoteError(
             f"Results would go to {clone.branch}, where the code comes from. Name another branch."
         )
     options = ["--quiet", "--single-branch", "--no-tags", "--branch", clone.branch]
-    _ask(clone, where, "clone", *options, "--", clone.url, str(clone.root))
+    _request(clone, where, "clone", *options, "--", clone.url, str(clone.root))
     if revision:
         _go_to(clone, revision)
 
 
 def _go_to(clone: Clone, revision: str) -> None:
     commit = f"{revision}^{{commit}}"
-    found = _run(clone.root, "rev-parse", "--verify", "--quiet", "--end-of-options", commit)
+    found = run_git(clone.root, "rev-parse", "--verify", "--quiet", "--end-of-options", commit)
     if found.returncode or not _leads_to(clone, "HEAD", found.stdout.strip()):
         raise RemoteError(
             f"The branch {clone.branch} of {clone.url} has no commit {revision!r}. Name one of its "
@@ -154,7 +118,7 @@ def take_up_results(clone: Clone) -> str:
     """
     root, base = clone.root, _git(clone.root, "rev-parse", "HEAD")
     tip = _fetch(clone, clone.results)
-    fork = _run(root, "merge-base", base, tip).stdout.strip() if tip else base
+    fork = run_git(root, "merge-base", base, tip).stdout.strip() if tip else base
     foreign = _foreign(root, fork, tip) if fork and tip else []
     if not fork or foreign:
         raise RemoteError(
@@ -217,7 +181,7 @@ def check_push(clone: Clone) -> None:
         RemoteError: it may not; RemoteUnavailable: the server cannot be reached.
     """
     done = _push(clone, clone.results, "--dry-run")
-    if done.returncode and not _says(done, MOVED):
+    if done.returncode and not says(done, MOVED):
         raise _refusal(clone, done)
 
 
@@ -239,7 +203,7 @@ def push_results(clone: Clone, spare: str) -> Pushed:
         if done.returncode == 0:
             _git(clone.root, "update-ref", _tracking_ref(branch), commit)
             return Pushed(commit, branch)
-        if not _says(done, MOVED):
+        if not says(done, MOVED):
             raise _refusal(clone, done)
         time.sleep(random.uniform(0.1, 0.5) * attempt)
         branch = _make_room(clone, branch, spare)
@@ -280,20 +244,20 @@ def _tracking_ref(branch: str) -> str:
 
 
 def _leads_to(clone: Clone, name: str, commit: str) -> bool:
-    return _run(clone.root, "merge-base", "--is-ancestor", commit, name).returncode == 0
+    return run_git(clone.root, "merge-base", "--is-ancestor", commit, name).returncode == 0
 
 
 def _push(clone: Clone, branch: str, *options: str) -> subprocess.CompletedProcess[str]:
     target = f"HEAD:refs/heads/{branch}"
-    return _run(clone.root, "push", "--porcelain", *options, "origin", target, url=clone.url)
+    return run_git(clone.root, "push", "--porcelain", *options, "origin", target, url=clone.url)
 
 
 def _fetch(clone: Clone, branch: str) -> str:
     """Return the commit that a branch of the server leads to; empty if there is none."""
-    if not _ask(clone, clone.root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
+    if not _request(clone, clone.root, "ls-remote", "--heads", "origin", f"refs/heads/{branch}"):
         return ""
     refs = f"+refs/heads/{branch}:{_tracking_ref(branch)}"
-    _ask(clone, clone.root, "fetch", "--quiet", "--no-tags", "origin", refs)
+    _request(clone, clone.root, "fetch", "--quiet", "--no-tags", "origin", refs)
     return _git(clone.root, "rev-parse", _tracking_ref(branch))
 
 
@@ -325,93 +289,33 @@ def _git(root: Path, *arguments: str) -> str:
     Raises:
         RemoteError: it fails, as the clone is damaged.
     """
-    done = _run(root, *arguments)
+    done = run_git(root, *arguments)
     if done.returncode:
         raise RemoteError(
-            f"git {arguments[0]} failed in {root}: {_reason(done)}. Remove that folder and run it "
-            "again: it is cloned again."
+            f"git {arguments[0]} failed in {root}: {reason_of(done)}. Remove that folder and run "
+            "it again: it is cloned again."
         )
     return done.stdout.strip()
 
 
-def _ask(clone: Clone, place: Path, *arguments: str) -> str:
+def _request(clone: Clone, place: Path, *arguments: str) -> str:
     """Run a git command that speaks with the server; return what it prints."""
-    done = _run(place, *arguments, url=clone.url)
+    done = run_git(place, *arguments, url=clone.url)
     if done.returncode:
         raise _refusal(clone, done)
     return done.stdout.strip()
 
 
-def _run(place: Path, *arguments: str, url: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["git", *arguments],
-        cwd=place,
-        env={**os.environ, **_variables(url)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-
-
-def _variables(url: str) -> Mapping[str, str]:
-    """Return how git is to behave: no prompts, and messages in English."""
-    who = {"NAME": "cracks", "EMAIL": "cracks@localhost"}
-    return {
-        "LC_ALL": "C",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
-        **{
-            f"GIT_{role}_{key}": os.environ.get(f"GIT_{role}_{key}", value)
-            for role in ("AUTHOR", "COMMITTER")
-            for key, value in who.items()
-        },
-        **_settings(url),
-    }
-
-
-def _settings(url: str) -> Mapping[str, str]:
-    """Return settings of git as variables, so that no command line and no file holds the token."""
-    settings = {"http.lowSpeedLimit": "100", "http.lowSpeedTime": "60", "gc.auto": "0"}
-    token, parts = os.environ.get(TOKEN), urlsplit(url)
-    if token and parts.scheme in ("http", "https"):
-        pair = f"{os.environ.get(USER, 'x-access-token')}:{token}".encode()
-        header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
-        settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = header
-    given = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
-    numbered = list(enumerate(settings.items(), given))
-    return {
-        "GIT_CONFIG_COUNT": str(given + len(settings)),
-        **{f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in numbered},
-        **{f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in numbered},
-    }
-
-
-def _says(done: subprocess.CompletedProcess[str], signs: tuple[str, ...]) -> bool:
-    return any(sign in done.stderr + done.stdout for sign in signs)
-
-
 def _refusal(clone: Clone, done: subprocess.CompletedProcess[str]) -> RemoteError:
     """Return the error for a server's response."""
-    said = f"{clone.url}: git says {_reason(done)}."
-    if _says(done, DENIED):
+    said = f"{clone.url}: git says {reason_of(done)}."
+    if says(done, DENIED):
         return RemoteError(
             f"{said} Give this machine the right to read {clone.branch} and to push "
             f"{clone.results}: {TOKEN} for https, or a key for ssh."
         )
-    if _says(done, NOT_NOW):
+    if says(done, NOT_NOW):
         return RemoteUnavailable(f"{said} Check the URL and whether the server runs.")
     if "Remote branch" in done.stderr:
         return RemoteError(f"{clone.url} has no branch {clone.branch!r}. Name one that it has.")
     return RemoteError(f"{said} Check the URL (`repository`, or CRACKS_GIT_URL).")
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the line of git's output that names the cause, without secrets."""
-    lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    signs = (*DENIED, *NOT_NOW, "fatal: ", "error: ", "!")
-    told = [line for sign in signs for line in lines if sign in line]
-    reason = (told or lines or [f"exit code {done.returncode}"])[0]
-    reason = re.sub(r"^(remote: )?(fatal|error): ", "", reason).rstrip(".")
-    return re.sub(r"//[^/@\s]+@", "//", reason)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from cracks.errors import WorkspaceError
+from cracks.versioning.git_command import reason_of, run_git
 from cracks.workspace.paths import Paths
 
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -40,8 +40,7 @@ def has_commit(root: Path, commit: str) -> bool:
     """
     if not COMMIT.fullmatch(commit):
         return False
-    command = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
-    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
+    return run_git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
 
 
 def clone_at(paths: Paths, commit: str, target: Path) -> None:
@@ -57,10 +56,7 @@ def clone_at(paths: Paths, commit: str, target: Path) -> None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    result = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        reason = result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "no reason"
-        raise WorkspaceError(f"git cannot read {root}: {reason}.")
-    return result.stdout.strip()
+    done = run_git(root, *arguments)
+    if done.returncode:
+        raise WorkspaceError(f"git cannot read {root}: {reason_of(done)}.")
+    return done.stdout.strip()

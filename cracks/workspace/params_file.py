@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from cracks.errors import ParamsError
+from cracks.errors import ParamsError, one_line
 from cracks.system.atomic_files import write_text
 from cracks.workspace.params import LIMITS, LimitParams, Params
 
@@ -57,8 +57,7 @@ def _read(path: Path, yaml: YAML) -> Any:
             f"{path} does not exist. `git checkout params.yaml` restores it."
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        first_line = " ".join(str(error).split())
-        raise ParamsError(f"{path} is no YAML: {first_line}") from None
+        raise ParamsError(f"{path} is no YAML: {one_line(error)}") from None
 
 
 def _assign(document: Any, assignment: str, path: Path) -> None:

@@ -15,176 +15,56 @@ STAGES = ("ingest", "split", "validate", "featurize", "train", "evaluate", "expo
 ACCEPT_RELABELS = "CRACKS_ACCEPT_RELABELS"
 
 
+class Place:
+    """A file or folder of a workspace, by its path below the root."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, paths: Paths, owner: type[Paths]) -> Path:
+        return paths.root / self._path
+
+
 @dataclass(frozen=True)
 class Paths:
     """The places of one workspace, which is a checkout of this project."""
 
     root: Path
 
-    @property
-    def params(self) -> Path:
-        """Every number that changes the science."""
-        return self.root / "params.yaml"
-
-    @property
-    def pipeline(self) -> Path:
-        """The graph of stages."""
-        return self.root / "dvc.yaml"
-
-    @property
-    def pipeline_lock(self) -> Path:
-        """What DVC recorded of the last run of each stage."""
-        return self.root / "dvc.lock"
-
-    @property
-    def raw(self) -> Path:
-        """Folder of downloaded archives, as they were published."""
-        return self.root / "data/raw"
-
-    @property
-    def mirror(self) -> Path:
-        """Folder of local mirrors of S3 prefixes; the bucket itself keeps them."""
-        return self.root / "data/mirror"
-
-    @property
-    def images(self) -> Path:
-        """Folder of Parquet shards with the original JPEG bytes."""
-        return self.root / "data/images"
-
-    @property
-    def manifest(self) -> Path:
-        """One row a patch."""
-        return self.root / "data/manifest.parquet"
-
-    @property
-    def quarantine(self) -> Path:
-        """The files that could not be used, each with its reason."""
-        return self.root / "reports/quarantine.csv"
-
-    @property
-    def relabels(self) -> Path:
-        """The stored photographs that came with another label."""
-        return self.root / "reports/relabels.csv"
-
-    @property
-    def data_card(self) -> Path:
-        """Where the data comes from, under which licence, and what is in it."""
-        return self.root / "reports/data_card.md"
-
-    @property
-    def profile(self) -> Path:
-        """What the accepted data set looks like, to measure the drift of the next."""
-        return self.root / "reports/profile.json"
-
-    @property
-    def splits(self) -> Path:
-        """Which split each distinct patch belongs to."""
-        return self.root / "data/splits.parquet"
-
-    @property
-    def features(self) -> Path:
-        """Folder of arrays: the input of the trainable part, one file a shard."""
-        return self.root / "data/features"
-
-    @property
-    def changed_features(self) -> Path:
-        """What the frozen half gave for patches changed on purpose, so that it is asked once."""
-        return self.root / "data/changed_features.npz"
-
-    @property
-    def scores(self) -> Path:
-        """The score of every patch of validation and test."""
-        return self.root / "data/scores.parquet"
-
-    @property
-    def slices(self) -> Path:
-        """The metrics of each slice of test."""
-        return self.root / "reports/slices.csv"
-
-    @property
-    def behaviour(self) -> Path:
-        """The predictions for patches that were changed on purpose."""
-        return self.root / "reports/behaviour.csv"
-
-    @property
-    def label_errors(self) -> Path:
-        """The patches whose label is probably wrong, most suspicious first."""
-        return self.root / "reports/label_errors.csv"
-
-    @property
-    def featurizer(self) -> Path:
-        """Folder of the half of the classifier that is computed once."""
-        return self.root / "models/featurizer"
-
-    @property
-    def trainable(self) -> Path:
-        """Folder of the half of the classifier that is trained."""
-        return self.root / "models/trainable"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of what an unfinished training has learned; gone when it is finished."""
-        return self.root / "models/.checkpoints"
-
-    @property
-    def novelty(self) -> Path:
-        """What photographs like the training data look like."""
-        return self.root / "models/novelty.npz"
-
-    @property
-    def neighbours(self) -> Path:
-        """Training patches, to show what a predicted photograph is nearest to."""
-        return self.root / "models/neighbours.parquet"
-
-    @property
-    def classifier(self) -> Path:
-        """The Keras model from raw pixels to score."""
-        return self.root / "models/classifier.keras"
-
-    @property
-    def keras_scores(self) -> Path:
-        """The scores of Keras for some patches of test, to compare other runtimes with."""
-        return self.root / "models/keras_scores.parquet"
-
-    @property
-    def keras_features(self) -> Path:
-        """What the frozen half gave for these patches in Keras, so that it is asked once."""
-        return self.root / "data/keras_features.npz"
-
-    @property
-    def history(self) -> Path:
-        """Losses and accuracies per epoch."""
-        return self.root / "models/history.csv"
-
-    @property
-    def summary(self) -> Path:
-        """The layers of the model as text."""
-        return self.root / "models/summary.txt"
-
-    @property
-    def bundle(self) -> Path:
-        """What serving loads."""
-        return self.root / "models/bundle"
-
-    @property
-    def training_logs(self) -> Path:
-        """Folder of TensorBoard logs."""
-        return self.root / "logs/train"
-
-    @property
-    def data_docs(self) -> Path:
-        """The browsable result of the validation."""
-        return self.root / "reports/data_docs"
-
-    @property
-    def classification_report(self) -> Path:
-        """Precision, recall and F1 per label as a text table."""
-        return self.root / "reports/classification_report.txt"
-
-    @property
-    def curves(self) -> Path:
-        """Folder of the curves as tables, for `dvc plots`."""
-        return self.root / "reports/curves"
+    params = Place("params.yaml")  # every number that changes the science
+    pipeline = Place("dvc.yaml")  # the graph of stages
+    pipeline_lock = Place("dvc.lock")  # what DVC recorded of the last run of each stage
+    raw = Place("data/raw")  # folder of downloaded archives, as they were published
+    mirror = Place("data/mirror")  # folder of mirrors of S3 prefixes; the bucket keeps them
+    images = Place("data/images")  # folder of Parquet shards with the original JPEG bytes
+    manifest = Place("data/manifest.parquet")  # one row a patch
+    quarantine = Place("reports/quarantine.csv")  # unusable files, each with its reason
+    relabels = Place("reports/relabels.csv")  # stored photographs that came with another label
+    data_card = Place("reports/data_card.md")  # origin, licence and content of the data
+    profile = Place("reports/profile.json")  # what the accepted data looks like, to measure drift
+    splits = Place("data/splits.parquet")  # which split each distinct patch belongs to
+    features = Place("data/features")  # folder of arrays, a file a shard: what is trained on
+    changed_features = Place("data/changed_features.npz")  # of patches changed on purpose
+    scores = Place("data/scores.parquet")  # the score of every patch of validation and test
+    slices = Place("reports/slices.csv")  # the metrics of each slice of test
+    behaviour = Place("reports/behaviour.csv")  # the predictions for patches changed on purpose
+    label_errors = Place("reports/label_errors.csv")  # probably wrong labels, likeliest first
+    featurizer = Place("models/featurizer")  # folder of the half that is computed once
+    trainable = Place("models/trainable")  # folder of the half that is trained
+    checkpoints = Place("models/.checkpoints")  # folder of an unfinished training, else absent
+    novelty = Place("models/novelty.npz")  # what photographs like the training data look like
+    neighbours = Place("models/neighbours.parquet")  # training patches, to show the nearest ones
+    classifier = Place("models/classifier.keras")  # the Keras model from raw pixels to score
+    keras_scores = Place("models/keras_scores.parquet")  # of some test patches, to compare runtimes
+    keras_features = Place("data/keras_features.npz")  # of the same patches, computed once
+    history = Place("models/history.csv")  # losses and accuracies per epoch
+    summary = Place("models/summary.txt")  # the layers of the model as text
+    bundle = Place("models/bundle")  # what serving loads
+    training_logs = Place("logs/train")  # folder of TensorBoard logs
+    data_docs = Place("reports/data_docs")  # the browsable result of the validation
+    classification_report = Place("reports/classification_report.txt")  # precision, recall, F1
+    curves = Place("reports/curves")  # folder of the curves as tables, for `dvc plots`
+    local_tracking = Place("mlruns")  # MLflow folder without MLFLOW_TRACKING_URI
 
     def report(self, stage: str) -> Path:
         """Return the place of a stage's report."""
@@ -202,11 +82,6 @@ class Paths:
     def service(self) -> Path:
         """The folder through which promotion hands bundles to serving (CRACKS_SERVICE_DIR)."""
         return Path(os.environ.get("CRACKS_SERVICE_DIR") or self.root / "service").resolve()
-
-    @property
-    def local_tracking(self) -> Path:
-        """Folder of the local MLflow database and artifacts, used without MLFLOW_TRACKING_URI."""
-        return self.root / "mlruns"
 
 
 def open_workspace(root: Path) -> Paths:

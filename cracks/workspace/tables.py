@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cracks.errors import WorkspaceError
+from cracks.errors import WorkspaceError, one_line
 from cracks.system.atomic_files import atomic_replace
 
 
@@ -39,9 +39,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         raise WorkspaceError(f"{path} does not exist. Run `dvc repro` to make it.") from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text
-        reason = " ".join(str(error).split())
         raise WorkspaceError(
-            f"{path} is damaged ({reason}). Run `dvc repro` to remake it."
+            f"{path} is damaged ({one_line(error)}). Run `dvc repro` to remake it."
         ) from None
 
 

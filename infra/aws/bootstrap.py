@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from cracks.storage.client import one_line, status_of
+from cracks.errors import one_line
+from cracks.storage.client import status_of
 from infra.aws.names import AwsRefused, Wanted
 from infra.aws.settings import SETTINGS, Found, Setting
 
@@ -211,7 +212,10 @@ def _explained(wanted: Wanted, bucket: str = "") -> Iterator[None]:
 
 
 def _refusal(error: Any, wanted: Wanted, bucket: str) -> AwsRefused:
-    code, reason = _code(error), one_line(error.response.get("Error", {}).get("Message") or "")
+    code, reason = (
+        _code(error),
+        one_line(error.response.get("Error", {}).get("Message") or "no reason given"),
+    )
     if code in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
         return _taken(bucket)
     if code in UNKNOWN_CREDENTIALS:

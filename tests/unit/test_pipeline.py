@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cracks.workspace.params_file import known_keys
-from cracks.workspace.paths import STAGES, Paths
+from cracks.workspace.paths import STAGES, Paths, Place
 from tests.unit.builders import ROOT
 
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
@@ -187,7 +187,7 @@ def test_every_place_that_has_a_name_is_the_output_of_one_stage() -> None:
     places = {
         getattr(PATHS, name).as_posix()
         for name, member in vars(Paths).items()
-        if isinstance(member, property) and name not in NO_OUTPUTS
+        if isinstance(member, Place) and name not in NO_OUTPUTS
     }
     reports = {PATHS.report(stage).as_posix() for stage in STAGES}
     figures = {PATHS.figures(stage).as_posix() for stage in STAGES} & set(outputs)

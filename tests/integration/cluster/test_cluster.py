@@ -11,11 +11,14 @@ import io
 import json
 import os
 import random
+import shutil
 import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,6 @@ from cracks.cluster.dispatch import compute_features
 from cracks.dataset.shards import ShardRow, ShardWriter, count_rows, shard_files
 from cracks.errors import ClusterError
 from cracks.training.features.compute import update_features
-from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from tests.integration.bundles import hand_over, make_bundle
 from tests.integration.services import make_workspace
@@ -69,12 +71,7 @@ def _jpeg(pixels: Any) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture(scope="module")
-def shards(patches: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return write_shards(patches, tmp_path_factory.mktemp("images"), SHARD_ROWS)
-
-
-def write_shards(patches: list[bytes], folder: Path, rows: int) -> list[Path]:
+def write_shards(patches: Iterable[bytes], folder: Path, rows: int) -> list[Path]:
     writer = ShardWriter(folder, rows)
     for number, content in enumerate(patches):
         id_ = hashlib.sha256(content + str(number).encode()).hexdigest()
@@ -105,26 +102,32 @@ def featurizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def params() -> Params:
-    return load_params(CHECKOUT / "params.yaml")
+@dataclass(frozen=True)
+class Featurizing:
+    """Shards and a network, whose features are computed where the environment says."""
+
+    shards: list[Path]
+    featurizer: Path
+
+    def compute(self, folder: Path, shards: Sequence[Path] = ()) -> dict[str, bytes]:
+        """Compute the features of all the shards, or of these; return the files."""
+        params = load_params(CHECKOUT / "params.yaml")
+        update_features(params, shards or self.shards, self.featurizer, folder, compute_features)
+        return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
 @pytest.fixture(scope="module")
-def local(
-    params: Params,
-    shards: list[Path],
-    featurizer: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, bytes]:
+def work(
+    patches: list[bytes], featurizer: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Featurizing:
+    images = tmp_path_factory.mktemp("images")
+    return Featurizing(write_shards(patches, images, SHARD_ROWS), featurizer)
+
+
+@pytest.fixture(scope="module")
+def local(work: Featurizing, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What this machine alone computes."""
-    folder = tmp_path_factory.mktemp("local")
-    update_features(params, shards, featurizer, folder, compute_features)
-    return contents(folder)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+    return work.compute(tmp_path_factory.mktemp("local"))
 
 
 @pytest.fixture(scope="module")
@@ -193,11 +196,9 @@ def slowly(request: str, response: Response) -> Response:
     return response
 
 
+@pytest.mark.usefixtures("on_cluster")
 def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends_none(
-    on_cluster: dict[str, str],
-    params: Params,
-    shards: list[Path],
-    featurizer: Path,
+    work: Featurizing,
     local: dict[str, bytes],
     proxy: S3Proxy,
     bucket: Path,
@@ -205,18 +206,17 @@ def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends
     capsys: pytest.CaptureFixture[str],
     cluster: DaskCluster,
 ) -> None:
-    for shard in shards:  # as `dvc push` lays them down
+    for shard in work.shards:  # as `dvc push` lays them down
         digest = hashlib.md5(shard.read_bytes()).hexdigest()
         place = bucket / "store" / "files" / "md5" / digest[:2] / digest[2:]
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(shard.read_bytes())
         place.chmod(0o400)  # root or not: whoever wrote it again would show in the time
     before = {file: file.stat().st_mtime_ns for file in (bucket / "store").rglob("files/*/*/*")}
-    update_features(params, shards, featurizer, tmp_path / "features", compute_features)
-    assert contents(tmp_path / "features") == local
+    assert work.compute(tmp_path / "features") == local
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert set(written(proxy, "features").values()) == {1}
-    assert len(written(proxy, "features")) == len(shards)
+    assert len(written(proxy, "features")) == len(work.shards)
     said = capsys.readouterr().err
     link = said.split("dashboard ")[1].split()[0]
     assert "2 workers, 2 threads" in said
@@ -224,8 +224,7 @@ def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends
 
     # Another desk with the same shards: everything is found again.
     proxy.asked.clear()
-    update_features(params, shards, featurizer, tmp_path / "elsewhere", compute_features)
-    assert contents(tmp_path / "elsewhere") == local
+    assert work.compute(tmp_path / "elsewhere") == local
     assert not written(proxy, "features")
 
 
@@ -316,12 +315,10 @@ def test_inspections_of_a_folder_are_those_of_this_machine(
     assert files["here"] == files["there"]
 
 
+@pytest.mark.usefixtures("on_cluster")
 def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_but_what_they_had(
-    on_cluster: dict[str, str],
     cluster: DaskCluster,
-    params: Params,
-    shards: list[Path],
-    featurizer: Path,
+    work: Featurizing,
     local: dict[str, bytes],
     proxy: S3Proxy,
     tmp_path: Path,
@@ -350,52 +347,42 @@ def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_b
     harming = threading.Thread(target=harm)
     harming.start()
     try:
-        update_features(params, shards, featurizer, tmp_path / "features", compute_features)
+        assert work.compute(tmp_path / "features") == local
     finally:
         done.set()
         harming.join()
-    assert contents(tmp_path / "features") == local
     assert Counter(killed) == {"worker": KILLS, "scheduler": 1}
     counted = written(proxy, "features")
-    assert len(counted) == len(shards)
+    assert len(counted) == len(work.shards)
     # What was in flight when somebody died may be computed once more: 2 pieces a thread.
     twice = sum(count - 1 for count in counted.values())
     assert twice <= 4 * len(killed)
     with capsys.disabled():
-        print(f"\n  {len(shards)} shards, {Counter(killed)}, {twice} written twice")
+        print(f"\n  {len(work.shards)} shards, {Counter(killed)}, {twice} written twice")
 
 
+@pytest.mark.usefixtures("on_cluster")
 def test_a_worker_that_comes_later_helps(
-    on_cluster: dict[str, str],
     cluster: DaskCluster,
-    params: Params,
-    shards: list[Path],
-    featurizer: Path,
+    work: Featurizing,
     local: dict[str, bytes],
     proxy: S3Proxy,
     tmp_path: Path,
 ) -> None:
     proxy.spoil = slowly
     kill(cluster.living[0])
-    given = (params, shards, featurizer, tmp_path / "features", compute_features)
-    working = threading.Thread(target=update_features, args=given)
-    working.start()
-    wait_until(lambda: written(proxy, "features"), "the first result", timeout=60)
-    later = cluster.add_worker()
-    working.join()
-    assert contents(tmp_path / "features") == local
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work.compute, tmp_path / "features")
+        wait_until(lambda: written(proxy, "features"), "the first result", timeout=60)
+        later = cluster.add_worker()
+    assert working.result() == local
     assert list((cluster.place / "workers").rglob("network.xml"))
     assert later.exit_code is None
 
 
+@pytest.mark.usefixtures("on_cluster")
 def test_storage_that_returns_503_for_a_while_only_delays(
-    on_cluster: dict[str, str],
-    params: Params,
-    shards: list[Path],
-    featurizer: Path,
-    local: dict[str, bytes],
-    proxy: S3Proxy,
-    tmp_path: Path,
+    work: Featurizing, local: dict[str, bytes], proxy: S3Proxy, tmp_path: Path
 ) -> None:
     dice, refused = random.Random(5), Counter[str]()
 
@@ -407,30 +394,22 @@ def test_storage_that_returns_503_for_a_while_only_delays(
         return response
 
     proxy.spoil = unwilling
-    update_features(params, shards[:12], featurizer, tmp_path / "features", compute_features)
-    found = contents(tmp_path / "features")
-    assert {name: local[name] for name in found if name != "index.json"} == {
-        name: content for name, content in found.items() if name != "index.json"
-    }
+    found = work.compute(tmp_path / "features", work.shards[:12])
+    del found["index.json"]  # of all the shards there
+    assert found == {name: local[name] for name in found}
     assert sum(refused.values()) > 5
 
 
+@pytest.mark.usefixtures("on_cluster")
 def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
-    on_cluster: dict[str, str],
-    params: Params,
-    shards: list[Path],
-    featurizer: Path,
-    tmp_path: Path,
+    work: Featurizing, tmp_path: Path
 ) -> None:
-    (tmp_path / "images").mkdir()
-    given = [tmp_path / "images" / shard.name for shard in shards[:6]]
-    for shard, copy in zip(shards, given, strict=False):
-        copy.write_bytes(shard.read_bytes())
+    given = [Path(shutil.copy(shard, tmp_path)) for shard in work.shards[:6]]
     content = bytearray(given[2].read_bytes())
     content[len(content) // 2] ^= 255  # rotted before anybody looked; Parquet's checksum tells
     given[2].write_bytes(content)
     with pytest.raises(ClusterError, match=r"1 of 6 pieces failed .* part-00002\.parquet") as found:
-        update_features(params, given, featurizer, tmp_path / "features", compute_features)
+        work.compute(tmp_path / "features", given)
     assert "\n" not in str(found.value)
     kept = {file.name for file in (tmp_path / "features").glob("*.npy")}
     assert kept == {f"part-0000{number}.npy" for number in (0, 1, 3, 4, 5)}
@@ -471,8 +450,6 @@ def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
             {"DASK_SCHEDULER_ADDRESS": f"tcp://127.0.0.1:{free_port()}"},
             "No Dask scheduler responds",
         ),
-        ({"DASK_SCHEDULER_ADDRESS": "somewhere"}, "is no address of a scheduler"),
-        ({"CRACKS_CLUSTER_STORE": ""}, "CRACKS_CLUSTER_STORE is not"),
         ({"CRACKS_CLUSTER_STORE": "s3://nowhere-at-all/x"}, "there is no bucket nowhere-at-all"),
     ],
 )
@@ -503,7 +480,6 @@ def refused_in_one_line(
     [
         ({"PYTHONPATH": "{fake}:" + str(CHECKOUT)}, "openvino 2025.1.0 instead of 2026."),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials"),
-        ({"AWS_SECRET_ACCESS_KEY": "another"}, "access is denied"),
     ],
 )
 def test_a_worker_that_would_do_it_otherwise_or_cannot_is_named_before_work_starts(
@@ -533,24 +509,19 @@ def test_memory_does_not_grow_with_the_number_of_patches(
     on_cluster: dict[str, str],
     cluster: DaskCluster,
     start: StartProcess,
-    params: Params,
     patches: list[bytes],
     featurizer: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = 2048 if PATCHES >= 100_000 else 256
-    (tmp_path / "images").mkdir()
     repeated = (
         # Bytes after the end, which no decoder reads, make each another file.
         patches[number % len(patches)] + f"repetition {number // len(patches)}".encode()
         for number in range(PATCHES)
     )
-    writer = ShardWriter(tmp_path / "images", rows)
-    for number, content in enumerate(repeated):
-        id_ = hashlib.sha256(content).hexdigest()
-        writer.add(ShardRow(id_, "crack", f"{number}.jpg", content))
-    writer.flush()
+    (tmp_path / "images").mkdir()
+    shards = write_shards(repeated, tmp_path / "images", rows)
     script = tmp_path / "featurize.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
@@ -577,7 +548,7 @@ def test_memory_does_not_grow_with_the_number_of_patches(
         time.sleep(0.25)
     assert client.wait(1) == 0, client.log
     seconds = time.monotonic() - begin
-    assert sum(map(count_rows, shard_files(tmp_path / "images"))) == PATCHES
+    assert sum(map(count_rows, shards)) == PATCHES
     assert len(list((tmp_path / "features").glob("*.npy"))) == -(-PATCHES // rows)
     for name, memory in seen.items():
         # All is loaded after the first third.

@@ -6,17 +6,16 @@ import gc
 import hashlib
 import logging
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT, RunningProcess, StartProcess, environment, wait_until
+from processes import CHECKOUT, RunningProcess, StartProcess, git, wait_until
 
 from cracks.errors import StageError, WorkspaceBusy, WorkspaceError
-from cracks.versioning.dvc_data import bring_data, recorded_outputs, share_storage
+from cracks.versioning.dvc_data import bring_data, push_data, recorded_outputs, share_storage
 from cracks.versioning.dvc_stages import (
     changes_since,
     locked_workspace,
@@ -56,6 +55,9 @@ if text == "interrupt":
     sys.exit(130)
 if text == "fill":
     raise OSError(28, os.strerror(28))
+if progress := os.environ.get("CRACKS_PROGRESS_FILE"):
+    pathlib.Path(progress + ".new").write_text('{"done": 1, "total": 4}')
+    os.replace(progress + ".new", progress)
 print("copying", text, file=sys.stderr)
 while text == "wait" and not pathlib.Path("go").exists():
     pathlib.Path("waiting").touch()
@@ -116,8 +118,16 @@ class Workspace:
         return Paths(self.root)
 
     def git(self, *arguments: str) -> str:
-        who = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
-        return self._run("git", *who, *arguments)
+        return git(self.root, *arguments)
+
+    def commit_and_take_back(self, text: str) -> tuple[str, str]:
+        """Commit another input, and reset the branch; return the commit that is left, and it."""
+        first = self.git("rev-parse", "HEAD")
+        self.write(text)
+        self.git("commit", "--quiet", "--all", "-m", "Go on")
+        second = self.git("rev-parse", "HEAD")
+        self.git("reset", "--quiet", "--hard", first)
+        return first, second
 
     def write(self, text: str) -> None:
         (self.root / "input.txt").write_text(text)
@@ -127,17 +137,6 @@ class Workspace:
         """The stages that have run so far, in order."""
         log = self.root / "runs.log"
         return log.read_text().split() if log.exists() else []
-
-    def _run(self, *command: str) -> str:
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=environment(),
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.strip()
 
 
 @pytest.fixture
@@ -171,11 +170,9 @@ def done(workspace: Workspace) -> Workspace:
 # --- stages ---------------------------------------------------------------------------------------
 
 
-def test_a_stage_that_never_ran_is_out_of_date(workspace: Workspace) -> None:
-    assert not stage_is_up_to_date(workspace.paths, "copy")
-
-
-def test_a_stage_is_up_to_date_once_it_has_run_and_only_that_one_has(done: Workspace) -> None:
+def test_a_stage_is_up_to_date_once_it_has_run_and_one_that_never_ran_is_not(
+    done: Workspace,
+) -> None:
     assert stage_is_up_to_date(done.paths, "copy")
     assert not stage_is_up_to_date(done.paths, "count")
     assert (done.root / "copied.txt").read_text() == "concrete"
@@ -222,12 +219,14 @@ def test_what_was_computed_before_is_taken_from_the_cache(done: Workspace) -> No
     assert (done.root / "copied.txt").read_text() == "concrete"
 
 
-def test_what_a_stage_says_is_passed_on(
+def test_what_a_stage_says_and_how_far_it_has_come_are_passed_on(
     workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
+    shares: list[float] = []
     with caplog.at_level(logging.INFO, "cracks"):
-        run_stage(workspace.paths, "copy")
+        run_stage(workspace.paths, "copy", on_progress=shares.append)
     assert "copying concrete" in caplog.messages
+    assert set(shares) == {0.25}
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
@@ -244,30 +243,33 @@ def test_a_file_of_the_workspace_never_takes_the_place_of_a_module_that_dvc_need
     assert workspace.runs == ["copy"]
 
 
-def test_a_refusal_is_the_stages_own_message(workspace: Workspace) -> None:
+def test_a_refusal_is_the_stages_own_message_and_the_stage_can_run_later(
+    workspace: Workspace,
+) -> None:
     workspace.write("refuse")
     with pytest.raises(StageError) as refusal:
         run_stage(workspace.paths, "copy")
     assert str(refusal.value) == "copy: I refuse. Write otherwise."
-
-
-def test_after_a_refusal_the_stage_is_still_out_of_date_and_can_run(workspace: Workspace) -> None:
-    workspace.write("refuse")
-    with pytest.raises(StageError):
-        run_stage(workspace.paths, "copy")
     assert not stage_is_up_to_date(workspace.paths, "copy")
     workspace.write("concrete")
     run_stage(workspace.paths, "copy")
     assert stage_is_up_to_date(workspace.paths, "copy")
 
 
-def test_a_failure_without_a_message_names_the_stage_and_where_to_look(
-    workspace: Workspace,
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        pytest.param("break", "`cd {root} && dvc repro copy` shows more", id="no message"),
+        pytest.param("fill", "the disk is full. Make room for {root}", id="full disk"),
+    ],
+)
+def test_a_failure_is_told_in_one_line_that_names_the_stage_and_the_remedy(
+    workspace: Workspace, text: str, remedy: str
 ) -> None:
-    workspace.write("break")
+    workspace.write(text)
     with pytest.raises(StageError, match="The stage copy failed") as failure:
         run_stage(workspace.paths, "copy")
-    assert f"`cd {workspace.root} && dvc repro copy` shows more" in str(failure.value)
+    assert remedy.format(root=workspace.root) in str(failure.value)
     assert "\n" not in str(failure.value)
 
 
@@ -277,13 +279,6 @@ def test_ctrl_c_that_reached_the_stage_alone_ends_everything(workspace: Workspac
     with pytest.raises(KeyboardInterrupt):
         run_stage(workspace.paths, "copy")
     assert not stage_is_up_to_date(workspace.paths, "copy")
-
-
-def test_a_full_disk_is_told_in_one_line_that_says_where_to_make_room(workspace: Workspace) -> None:
-    workspace.write("fill")
-    with pytest.raises(StageError, match=f"Make room for {workspace.root}") as failure:
-        run_stage(workspace.paths, "copy")
-    assert "\n" not in str(failure.value)
 
 
 def test_an_unknown_stage_is_named(workspace: Workspace) -> None:
@@ -389,42 +384,33 @@ def test_a_stage_that_runs_at_the_desk_makes_the_workspace_busy(
 # --- what was used --------------------------------------------------------------------------------
 
 
-def test_the_code_version_is_the_commit(workspace: Workspace) -> None:
+def test_the_code_version_is_the_commit_and_dirty_where_a_file_that_git_knows_has_changed(
+    workspace: Workspace,
+) -> None:
+    (workspace.root / "notes.txt").write_text("to myself")
     commit = workspace.git("rev-parse", "HEAD")
     assert code_version(workspace.root) == CodeVersion(commit, dirty=False)
-
-
-def test_a_changed_file_makes_the_code_dirty_and_a_new_one_does_not(workspace: Workspace) -> None:
-    (workspace.root / "notes.txt").write_text("to myself")
-    assert not code_version(workspace.root).dirty
     (workspace.root / "copying.py").write_text("print('changed')")
     assert code_version(workspace.root).dirty
 
 
-def test_a_folder_that_is_no_git_repository_is_told_of(tmp_path: Path) -> None:
+def test_a_folder_without_a_git_repository_or_a_commit_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match=f"git cannot read {tmp_path}: .*not a git repository"):
         code_version(tmp_path)
-
-
-def test_a_repository_without_a_commit_is_told_of(tmp_path: Path) -> None:
-    Workspace(tmp_path).git("init", "--quiet")
+    git(tmp_path, "init", "--quiet")
     with pytest.raises(WorkspaceError, match=f"git cannot read {tmp_path}"):
         code_version(tmp_path)
 
 
-def test_the_digest_of_an_output_is_dvcs_own(done: Workspace) -> None:
+def test_the_digest_of_an_output_is_dvcs_own_and_follows_its_content(done: Workspace) -> None:
     md5 = hashlib.md5((done.root / "copied.txt").read_bytes(), usedforsecurity=False).hexdigest()
     assert output_digest(done.paths, "copy", "copied.txt") == md5
     folder = output_digest(done.paths, "copy", "folder")
     assert folder.endswith(".dir")
     assert len(folder) <= 36, "longer than MLflow takes"
-
-
-def test_the_digest_of_an_output_follows_its_content(done: Workspace) -> None:
-    first = output_digest(done.paths, "copy", "folder")
     done.write("brick")
     run_stage(done.paths, "copy")
-    assert output_digest(done.paths, "copy", "folder") != first
+    assert output_digest(done.paths, "copy", "folder") != folder
 
 
 @pytest.mark.parametrize(("stage", "output"), [("count", "counted.txt"), ("copy", "nothing")])
@@ -458,11 +444,7 @@ def clone(done: Workspace, tmp_path: Path) -> Workspace:
 
 
 def test_a_commit_is_known_on_whatever_branch(workspace: Workspace) -> None:
-    first = workspace.git("rev-parse", "HEAD")
-    workspace.write("brick")
-    workspace.git("commit", "--quiet", "--all", "-m", "Go on")
-    second = workspace.git("rev-parse", "HEAD")
-    workspace.git("reset", "--quiet", "--hard", first)
+    first, second = workspace.commit_and_take_back("brick")
     assert has_commit(workspace.root, first)
     assert has_commit(workspace.root, second)
 
@@ -473,11 +455,7 @@ def test_what_is_no_commit_here_is_not_known(workspace: Workspace, commit: str) 
 
 
 def test_a_commit_that_no_branch_leads_to_is_cloned(workspace: Workspace, tmp_path: Path) -> None:
-    first = workspace.git("rev-parse", "HEAD")
-    workspace.write("brick")
-    workspace.git("commit", "--quiet", "--all", "-m", "Go on")
-    second = workspace.git("rev-parse", "HEAD")
-    workspace.git("reset", "--quiet", "--hard", first)
+    _, second = workspace.commit_and_take_back("brick")
     clone_at(workspace.paths, second, tmp_path / "clone")
     assert (tmp_path / "clone/input.txt").read_text() == "brick"
     assert code_version(tmp_path / "clone") == CodeVersion(second, dirty=False)
@@ -497,7 +475,7 @@ def test_data_of_then_comes_from_the_cache_of_the_workspace(
 
 
 def test_data_that_the_cache_lost_comes_from_the_remote(done: Workspace, clone: Workspace) -> None:
-    done._run(sys.executable, "-m", "dvc", "push", "--quiet")
+    push_data(done.paths)
     shutil.rmtree(done.root / ".dvc/cache")
     assert bring_data(clone.paths) == []
     assert (clone.root / "folder/one").read_text() == "concrete"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from processes import environment
+from processes import git
 
 from cracks.errors import RemoteError, RemoteUnavailable
 from cracks.versioning.git_results import (
@@ -44,13 +43,7 @@ class Server:
         self.push("main", CODE)
 
     def git(self, *arguments: str, at: Path | None = None) -> str:
-        who = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
-        command = ["git", *who, *arguments]
-        done = subprocess.run(
-            command, cwd=at or self.place, env=environment(), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return git(at or self.place, *arguments)
 
     def push(self, branch: str, files: dict[str, bytes]) -> str:
         """Commit files on a branch; return the commit."""

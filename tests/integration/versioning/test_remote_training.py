@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gitserver import READER_TOKEN, WORKER_TOKEN, git_server
-from processes import TOOLS, RunningProcess, StartProcess, clone_working_tree, environment
+from processes import TOOLS, RunningProcess, StartProcess, clone_working_tree, git
 from s3 import SECRET_KEY, S3Proxy, S3Server
 from servers import PrefectServer
 
@@ -64,16 +62,7 @@ class Elsewhere:
     place: Path
 
     def git(self, *arguments: str, at: Path | None = None) -> str:
-        who = ("-c", "user.name=A Person", "-c", "user.email=person@example.org")
-        done = subprocess.run(
-            ["git", *who, *arguments],
-            cwd=at or self.repository,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+        return git(at or self.repository, *arguments)
 
     def scratch(self, worker: str) -> Path:
         return self.place / worker / "scratch"
@@ -161,13 +150,6 @@ def first(elsewhere: Elsewhere) -> Worked:
     return Worked(elsewhere.end(process), process)
 
 
-@contextmanager
-def counted(elsewhere: Elsewhere) -> Iterator[S3Proxy]:
-    """Stand before the storage, to see what is asked of it."""
-    with S3Proxy(elsewhere.variables["AWS_ENDPOINT_URL"]) as proxy:
-        yield proxy
-
-
 def objects_of(elsewhere: Elsewhere, output: str) -> str:
     """Return how the object begins that an output of dvc.lock is kept in."""
     lock = elsewhere.git("show", f"{RESULTS}:dvc.lock")
@@ -207,14 +189,9 @@ def test_the_message_of_the_commit_says_what_was_found(elsewhere: Elsewhere, fir
 def test_the_chain_leads_to_the_pushed_commit(elsewhere: Elsewhere, first: Worked) -> None:
     at_desk = elsewhere.place / "reader"
     elsewhere.git("clone", "-q", str(elsewhere.repository), str(at_desk), at=elsewhere.place)
-    done = subprocess.run(
-        [TOOLS / "cracks", "-C", at_desk, "trace", "v1", "--json"],
-        env=environment(**elsewhere.variables),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = [TOOLS / "cracks", "-C", at_desk, "trace", "v1", "--json"]
+    done = elsewhere.start(command, variables=elsewhere.variables)
+    assert done.wait(120) == 0, done.log
     chain = json.loads(done.stdout)
     assert chain["broken"] == []
     (commit,) = [link for link in chain["chain"] if link["link"] == "commit"]
@@ -234,7 +211,7 @@ def test_nothing_is_left_and_no_secret_is_told(elsewhere: Elsewhere, first: Work
 def test_another_machine_runs_no_stage_again_and_brings_the_bundle_alone(
     elsewhere: Elsewhere, first: Worked
 ) -> None:
-    with counted(elsewhere) as proxy:
+    with S3Proxy(elsewhere.variables["AWS_ENDPOINT_URL"]) as proxy:
         result = elsewhere.end(elsewhere.begin("second", AWS_ENDPOINT_URL=proxy.url))
     assert set(result["stages"].values()) == {"up to date"}
     for same in ("run_id", "version", "commit", "branch"):

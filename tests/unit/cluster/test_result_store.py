@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cracks.cluster.file_pieces import in_order
-from cracks.cluster.pieces import Outcome, Piece, require_no_failure
+from cracks.cluster.pieces import Outcome, Piece, by_number, require_no_failure
 from cracks.cluster.result_store import (
     CONTENT,
     fetch_folder,
@@ -79,7 +78,7 @@ def test_every_package_that_computes_is_compared_and_a_kept_result_outlives_a_co
 
 def test_results_are_handed_over_in_the_order_of_the_pieces_failed_ones_too() -> None:
     found = [outcome(2), outcome(0), outcome(1, "broken"), outcome(4), outcome(3)]
-    assert [one.piece.number for one in in_order(found)] == [0, 1, 2, 3, 4]
+    assert [one.piece.number for one in by_number(found)] == [0, 1, 2, 3, 4]
 
 
 def test_pieces_that_failed_are_named_in_one_line() -> None:

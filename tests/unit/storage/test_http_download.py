@@ -72,6 +72,13 @@ def _download(server: FileServer, folder: Path, *, content: bytes = CONTENT) -> 
     )
 
 
+def _fetched(server: FileServer, folder: Path) -> list[str | None]:
+    """Fetch the file, require that it is whole and alone; return the ranges asked for."""
+    _download(server, folder)
+    assert tree(folder) == {"photos.rar": CONTENT}
+    return server.ranges
+
+
 def _refused(
     server: FileServer, folder: Path, reason: str, kind: type[StorageError] = StorageError
 ) -> None:
@@ -117,8 +124,7 @@ def test_a_file_that_is_there_is_not_asked_for(server: FileServer, tmp_path: Pat
 @pytest.mark.parametrize("damaged", [b"", CONTENT[:-1], CONTENT[:-1] + b"?", CONTENT + b"?"])
 def test_a_damaged_file_is_replaced(server: FileServer, tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "photos.rar").write_bytes(damaged)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
+    _fetched(server, tmp_path)
 
 
 def test_a_person_reads_how_many_megabytes_have_come(
@@ -138,32 +144,25 @@ def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"photos.rar": b""}
 
 
-def test_a_connection_cut_at_30_percent_is_resumed_where_it_broke(
-    server: FileServer, tmp_path: Path
-) -> None:
-    server.store.will(webserver.cut(0.3))
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(900_000)]
-
-
-def test_a_connection_that_was_reset_loses_nothing_that_had_come(
-    server: FileServer, tmp_path: Path
-) -> None:
-    server.store.will(webserver.reset(0.5))
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(1_500_000)]
-
-
-def test_a_server_that_falls_silent_is_left_and_asked_for_the_rest(
-    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "come"),
+    [
+        pytest.param(webserver.cut(0.3), 900_000, id="closed"),
+        pytest.param(webserver.reset(0.5), 1_500_000, id="reset"),
+        pytest.param(webserver.stop(0.4), 1_200_000, id="silent"),
+        pytest.param(webserver.end_early(0.6), 1_800_000, id="short, without a length"),
+    ],
+)
+def test_a_transfer_that_breaks_is_resumed_where_it_broke(
+    server: FileServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    come: int,
 ) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.3)
-    server.store.will(webserver.stop(0.4))
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(1_200_000)]
+    server.store.will(fault)
+    assert _fetched(server, tmp_path) == [None, *_resumes_at(come)]
 
 
 def test_a_server_that_hangs_before_it_answers_is_asked_again(
@@ -171,18 +170,8 @@ def test_a_server_that_hangs_before_it_answers_is_asked_again(
 ) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.3)
     server.portal.will(webserver.hang)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
+    _fetched(server, tmp_path)
     assert len(server.portal.requests) == 2
-
-
-def test_an_answer_that_ends_early_without_a_length_is_noticed(
-    server: FileServer, tmp_path: Path
-) -> None:
-    server.store.will(webserver.end_early(0.6))
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(1_800_000)]
 
 
 def test_a_line_that_breaks_often_but_gains_each_time_comes_through(
@@ -190,9 +179,7 @@ def test_a_line_that_breaks_often_but_gains_each_time_comes_through(
 ) -> None:
     breaks = 4 * module.RETRIES
     server.store.will(*[webserver.cut(0.1)] * breaks)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert len(server.ranges) == breaks + 1
+    assert len(_fetched(server, tmp_path)) == breaks + 1
 
 
 def test_a_line_that_gains_nothing_more_is_given_up_with_growing_pauses(
@@ -219,29 +206,22 @@ def test_a_server_that_starts_again_each_time_and_breaks_off_is_given_up(
     assert len(server.ranges) == module.RETRIES + 1
 
 
-def test_what_an_earlier_run_left_is_not_fetched_again(server: FileServer, tmp_path: Path) -> None:
-    _leave(tmp_path, CONTENT[:1_234_567])
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == _resumes_at(1_234_567)
-
-
-def test_a_run_that_ended_before_the_last_move_needs_no_network(
-    server: FileServer, tmp_path: Path
+@pytest.mark.parametrize(
+    ("partial", "ranges"),
+    [
+        pytest.param(CONTENT[:1_234_567], ["bytes=1234567-"], id="a part: the rest"),
+        pytest.param(CONTENT, [], id="all, not yet moved: nothing"),
+        pytest.param(CONTENT + b"?", [None], id="too long: all"),
+        pytest.param(OTHER[:1_000_000], ["bytes=1000000-", None], id="part of another file"),
+        pytest.param(OTHER, [None], id="all of another file"),
+    ],
+)
+def test_of_what_an_earlier_run_left_only_what_is_right_is_not_fetched_again(
+    server: FileServer, tmp_path: Path, partial: bytes, ranges: list[str | None]
 ) -> None:
-    _leave(tmp_path, CONTENT)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.portal.requests == []
-
-
-def test_what_an_earlier_run_left_is_too_long_and_thrown_away(
-    server: FileServer, tmp_path: Path
-) -> None:
-    _leave(tmp_path, CONTENT + b"?")
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None]
+    _leave(tmp_path, partial)
+    assert _fetched(server, tmp_path) == ranges
+    assert len(server.portal.requests) == len(ranges)
 
 
 def _downloading(
@@ -266,9 +246,7 @@ def test_a_killed_download_is_resumed_where_it_was(
     process = _downloading(start, server, tmp_path, come)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(10) == -signal.SIGKILL
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(come)]
+    assert _fetched(server, tmp_path) == [None, *_resumes_at(come)]
 
 
 def test_ctrl_c_leaves_a_part_that_can_be_resumed(
@@ -280,9 +258,7 @@ def test_ctrl_c_leaves_a_part_that_can_be_resumed(
     assert process.wait(10) != 0
     assert "KeyboardInterrupt" in process.stderr
     assert tree(tmp_path) == {PARTIAL: CONTENT[:2_100_000]}
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(2_100_000)]
+    assert _fetched(server, tmp_path) == [None, *_resumes_at(2_100_000)]
 
 
 def test_a_server_that_ignores_ranges_is_taken_from_the_start(
@@ -290,9 +266,7 @@ def test_a_server_that_ignores_ranges_is_taken_from_the_start(
 ) -> None:
     _leave(tmp_path, OTHER[:1_000_000])
     server.store.will(webserver.ignore_range())
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == _resumes_at(1_000_000)
+    assert _fetched(server, tmp_path) == _resumes_at(1_000_000)
 
 
 _UNFIT = [
@@ -313,27 +287,7 @@ def test_an_answer_that_does_not_fit_what_is_there_starts_again(
 ) -> None:
     _leave(tmp_path, CONTENT[:1_000_000])
     server.store.will(answer)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [*_resumes_at(1_000_000), None]
-
-
-def test_a_leftover_of_another_file_is_thrown_away_once_it_shows(
-    server: FileServer, tmp_path: Path
-) -> None:
-    _leave(tmp_path, OTHER[:1_000_000])
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [*_resumes_at(1_000_000), None]
-
-
-def test_a_whole_leftover_of_another_file_is_thrown_away(
-    server: FileServer, tmp_path: Path
-) -> None:
-    _leave(tmp_path, OTHER)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None]
+    assert _fetched(server, tmp_path) == [*_resumes_at(1_000_000), None]
 
 
 def test_a_file_that_changed_between_two_parts_is_fetched_from_the_start(
@@ -345,30 +299,23 @@ def test_a_file_that_changed_between_two_parts_is_fetched_from_the_start(
         server.files["photos"] = CONTENT
 
     server.store.will(half_of_another)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
-    assert server.ranges == [None, *_resumes_at(1_500_000), None]
+    assert _fetched(server, tmp_path) == [None, *_resumes_at(1_500_000), None]
 
 
-def _wrong_digest() -> str:
-    return f"SHA-256 {digest_of_bytes(OTHER)} instead of {digest_of_bytes(CONTENT)}"
-
-
-def test_wrong_bytes_are_refused_and_not_kept(server: FileServer, tmp_path: Path) -> None:
-    server.files["photos"] = OTHER
-    _refused(server, tmp_path, _wrong_digest())
-    assert tree(tmp_path) == {}
-    assert server.ranges == [None]
-
-
-def test_wrong_bytes_after_a_leftover_are_fetched_twice_and_not_for_ever(
-    server: FileServer, tmp_path: Path
+@pytest.mark.parametrize(
+    ("partial", "ranges"),
+    [(b"", [None]), (CONTENT[:1_000_000], ["bytes=1000000-", None])],
+    ids=["at once", "after a leftover, fetched twice and not for ever"],
+)
+def test_wrong_bytes_are_refused_and_not_kept(
+    server: FileServer, tmp_path: Path, partial: bytes, ranges: list[str | None]
 ) -> None:
     server.files["photos"] = OTHER
-    _leave(tmp_path, CONTENT[:1_000_000])
-    _refused(server, tmp_path, _wrong_digest())
+    _leave(tmp_path, partial)
+    reason = f"SHA-256 {digest_of_bytes(OTHER)} instead of {digest_of_bytes(CONTENT)}"
+    _refused(server, tmp_path, reason)
     assert tree(tmp_path) == {}
-    assert server.ranges == [*_resumes_at(1_000_000), None]
+    assert server.ranges == ranges
 
 
 def test_a_file_of_another_length_is_refused_before_it_is_fetched(
@@ -415,8 +362,7 @@ def test_a_refusal_that_may_pass_is_asked_again(
     server: FileServer, tmp_path: Path, status: int, host: str
 ) -> None:
     getattr(server, host).will(*[webserver.refuse(status)] * module.RETRIES)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
+    _fetched(server, tmp_path)
     assert len(getattr(server, host).requests) == module.RETRIES + 1
 
 
@@ -427,8 +373,7 @@ def test_a_server_is_left_alone_as_long_as_it_asks_for(
 ) -> None:
     date = formatdate(time.time() + 30, usegmt=True)
     server.store.will(webserver.refuse(status, "30" if written_as == "seconds" else date))
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
+    _fetched(server, tmp_path)
     assert len(pauses) == 1
     assert 25 < pauses[0] <= 30
 
@@ -463,8 +408,7 @@ def test_a_time_to_come_again_that_makes_no_sense_ends_in_a_refusal_to_ask_later
 def test_a_server_that_hangs_up_is_asked_again(server: FileServer, tmp_path: Path) -> None:
     server.portal.will(webserver.close_at_once)
     server.store.will(webserver.close_at_once)
-    _download(server, tmp_path)
-    assert tree(tmp_path) == {"photos.rar": CONTENT}
+    _fetched(server, tmp_path)
 
 
 def _fetch_from(address: str, folder: Path) -> StorageError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from cracks.system import console as module
-from cracks.system.console import Heard, heard_in, progress
+from cracks.system.console import progress
 
 
 class Terminal(io.StringIO):
@@ -56,27 +58,19 @@ def test_a_person_sees_a_bar_that_ends_where_the_work_ends(
     assert capsys.readouterr().out == ""
 
 
-def test_another_process_understands_the_lines(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_another_process_reads_how_far_the_work_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINE_INTERVAL", 0.0)
-    with progress(4000, "features: of the shards", "patches") as advance:
-        advance(1000)
-        advance(3000)
-    lines = capsys.readouterr().err.splitlines()
-    description = "features: of the shards"
-    assert [heard_in(line) for line in lines[:2]] == [
-        Heard(description, 0.25),
-        Heard(description, 1.0),
-    ]
-
-
-@pytest.mark.parametrize("line", ["", "WARNING: 3 of 4 (no progress)", "  epoch 1 of 20: loss 0.3"])
-def test_other_lines_tell_no_progress(line: str) -> None:
-    assert heard_in(line) is None
+    monkeypatch.setenv(module.PROGRESS_FILE, str(tmp_path / "progress"))
+    with progress(4000, "features", "patches") as advance:
+        for step, done in ((1000, 1000), (3000, 4000)):
+            advance(step)
+            found = json.loads((tmp_path / "progress").read_text())
+            assert found == {"description": "features", "done": done, "total": 4000}
 
 
 def test_work_without_anything_to_do_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(0, "reading", "images"):
         pass
-    assert heard_in(capsys.readouterr().err) == Heard("reading", 1.0)
+    assert capsys.readouterr().err.startswith("  reading: 0 of 0 (")
