@@ -9,7 +9,7 @@ and says between which.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -302,8 +302,3 @@ def predicted(recorded: RecordedPrediction | None) -> str:
 def short(digest: str) -> str:
     """Return a digest as a person reads it."""
     return f"{digest[:SHOWN_DIGITS]}…" if len(digest) > SHOWN_DIGITS else digest
-
-
-def distinct_ids(found: Sequence[Sequence[Patch]]) -> set[str]:
-    """Return the ids of the patches that several lists gave."""
-    return {patch.id for patches in found for patch in patches}

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cracks.errors import TrackingError, TrackingUnavailable, WorkspaceError
+from cracks.errors import TrackingError, WorkspaceError
 from cracks.registry.lineage.chain import short
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
@@ -179,13 +179,9 @@ def _put_recorded_reports(version: ModelVersion, tracking: Tracking, target: Pat
             file = target.root / path
             if file.is_file() and _md5(file) == digest:
                 continue
-            try:
-                kept = tracking.runs.download(version.run_id, file.name, Path(place))
-            except TrackingUnavailable:
-                raise
-            except TrackingError:
-                continue  # a run keeps most of them; what is missing is noted
-            if _md5(kept) == digest:
+            # A run keeps most of them; what is missing is noted.
+            kept = tracking.runs.download_if_kept(version.run_id, file.name, Path(place))
+            if kept and _md5(kept) == digest:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(kept, file)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cracks.errors import TrackingError
+from cracks.errors import TrackingError, TrackingUnavailable
 from cracks.inference.bundle.bundle import open_bundle
 from cracks.registry.mlflow_store.connection import Connection, shortened
 from cracks.registry.mlflow_store.experiments import LARGEST_BATCH, Experiment
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 #: Where a run keeps its bundle, and the tag that finds the run of a bundle.
 BUNDLE_ARTIFACT = "bundle"
-
 
 #: Where a run keeps the list of its patches, and the tag that says the SHA-256 of that file.
 PATCHES_ARTIFACT = "lineage/patches.parquet"
@@ -185,14 +184,6 @@ class Runs:
             for run in runs
         ]
 
-    def download_bundle(self, run_id: str, folder: Path) -> Path:
-        """Fetch the bundle of a run into `folder` and return where it lies, still unverified.
-
-        Raises:
-            TrackingError: the run has none.
-        """
-        return self.download(run_id, BUNDLE_ARTIFACT, folder)
-
     def patch_ids(self, run_id: str) -> pa.ChunkedArray:
         """Return the ids of the patches that a run was made with.
 
@@ -218,6 +209,19 @@ class Runs:
                     "`cracks models` lists them."
                 )
             return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
+
+    def download_if_kept(self, run_id: str, artifact: str, folder: Path) -> Path | None:
+        """Return what a run keeps as `download` does, or None if it does not.
+
+        Raises:
+            TrackingUnavailable: the server cannot be reached.
+        """
+        try:
+            return self.download(run_id, artifact, folder)
+        except TrackingUnavailable:
+            raise
+        except TrackingError:
+            return None
 
 
 def _system_metrics(

@@ -221,7 +221,7 @@ def test_the_logged_model_says_what_it_takes_gives_and_needs(store: Store) -> No
 
 
 def test_the_bundle_of_a_run_comes_back_unaltered(store: Store, tmp_path: Path) -> None:
-    bundle = open_bundle(store.tracking.runs.download_bundle(store.run_id, tmp_path))
+    bundle = open_bundle(store.tracking.runs.download(store.run_id, "bundle", tmp_path))
     assert bundle.digest == store.record.tags[BUNDLE_TAG]
 
 
@@ -260,7 +260,7 @@ def test_a_run_whose_recording_broke_off_is_marked_by_the_next_of_its_bundle(sto
 def test_a_run_without_a_bundle_is_refused(store: Store, tmp_path: Path) -> None:
     bare = store.client.create_run(store.run.info.experiment_id).info.run_id
     with pytest.raises(TrackingError, match=f"Run {bare} keeps no bundle"):
-        store.tracking.runs.download_bundle(bare, tmp_path)
+        store.tracking.runs.download(bare, "bundle", tmp_path)
 
 
 def test_a_single_file_of_a_run_comes_back(store: Store, tmp_path: Path) -> None:
@@ -384,11 +384,11 @@ def test_the_bundle_of_a_run_that_was_deleted_is_refused_with_a_remedy(
     store.client.log_artifacts(deleted, str(store.record.bundle), "bundle")
     store.client.delete_run(deleted)
     with pytest.raises(TrackingError, match=f"mlflow runs restore --run-id {deleted}") as refusal:
-        store.tracking.runs.download_bundle(deleted, tmp_path)
+        store.tracking.runs.download(deleted, "bundle", tmp_path)
     assert "\n" not in str(refusal.value)
     assert not any(tmp_path.iterdir())
     store.client.restore_run(deleted)
-    open_bundle(store.tracking.runs.download_bundle(deleted, tmp_path))
+    open_bundle(store.tracking.runs.download(deleted, "bundle", tmp_path))
 
 
 def test_refused_runs_are_listed_with_reason_and_metrics(store: Store) -> None:
@@ -571,7 +571,7 @@ def test_a_server_that_refuses_later_is_told_of_in_one_line(
         ask = (
             partial(tracking.registry.move_aliases, champion="1", previous=None)
             if path == "registered-models"
-            else partial(tracking.runs.download_bundle, run_id, tmp_path)
+            else partial(tracking.runs.download, run_id, "bundle", tmp_path)
         )
         with pytest.raises(TrackingError, match=address) as refusal:
             ask()
