@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cracks.registry.mlflow_store.connection import shortened
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.tags import checkout_tags
 from cracks.system.hashing import digest_of_value
@@ -25,7 +24,7 @@ class SweepRun:
     def __init__(self, tracking: Tracking, sweep: Sweep, params: Params, paths: Paths) -> None:
         """Find the run, or make it."""
         self._connection, self._experiment = tracking.connection, tracking.training
-        self._client = tracking.connection.client
+        self._client, self._runs = tracking.connection.client, tracking.runs
         self._sweep, self._params = sweep, params
         self._tags = checkout_tags(paths)
         with sweep.locked():
@@ -63,8 +62,7 @@ class SweepRun:
             for best in ranked(trials)[:1]:
                 metrics |= _best(best)
                 tags = {"best.trial": str(best.number), **_written(best.values, "best.")}
-            for key, value in shortened(tags).items():
-                self._client.set_tag(self._run, key, value)
+            self._runs.tag(self._run, tags)
             self._experiment.log_series(self._run, {}, metrics, [])
             status = "FINISHED" if len(ended) >= wanted else "KILLED"
             self._client.set_terminated(self._run, status)

@@ -56,12 +56,6 @@ class Store:
     def run(self) -> Run:
         return self.client.get_run(self.run_id)
 
-    def artifacts(self, folder: str | None = None) -> set[str]:
-        found: set[str] = set()
-        for one in self.client.list_artifacts(self.run_id, folder):
-            found |= self.artifacts(one.path) if one.is_dir else {one.path}
-        return found
-
     def log_another(self, name: str, tags: Mapping[str, str] | None = None) -> str:
         """Write a second run of the same training under another name; return its id."""
         return self.tracking.runs.log(replace(self.record, name=name, tags=tags or {}))
@@ -86,12 +80,15 @@ def store(
 # --- a run ----------------------------------------------------------------------------------------
 
 
-def test_a_run_is_finished_and_named(store: Store) -> None:
-    assert store.run.info.status == "FINISHED"
-    assert store.run.info.run_name == "cnn-1f0a2b3c"
-    assert store.client.get_experiment(store.run.info.experiment_id).name == (
-        "concrete-crack-training"
-    )
+def test_a_run_is_finished_and_says_what_it_was_told(store: Store) -> None:
+    info, params = store.run.info, store.run.data.params
+    assert (info.status, info.run_name) == ("FINISHED", "cnn-1f0a2b3c")
+    assert store.client.get_experiment(info.experiment_id).name == "concrete-crack-training"
+    assert (params["train.epochs"], params["featurize.weights"]) == ("2", "none")
+    assert params["a long one"] == "x" * LONGEST_PARAM
+    metrics = store.tracking.runs.metrics(store.run_id)
+    assert metrics.items() >= {"test.accuracy": 0.9, "test.recall": 0.8, "threshold": 0.5}.items()
+    assert store.tracking.runs.tags(store.run_id).items() >= store.record.tags.items()
 
 
 def test_a_run_is_written_within_seconds(store: Store) -> None:
@@ -99,35 +96,18 @@ def test_a_run_is_written_within_seconds(store: Store) -> None:
     assert store.seconds < 12
 
 
-def test_a_run_says_its_parameters(store: Store) -> None:
-    params = store.run.data.params
-    assert params["train.epochs"] == "2"
-    assert params["featurize.weights"] == "none"
-    assert params["a long one"] == "x" * LONGEST_PARAM
-
-
-def test_a_run_says_its_final_metrics(store: Store) -> None:
-    metrics = store.tracking.runs.metrics(store.run_id)
-    assert metrics.items() >= {"test.accuracy": 0.9, "test.recall": 0.8, "threshold": 0.5}.items()
-
-
 def test_a_run_says_its_losses_epoch_by_epoch(store: Store) -> None:
     history = store.client.get_metric_history(store.run_id, "epoch.val_loss")
     assert [(one.step, one.value) for one in history] == [(1, 0.6), (2, 0.5)]
 
 
-def test_a_run_says_its_tags(store: Store) -> None:
-    assert store.tracking.runs.tags(store.run_id).items() >= store.record.tags.items()
-
-
-def test_a_run_keeps_files_figures_bundle_and_example(store: Store) -> None:
-    assert store.artifacts() >= {
-        "params.yaml",
-        "figures/evaluate/roc.png",
-        "bundle/bundle.json",
-        "bundle/model.xml",
-        "bundle/model.bin",
-    }
+def test_what_a_run_keeps_comes_back_unaltered(store: Store, tmp_path: Path) -> None:
+    download = partial(store.tracking.runs.download, store.run_id, folder=tmp_path)
+    assert download("params.yaml").read_text() == "train:\n  epochs: 2\n"
+    assert download("figures/evaluate/roc.png").read_bytes() == b"a picture"
+    assert open_bundle(download("bundle")).digest == store.record.tags[BUNDLE_TAG]
+    with pytest.raises(TrackingError, match=r"keeps no figures/evaluate/absent\.png"):
+        download("figures/evaluate/absent.png")
 
 
 def test_a_run_says_which_data_it_learned_from(store: Store) -> None:
@@ -151,11 +131,6 @@ def test_the_logged_model_says_what_it_takes_gives_and_needs(store: Store) -> No
     requirements = mlflow.pyfunc.get_model_dependencies(f"runs:/{store.run_id}/model")
     names = [line.partition("==")[0] for line in Path(requirements).read_text().split()]
     assert names == ["mlflow", "tensorflow", "keras", "numpy"]
-
-
-def test_the_bundle_of_a_run_comes_back_unaltered(store: Store, tmp_path: Path) -> None:
-    bundle = open_bundle(store.tracking.runs.download(store.run_id, "bundle", tmp_path))
-    assert bundle.digest == store.record.tags[BUNDLE_TAG]
 
 
 def test_the_run_of_a_bundle_is_found_by_its_digest(store: Store) -> None:
@@ -190,20 +165,6 @@ def test_a_run_whose_recording_broke_off_is_marked_by_the_next_of_its_bundle(sto
     assert store.tracking.runs.of_bundle("given up") == whole
 
 
-def test_a_run_without_a_bundle_is_refused(store: Store, tmp_path: Path) -> None:
-    bare = store.client.create_run(store.run.info.experiment_id).info.run_id
-    with pytest.raises(TrackingError, match=f"Run {bare} keeps no bundle"):
-        store.tracking.runs.download(bare, "bundle", tmp_path)
-
-
-def test_a_single_file_of_a_run_comes_back(store: Store, tmp_path: Path) -> None:
-    download = partial(store.tracking.runs.download, store.run_id, folder=tmp_path)
-    assert download("params.yaml").read_text() == "train:\n  epochs: 2\n"
-    assert download("figures/evaluate/roc.png").read_bytes() == b"a picture"
-    with pytest.raises(TrackingError, match=r"keeps no figures/evaluate/absent\.png"):
-        download("figures/evaluate/absent.png")
-
-
 def test_a_run_that_does_not_exist_is_refused(store: Store) -> None:
     with pytest.raises(TrackingError, match="ffffffffffffffff"):
         store.tracking.runs.tags("f" * 32)
@@ -217,11 +178,6 @@ def registry(store: Store, request: pytest.FixtureRequest) -> Registry:
     """The registry of the store, with a registered model for this test alone."""
     name = request.node.name.partition("[")[0][-60:]
     return Tracking(store.paths, name).registry
-
-
-def test_there_is_no_version_and_no_champion_at_first(registry: Registry) -> None:
-    assert registry.versions() == []
-    assert registry.champion() is None
 
 
 def test_registering_a_run_twice_makes_one_version(store: Store, registry: Registry) -> None:
@@ -241,22 +197,26 @@ def test_a_version_says_its_tags_and_when_it_was_made(store: Store, registry: Re
     assert described.description == "words"
 
 
-def test_the_alias_champion_moves(store: Store, registry: Registry) -> None:
+def test_the_aliases_move_and_can_be_taken_away(store: Store, registry: Registry) -> None:
     runs = [store.run_id, store.log_another("a second one")]
     for run_id in runs:
         registry.register(run_id, {}, "")
     assert registry.champion() is None
 
-    for version, run_id in (("1", runs[0]), ("2", runs[1]), ("2", runs[1]), ("1", runs[0])):
-        registry.move_aliases(champion=version, previous=None)
-        champion = registry.champion()
+    for version, before in (("1", None), ("2", "1"), ("2", "1"), ("1", "2")):
+        registry.move_aliases(champion=version, previous=before)
+        champion, previous = registry.champion(), registry.previous()
         assert champion is not None
-        assert (champion.version, champion.run_id) == (version, run_id)
+        assert (champion.version, champion.run_id) == (version, runs[int(version) - 1])
         assert champion.aliases == ["champion"]
+        assert (previous and previous.version) == before
     assert [(one.version, one.aliases) for one in registry.versions()] == [
-        ("2", []),
+        ("2", ["previous"]),
         ("1", ["champion"]),
     ]
+    for _ in range(2):
+        registry.move_aliases(champion=None, previous=None)
+        assert (registry.champion(), registry.previous()) == (None, None)
 
 
 def test_the_model_of_the_champion_is_loaded_by_its_alias_and_predicts_as_the_saved_one(
@@ -300,21 +260,6 @@ def test_a_version_of_another_model_is_none_of_this_one(store: Store, registry: 
     other.register(store.run_id, {}, "")
     with pytest.raises(TrackingError, match=f"{registry.model_name} has no version 1"):
         registry.version("1")
-
-
-def test_the_champion_before_is_kept_by_name_and_both_names_can_be_taken_away(
-    store: Store, registry: Registry
-) -> None:
-    for run_id in (store.run_id, store.log_another("a second one")):
-        registry.register(run_id, {}, "")
-    registry.move_aliases(champion="2", previous="1")
-    champion, previous = registry.champion(), registry.previous()
-    assert champion
-    assert previous
-    assert (champion.version, previous.version) == ("2", "1")
-    for _ in range(2):
-        registry.move_aliases(champion=None, previous=None)
-        assert (registry.champion(), registry.previous()) == (None, None)
 
 
 def test_the_bundle_of_a_run_that_was_deleted_is_refused_with_a_remedy(
