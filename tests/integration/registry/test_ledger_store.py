@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from cracks.errors import TrackingError
 from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.inference.handover.champion import name_champion, open_champion
-from cracks.registry.ledger import Entry, following
+from cracks.registry.ledger import Entry
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.promotion.audit import audit
 from cracks.registry.tags import LEDGER_TAG
@@ -27,7 +27,7 @@ from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
 from tests.integration.bundles import hand_over
 from tests.integration.registered import register_version
-from tests.unit.builders import sealed_bundle
+from tests.unit.builders import entry_after, sealed_bundle
 
 pytestmark = pytest.mark.integration
 
@@ -54,36 +54,21 @@ class Place:
         folder = self.paths.root / "bundles" / version
         return open_bundle(folder) if folder.is_dir() else sealed_bundle(folder, version.encode())
 
-    def put_into_service(self, version: str, why: str = "") -> Entry:
+    def put_into_service(self, version: str, **changed: Any) -> Entry:
         """Do what a promotion does to the registry, the ledger and the service."""
-        entry = self.following(version, why)
+        entry = self.following(version, **changed)
         self.tracking.registry.move_aliases(champion=version, previous=entry.from_version)
         champion = hand_over(self.paths.service, self.bundle(version), version)
-        same = {"run_id": entry.run_id, "transaction": entry.transaction}
-        name_champion(self.paths.service, champion.model_copy(update=same))
+        own = {"transaction": entry.transaction}
+        name_champion(self.paths.service, champion.model_copy(update=own))
         self.tracking.ledger.append(entry)
         self.tracking.registry.tag(version, {LEDGER_TAG: entry.hash})
         return entry
 
-    def following(self, version: str, why: str = "", transaction: str = "") -> Entry:
+    def following(self, version: str, **changed: Any) -> Entry:
         entries = self.tracking.ledger.entries()
-        last = entries[-1] if entries else None
-        number = len(entries) + 1
-        return following(
-            last,
-            kind="promote",
-            transaction=transaction or f"{number:032x}",
-            who="Ann",
-            from_version=last.to_version if last else None,
-            to_version=version,
-            why=why or f"reason {number}",
-            verdict="better",
-            run_id=self.tracking.registry.version(version).run_id,
-            git_commit="0" * 40,
-            dvc_lock_digest="d" * 64,
-            data_digest="e" * 32,
-            bundle_digest=self.bundle(version).digest,
-        )
+        changed["bundle_digest"] = self.bundle(version).digest
+        return entry_after(entries[-1] if entries else None, version, **changed)
 
     def problems(self) -> list[str]:
         return audit(self.tracking, self.paths.service).problems

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cracks.errors import ServiceError
 from cracks.inference.handover.promotion_history import FILE, TOLD, read_history, write_history
-from cracks.registry.ledger import Entry, following
+from cracks.registry.ledger import Entry
+from tests.unit.builders import entry_after
 
 
-def entries(count: int) -> list[Entry]:
+def rows(count: int) -> list[dict[str, Any]]:
+    """Return what is told of the first `count` promotions."""
     made: list[Entry] = []
     for number in range(1, count + 1):
-        made.append(
-            following(
-                made[-1] if made else None,
-                kind="promote",
-                transaction=f"{number:032x}",
-                who="Ann",
-                from_version=str(number - 1) if number > 1 else None,
-                to_version=str(number),
-                why=f"reason {number}",
-                verdict="better",
-                run_id=f"run-{number}",
-                git_commit="0" * 40,
-                dvc_lock_digest="d" * 64,
-                data_digest="e" * 32,
-                bundle_digest="b" * 64,
-                at="2026-11-21T08:00:00+00:00",
-            )
-        )
-    return made
+        made.append(entry_after(made[-1] if made else None, str(number)))
+    return [entry.history_row for entry in made]
 
 
 def test_before_the_first_promotion_there_is_none(tmp_path: Path) -> None:
@@ -40,13 +26,13 @@ def test_before_the_first_promotion_there_is_none(tmp_path: Path) -> None:
 
 
 def test_the_newest_comes_first_and_says_who_what_when_and_why(tmp_path: Path) -> None:
-    write_history(tmp_path, [entry.history_row for entry in entries(2)])
+    write_history(tmp_path, rows(2))
     newest, oldest = read_history(tmp_path)
     assert newest == {
         "version": "2",
         "from_version": "1",
         "kind": "promote",
-        "time": "2026-11-21T08:00:00+00:00",
+        "time": "2026-11-02T08:00:00+00:00",
         "who": "Ann",
         "why": "reason 2",
     }
@@ -54,7 +40,7 @@ def test_the_newest_comes_first_and_says_who_what_when_and_why(tmp_path: Path) -
 
 
 def test_only_the_last_changes_are_told(tmp_path: Path) -> None:
-    write_history(tmp_path, [entry.history_row for entry in entries(TOLD + 3)])
+    write_history(tmp_path, rows(TOLD + 3))
     assert [row["version"] for row in read_history(tmp_path)] == [
         str(number) for number in range(TOLD + 3, 3, -1)
     ]
