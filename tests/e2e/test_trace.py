@@ -64,6 +64,7 @@ def site(make_workspace: Callable[[], Workspace], start_for_module: StartProcess
     with serving(start_for_module, workspace.root, paths.service) as service:
         service.wait_for_version("1")
         (prediction,) = service.predict(patch=content)
+    service.process.end()  # it writes what is not in the record yet
     return Site(workspace, result["run_id"], patch, prediction)
 
 

@@ -207,9 +207,9 @@ def site(trained: Site) -> Iterator[Site]:
 
 
 @contextmanager
-def lost(path: Path) -> Iterator[None]:
+def lost(path: Path, elsewhere: Path) -> Iterator[None]:
     """Let a file or folder be gone for a while."""
-    aside = path.rename(path.with_name(f"{path.name}-lost"))
+    aside = path.rename(elsewhere / "lost")
     try:
         yield
     finally:
@@ -314,7 +314,7 @@ def test_other_numbers_are_told_and_the_workspace_stays(site: Site, tmp_path: Pa
 def test_data_that_nothing_needs_may_be_lost(site: Site, tmp_path: Path) -> None:
     lost = output_digest(Paths(site.kept("")), "train", "models/lost").removesuffix(".dir")
     file = site.paths.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}.dir"
-    with lost(file):
+    with lost(file, tmp_path):
         done = restore("1", tmp_path / "then", site.tracking, site.paths)
     assert done.differences == []
     assert "models/lost is lost; nothing here needs it" in done.notes
@@ -324,7 +324,7 @@ def test_data_that_is_needed_and_lost_is_named_and_nothing_is_left(
     site: Site, tmp_path: Path
 ) -> None:
     with (
-        lost(site.paths.root / ".dvc/cache"),
+        lost(site.paths.root / ".dvc/cache", tmp_path),
         pytest.raises(WorkspaceError, match=r"has data/images, .* of version 1"),
     ):
         restore("1", tmp_path / "then", site.tracking, site.paths)
