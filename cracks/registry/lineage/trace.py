@@ -93,9 +93,9 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
         UnreadableImage: the file cannot be read.
     """
     if PATTERN.fullmatch(what):
-        asked = parse_prediction_id(what)
-        version = tracking.registry.version(asked.version)
-        return _trace_run(_run_facts(version.run_id, tracking), version, asked, root)
+        prediction = parse_prediction_id(what)
+        version = tracking.registry.version(prediction.version)
+        return _trace_run(_run_facts(version.run_id, tracking), version, prediction, root)
     if found := VERSION.fullmatch(what):
         version = tracking.registry.version(found[1])
         return _trace_run(_run_facts(version.run_id, tracking), version, None, root)
@@ -111,24 +111,24 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
     )
 
 
-def _recorded(asked: PredictionId, service: Path) -> RecordedPrediction | None:
+def _recorded(prediction: PredictionId, service: Path) -> RecordedPrediction | None:
     """Return what the service recorded of a prediction; an unreadable log breaks no chain."""
     place = place_of_log(service)
     try:
-        return find_prediction(place, str(asked), spool=service / FOLDER)
+        return find_prediction(place, str(prediction), spool=service / FOLDER)
     except (CracksError, OSError) as error:
         logger.warning("the prediction log in %s cannot be read: %s", place, error)
         return None
 
 
 def _trace_run(
-    run: RunFacts, version: ModelVersion | None, asked: PredictionId | None, root: Path
+    run: RunFacts, version: ModelVersion | None, prediction: PredictionId | None, root: Path
 ) -> Chain:
     tags: Mapping[str, str] = version.tags if version else {}
     commit = tags.get(COMMIT_TAG) or run.tags.get(COMMIT_TAG, "")
     here = bool(commit) and has_commit(root, commit)
-    recorded = _recorded(asked, Paths(root).service) if asked else None
-    return follow(run, version, asked, commit_is_here=here, recorded=recorded)
+    recorded = _recorded(prediction, Paths(root).service) if prediction else None
+    return follow(run, version, prediction, commit_is_here=here, recorded=recorded)
 
 
 def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:

@@ -76,7 +76,7 @@ class PromotionReport(TypedDict):
     previous: str | None  # that was in service before
     changed: bool
     settled: str | None  # what an interrupted promotion had left, in words
-    processes: NotRequired[list[str]]  # of the service, that answer with the version now
+    processes: NotRequired[list[str]]  # of the service, that have loaded the version
     smoke_test: NotRequired[dict[str, Any]]  # a `SmokeTest`
 
 

@@ -80,7 +80,7 @@ def killed() -> PromotionIntent:
 # --- taking it ------------------------------------------------------------------------------------
 
 
-def test_nobody_has_the_turn_at_first_nor_when_it_was_given_back(lock: PromotionLock) -> None:
+def test_nobody_has_the_lock_at_first_nor_when_it_was_released(lock: PromotionLock) -> None:
     mine = intent()
     for _ in range(2):
         assert lock.underway() is None
@@ -113,14 +113,14 @@ def test_taking_it_twice_is_taking_it_once(lock: PromotionLock) -> None:
     assert lock.underway() is None
 
 
-def test_nobody_gives_back_the_turn_of_another(lock: PromotionLock) -> None:
+def test_nobody_releases_the_lock_of_another(lock: PromotionLock) -> None:
     mine = intent()
     lock.take(mine)
     lock.release(intent())
     assert lock.underway() == mine
 
 
-def test_two_models_have_two_turns(tracking: Tracking, lock: PromotionLock, folder: Path) -> None:
+def test_two_models_have_two_locks(tracking: Tracking, lock: PromotionLock, folder: Path) -> None:
     other = Tracking(Paths(folder), f"other-{tracking.model_name}"[:60])
     first, second = intent(), intent()
     lock.take(first)
@@ -129,7 +129,7 @@ def test_two_models_have_two_turns(tracking: Tracking, lock: PromotionLock, fold
     assert other.promotion_lock.underway() == second
 
 
-def test_the_turn_is_no_version_of_the_model(tracking: Tracking, lock: PromotionLock) -> None:
+def test_the_lock_is_no_version_of_the_model(tracking: Tracking, lock: PromotionLock) -> None:
     lock.take(intent())
     assert tracking.registry.versions() == []
     assert tracking.registry.champion() is None
@@ -262,7 +262,7 @@ def won(attempt: Any, wanted: Any) -> bool:
     return True
 
 
-def test_of_two_processes_that_want_the_turn_at_once_exactly_one_gets_it(
+def test_of_two_processes_that_want_the_lock_at_once_exactly_one_gets_it(
     tracking: Tracking, address: str | None, folder: Path
 ) -> None:
     spawn = multiprocessing.get_context("spawn")

@@ -312,8 +312,8 @@ def test_other_numbers_are_told_and_the_workspace_stays(site: Site, tmp_path: Pa
 
 
 def test_data_that_nothing_needs_may_be_lost(site: Site, tmp_path: Path) -> None:
-    lost = output_digest(Paths(site.kept("")), "train", "models/lost").removesuffix(".dir")
-    file = site.paths.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}.dir"
+    digest = output_digest(Paths(site.kept("")), "train", "models/lost").removesuffix(".dir")
+    file = site.paths.root / f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}.dir"
     with lost(file, tmp_path):
         done = restore("1", tmp_path / "then", site.tracking, site.paths)
     assert done.differences == []

@@ -66,12 +66,12 @@ PREDICTION = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14
 def chain_of(
     run: RunFacts = RUN,
     version: ModelVersion | None = VERSION,
-    asked: PredictionId | None = PREDICTION,
+    prediction: PredictionId | None = PREDICTION,
     *,
     commit_is_here: bool = True,
     recorded: RecordedPrediction | None = None,
 ) -> Chain:
-    return follow(run, version, asked, commit_is_here=commit_is_here, recorded=recorded)
+    return follow(run, version, prediction, commit_is_here=commit_is_here, recorded=recorded)
 
 
 def said(chain: Chain, link: str) -> str:
@@ -140,7 +140,7 @@ def test_a_whole_chain_leads_from_the_prediction_to_the_patch() -> None:
 
 
 def test_an_image_that_is_not_in_the_data_breaks_nothing() -> None:
-    chain = chain_of(asked=replace(PREDICTION, image="f" * 16))
+    chain = chain_of(prediction=replace(PREDICTION, image="f" * 16))
     assert chain.patch is None
     assert "neither trained, validated nor tested" in said(chain, "image")
 
@@ -151,7 +151,7 @@ def test_the_data_is_counted_by_split() -> None:
 
 def test_a_run_that_was_refused_says_why_there_is_no_version() -> None:
     refused = replace(RUN, tags={**RUN.tags, "verdict": "refused", "verdict.reason": "too small"})
-    chain = chain_of(refused, version=None, asked=None)
+    chain = chain_of(refused, version=None, prediction=None)
     assert said(chain, "run") == "cnn-112px; no version: refused (too small)"
 
 
@@ -193,7 +193,7 @@ def test_what_the_run_keeps_must_be_what_was_registered(
 
 
 def test_a_prediction_of_another_bundle_is_named() -> None:
-    (broken,) = chain_of(asked=replace(PREDICTION, bundle="7" * 12)).broken
+    (broken,) = chain_of(prediction=replace(PREDICTION, bundle="7" * 12)).broken
     assert broken == (
         "bundle: the prediction is of bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
     )
