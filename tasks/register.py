@@ -19,4 +19,4 @@ def register(params: Params, paths: Paths) -> RegisterReport:
         TrackingError: MLflow refused; TrackingUnavailable: it cannot be reached.
     """
     tracking = Tracking(paths, params.register_.model_name)
-    return register_challenger(read_challenger(params, paths), tracking).report()
+    return register_challenger(read_challenger(params, paths), tracking)

@@ -95,7 +95,9 @@ class MlflowServer:
     database: str  # as SQLAlchemy names it
 
     @classmethod
-    def start(cls, start: StartProcess, place: Path, database: str) -> MlflowServer:
+    def start(
+        cls, start: StartProcess, place: Path, database: str, **variables: str
+    ) -> MlflowServer:
         """Serve a database, and keep the artifacts in the folder `place`."""
         port = free_port()
         options = (
@@ -107,6 +109,7 @@ class MlflowServer:
             variables={
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
+                **variables,
             },
             cwd=place,
             name="mlflow server",

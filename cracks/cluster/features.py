@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from cracks.dataset.shards import contents_in, count_rows
 from cracks.inference.runtime.openvino_runtime import NETWORK, Network
 from cracks.storage.object_store import ObjectStore, open_store
 from cracks.system.console import Advance
-from cracks.system.hashing import digest_of_value
+from cracks.system.hashing import digest_of_value, md5_of_file
 from cracks.training.features.compute import features_of
 from cracks.training.features.store import FeatureStore
 from cracks.workspace.params import Params
@@ -83,7 +82,7 @@ def store_features_on_cluster(
 
     def pieces() -> Iterator[Piece]:
         for number, shard in enumerate(shards):
-            digest = _md5(shard)
+            digest = md5_of_file(shard)
             key, result = f"files/md5/{digest[:2]}/{digest[2:]}", f"{beginning}{digest}.npy"
             if not store.has(key) and not store.has(result):
                 store.write(key, shard.read_bytes())
@@ -93,9 +92,3 @@ def store_features_on_cluster(
     for piece, content in results(settings, pieces(), beginning):
         features.put(shards[piece.number], np.load(io.BytesIO(content), allow_pickle=False))
         advance(piece.images)
-
-
-def _md5(shard: Path) -> str:
-    """Return the digest by which DVC names a file in its remote."""
-    with shard.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

@@ -114,40 +114,22 @@ class StoredEntry:
             return None
 
 
-def following(
-    last: Entry | None,
-    *,
-    kind: Kind,
-    transaction: str,
-    who: str,
-    from_version: str | None,
-    to_version: str,
-    why: str,
-    verdict: str,
-    run_id: str,
-    git_commit: str,
-    dvc_lock_digest: str,
-    data_digest: str,
-    bundle_digest: str,
-    at: str | None = None,
-) -> Entry:
-    """Return the entry that comes after `last`, or the first; `at` is now if not given."""
+def following(last: Entry | None, *, who: str, why: str, **change: Any) -> Entry:
+    """Return the entry that comes after `last`, or the first.
+
+    Args:
+        last: the entry before it, if there is one.
+        who: the person.
+        why: in their words.
+        change: the other fields by name; `at` is now if not given.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return Entry(
         number=last.number + 1 if last else 1,
-        kind=kind,
-        transaction=transaction,
-        at=at or datetime.now(UTC).isoformat(timespec="seconds"),
-        who=one_line(who, LONGEST_WHO),
-        from_version=from_version,
-        to_version=to_version,
-        why=one_line(why, LONGEST_WHY),
-        verdict=verdict,
-        run_id=run_id,
-        git_commit=git_commit,
-        dvc_lock_digest=dvc_lock_digest,
-        data_digest=data_digest,
-        bundle_digest=bundle_digest,
         previous=last.hash if last else NO_ENTRY,
+        who=one_line(who, LONGEST_WHO),
+        why=one_line(why, LONGEST_WHY),
+        **({"at": now} | change),
     )
 
 

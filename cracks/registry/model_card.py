@@ -43,7 +43,7 @@ def comparison_table(decision: Decision) -> str:
 
 
 def slices_table(slices: Sequence[Mapping[str, str]]) -> str:
-    """Return the slices that are answered worst, by accuracy, as a Markdown table."""
+    """Return the slices that are predicted worst, by accuracy, as a Markdown table."""
     worst = sorted(slices, key=lambda row: float(row["accuracy"]))[:SLICES_SHOWN]
     return render("cracks/registry/slices_table.md.jinja", worst=worst)
 

@@ -6,7 +6,6 @@ import csv
 import getpass
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,10 +40,7 @@ from cracks.registry.tags import (
     ACTION_TAG,
     BUNDLE_TAG,
     CAUSE_TAG,
-    COMMIT_TAG,
     COMPARISON_TAG,
-    DATA_TAG,
-    DIRTY_TAG,
     JUDGED_TAG,
     LEDGER_TAG,
     LOCK_TAG,
@@ -54,11 +50,11 @@ from cracks.registry.tags import (
     VERDICT_TAG,
     WHEN_TAG,
     WHO_TAG,
+    checkout_tags,
 )
 from cracks.system.hashing import digest_of_value
 from cracks.training.sweep.search_space import flat
 from cracks.versioning.dvc_stages import output_digest, pipeline_digest
-from cracks.versioning.git_state import code_version
 from cracks.workspace.params import Params, RegisterParams
 from cracks.workspace.paths import STAGES, Paths
 from cracks.workspace.reports import flatten
@@ -94,29 +90,6 @@ class Challenger:
         return limit_rows(self.checked)
 
 
-@dataclass(frozen=True)
-class Registered:
-    """What became of a challenger in the registry."""
-
-    run_id: str
-    decision: Decision
-    version: ModelVersion | None  # none where it was refused
-    changed: bool  # whether MLflow has something that it did not have
-
-    def report(self) -> RegisterReport:
-        """Return it as the report of the stage."""
-        return {
-            "changed": self.changed,
-            "verdict": self.decision.verdict,
-            "action": self.decision.action,
-            "reasons": self.decision.reasons,
-            "run_id": self.run_id,
-            "version": self.version.version if self.version else None,
-            "comparison": self.decision.comparison,
-            "limits": self.decision.limits,
-        }
-
-
 def read_challenger(params: Params, paths: Paths) -> Challenger:
     """Return the trained model of a workspace.
 
@@ -132,7 +105,7 @@ def read_challenger(params: Params, paths: Paths) -> Challenger:
     return Challenger(params, paths, bundle, reports, slices, checked)
 
 
-def register_challenger(one: Challenger, tracking: Tracking) -> Registered:
+def register_challenger(one: Challenger, tracking: Tracking) -> RegisterReport:
     """Record the run, reach the verdict, and make a version of what may be one.
 
     A verdict that was reached from the same inputs is not reached again.
@@ -142,22 +115,28 @@ def register_challenger(one: Challenger, tracking: Tracking) -> Registered:
     """
     known = tracking.runs.of_bundle(one.bundle.digest)
     run_id = known or tracking.runs.log(_record(one))
-    champion = tracking.registry.champion()
-    if champion and champion.run_id == run_id:
-        # Promoting it again changes nothing, and finishes what was interrupted.
-        return Registered(run_id, _unchanged(one.limits), champion, changed=False)
-    version = tracking.registry.of_run(run_id)
-    inputs = _inputs(one, champion, version)
-    decision, changed = _earlier(tracking.runs.tags(run_id), inputs), known is None
-    if decision is None or (decision.action != "refuse" and version is None):
-        changed = True
+    champion, version = _versions(tracking, run_id)
+    decision = _reached(one, tracking, run_id, champion, version)
+    changed = known is None or decision is None
+    if decision is None:
         decision = decide(one.checked, _differences(one, tracking, champion), one.section)
         decision = _unless_replaced(decision, version)
         version = _recorded(one, tracking, run_id, decision, version)
-        tracking.runs.tag(run_id, _verdict_tags(decision) | _inputs_tags(decision, inputs))
-    decision = replace(decision, limits=one.limits)
-    shown = None if decision.action == "refuse" else version
-    return Registered(run_id, decision, shown, changed)
+        inputs = {
+            COMPARISON_TAG: json.dumps(decision.comparison),
+            JUDGED_TAG: _inputs(one, champion, version),
+        }
+        tracking.runs.tag(run_id, _verdict_tags(decision) | inputs)
+    return {
+        "changed": changed,
+        "verdict": decision.verdict,
+        "action": decision.action,
+        "reasons": decision.reasons,
+        "run_id": run_id,
+        "version": version.version if version and decision.action != "refuse" else None,
+        "comparison": decision.comparison,
+        "limits": decision.limits,
+    }
 
 
 def cached_verdict(one: Challenger, tracking: Tracking) -> Decision | None:
@@ -168,13 +147,8 @@ def cached_verdict(one: Challenger, tracking: Tracking) -> Decision | None:
     run_id = tracking.runs.of_bundle(one.bundle.digest)
     if run_id is None:
         return None
-    champion, version = tracking.registry.champion(), tracking.registry.of_run(run_id)
-    if champion and champion.run_id == run_id:
-        return _unchanged([])
-    decision = _earlier(tracking.runs.tags(run_id), _inputs(one, champion, version))
-    if decision and decision.action != "refuse" and version is None:
-        return None
-    return decision
+    champion, version = _versions(tracking, run_id)
+    return _reached(one, tracking, run_id, champion, version)
 
 
 def preview_verdict(one: Challenger, tracking: Tracking) -> Decision:
@@ -208,8 +182,35 @@ def record_cause(tracking: Tracking, report: RegisterReport, cause: str) -> None
         tracking.registry.tag(report["version"], {CAUSE_TAG: cause})
 
 
-def _unchanged(limits: Sequence[dict[str, Any]]) -> Decision:
-    return Decision("unchanged", "promote", ["this very model is the champion"], [], list(limits))
+def _versions(tracking: Tracking, run_id: str) -> tuple[ModelVersion | None, ModelVersion | None]:
+    """Return the champion, and the version that was made of a run; it may be the same one."""
+    champion = tracking.registry.champion()
+    if champion and champion.run_id == run_id:
+        return champion, champion
+    return champion, tracking.registry.of_run(run_id)
+
+
+def _reached(
+    one: Challenger,
+    tracking: Tracking,
+    run_id: str,
+    champion: ModelVersion | None,
+    version: ModelVersion | None,
+) -> Decision | None:
+    """Return the decision that was reached from the same inputs, or None."""
+    if champion and champion.run_id == run_id:
+        # Promoting it again changes nothing, and finishes what was interrupted.
+        reasons = ["this very model is the champion"]
+        return Decision("unchanged", "promote", reasons, limits=one.limits)
+    tags = tracking.runs.tags(run_id)
+    if tags.get(JUDGED_TAG) != _inputs(one, champion, version):
+        return None
+    verdict: Any = tags[VERDICT_TAG]
+    action: Any = tags[ACTION_TAG]
+    if action != "refuse" and version is None:
+        return None
+    reasons = tags[REASON_TAG].split(SEPARATOR)
+    return Decision(verdict, action, reasons, json.loads(tags[COMPARISON_TAG]), one.limits)
 
 
 def _inputs(one: Challenger, champion: ModelVersion | None, version: ModelVersion | None) -> str:
@@ -225,16 +226,6 @@ def _inputs(one: Challenger, champion: ModelVersion | None, version: ModelVersio
             [row["holds"] for row in one.limits],
         ]
     )
-
-
-def _earlier(tags: Mapping[str, str], inputs: str) -> Decision | None:
-    """Return the decision that was reached from the same inputs, or None."""
-    if tags.get(JUDGED_TAG) != inputs:
-        return None
-    verdict: Any = tags[VERDICT_TAG]
-    action: Any = tags[ACTION_TAG]
-    reasons = tags[REASON_TAG].split(SEPARATOR)
-    return Decision(verdict, action, reasons, json.loads(tags[COMPARISON_TAG]))
 
 
 def _differences(
@@ -290,27 +281,21 @@ def _recorded(
         return version
     if decision.action == "refuse":
         return None
-    tags = _version_tags(decision, run_id, one)
+    tags = {
+        **_code_tags(one.paths, one.bundle),
+        RUN_TAG: run_id,
+        WHO_TAG: getpass.getuser(),
+        WHEN_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
+        **_verdict_tags(decision),
+    }
     card = describe_version(one.reports, one.slices, decision, tags)
     return tracking.registry.register(run_id, tags, card)
 
 
 def _code_tags(paths: Paths, bundle: Bundle) -> dict[str, str]:
     """Return the tags that lead from a run or version back to its code, data and bundle."""
-    code = code_version(paths.root)
-    return {
-        COMMIT_TAG: code.commit,
-        DIRTY_TAG: str(code.dirty).lower(),
-        LOCK_TAG: pipeline_digest(paths),
-        DATA_TAG: output_digest(paths, "ingest", "data/images"),
-        BUNDLE_TAG: bundle.digest,
-    }
-
-
-def _version_tags(decision: Decision, run_id: str, one: Challenger) -> dict[str, str]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    who = {RUN_TAG: run_id, WHO_TAG: getpass.getuser(), WHEN_TAG: now}
-    return {**_code_tags(one.paths, one.bundle), **who, **_verdict_tags(decision)}
+    own = {LOCK_TAG: pipeline_digest(paths), BUNDLE_TAG: bundle.digest}
+    return checkout_tags(paths) | own
 
 
 def _verdict_tags(decision: Decision) -> dict[str, str]:
@@ -319,10 +304,6 @@ def _verdict_tags(decision: Decision) -> dict[str, str]:
         ACTION_TAG: decision.action,
         REASON_TAG: SEPARATOR.join(decision.reasons),
     }
-
-
-def _inputs_tags(decision: Decision, inputs: str) -> dict[str, str]:
-    return {COMPARISON_TAG: json.dumps(decision.comparison), JUDGED_TAG: inputs}
 
 
 def _record(one: Challenger) -> TrainingRecord:

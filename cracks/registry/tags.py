@@ -1,6 +1,10 @@
-"""Names of the tags that runs and model versions carry in MLflow; they are stored, so they stay."""
+"""The tags that runs and model versions carry in MLflow; their names are stored, so they stay."""
 
 from __future__ import annotations
+
+from cracks.versioning.dvc_stages import output_digest
+from cracks.versioning.git_state import code_version
+from cracks.workspace.paths import Paths
 
 #: Of the checkout that a model was made in.
 COMMIT_TAG, DIRTY_TAG = "git.commit", "git.dirty"
@@ -25,3 +29,13 @@ JUDGED_TAG, COMPARISON_TAG = "verdict.inputs", "verdict.comparison"
 
 #: Of a version: the run that trained it, who registered it, and when.
 RUN_TAG, WHO_TAG, WHEN_TAG = "run.id", "registered.by", "registered.at"
+
+
+def checkout_tags(paths: Paths) -> dict[str, str]:
+    """Return the tags that lead back to the code and the data of a workspace."""
+    code = code_version(paths.root)
+    return {
+        COMMIT_TAG: code.commit,
+        DIRTY_TAG: str(code.dirty).lower(),
+        DATA_TAG: output_digest(paths, "ingest", "data/images"),
+    }

@@ -7,6 +7,8 @@ import math
 import re
 from pathlib import Path
 
+from cracks.system.hashing import md5_of_file
+
 MEBIBYTE = 1 << 20
 
 #: Sizes of parts that clients upload with, in MiB; the ETag of an upload in parts depends on it.
@@ -16,8 +18,7 @@ PART_SIZES = (8, 5, 16, 15, 10, 20, 25, 32, 50, 64, 100, 128, 256, 512)
 def has_etag(path: Path, etag: str) -> bool:
     """Return whether a file has this ETag, as far as one can be computed."""
     if is_md5(etag):
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest() == etag
+        return md5_of_file(path) == etag
     in_parts = re.fullmatch(r"[0-9a-f]{32}-([0-9]+)", etag)
     if not in_parts:
         return False

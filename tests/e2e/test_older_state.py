@@ -244,14 +244,6 @@ def test_a_prediction_of_before_leads_to_its_data(older: OlderState) -> None:
     }
 
 
-def test_a_version_of_before_leads_to_its_data(older: OlderState) -> None:
-    found = older.told("trace", f"v{FIRST}")
-    assert found["broken"] == []
-    values = {one["link"]: one["value"] for one in found["chain"]}
-    assert values["run"] == older.of_version(FIRST)[0]["run_id"]
-    assert (values["commit"], values["data"]) == (older.commit, older.data_digest)
-
-
 def test_an_image_leads_to_the_versions_of_before(older: OlderState, tmp_path: Path) -> None:
     file = tmp_path / "patch.jpg"
     file.write_bytes(older.images[older.of_trained_patch(CHAMPION)["prediction_id"]])

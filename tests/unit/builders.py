@@ -19,6 +19,7 @@ from cracks.dataset.shards import ShardPosition, shard_name
 from cracks.dataset.split.grouping import Likeness
 from cracks.inference.bundle.bundle import Bundle, seal_bundle
 from cracks.inference.handover.champion import Champion
+from cracks.registry.ledger import Entry, following
 from cracks.workspace.params import IngestParams, Params, SampleParams
 from cracks.workspace.params_file import load_params
 
@@ -139,6 +140,27 @@ def champion_of(version: str, digest: str = "0" * 64, bundle: str = "") -> Champ
         bundle_digest=digest,
         promoted_at="2026-01-01T00:00:00+00:00",
     )
+
+
+def entry_after(last: Entry | None, version: str, **changed: Any) -> Entry:
+    """Return the entry of the ledger that follows: the promotion of a version."""
+    number = last.number + 1 if last else 1
+    said = {
+        "kind": "promote",
+        "transaction": f"{number:032x}",
+        "who": "Ann",
+        "from_version": last.to_version if last else None,
+        "to_version": version,
+        "why": f"reason {number}",
+        "verdict": "better",
+        "run_id": f"run-{version}",
+        "git_commit": "0" * 40,
+        "dvc_lock_digest": "d" * 64,
+        "data_digest": "e" * 32,
+        "bundle_digest": version[-1] * 64,
+        "at": f"2026-11-{number:02}T08:00:00+00:00",
+    }
+    return following(last, **(said | changed))
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

@@ -9,7 +9,7 @@ and says between which.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -124,7 +124,7 @@ def find_patches(patches: pa.Table, prefix: str) -> list[Patch]:
 def follow(
     run: RunFacts,
     version: ModelVersion | None,
-    asked: PredictionId | None,
+    prediction: PredictionId | None,
     *,
     commit_is_here: bool,
     recorded: RecordedPrediction | None = None,
@@ -134,14 +134,14 @@ def follow(
     Args:
         run: what it says and keeps.
         version: of the model, where the run became one.
-        asked: the id of the prediction that is traced, if any.
+        prediction: the id of the prediction that is traced, if any.
         commit_is_here: whether this repository has the commit of the code.
         recorded: that prediction as the service recorded it, if it did.
     """
     links = [
-        *_of_prediction(asked, recorded, run),
+        *_of_prediction(prediction, recorded, run),
         *_of_version(version),
-        _of_bundle(run, version, asked),
+        _of_bundle(run, version, prediction),
         _of_run(run, version),
         *_of_cause(run, version),
         _of_commit(run, version, commit_is_here),
@@ -149,22 +149,22 @@ def follow(
         _of_data(run, version),
         *_of_patches(run),
     ]
-    if asked is None or run.patches is None:
+    if prediction is None or run.patches is None:
         return Chain(links, recorded=recorded)
-    link, patch = _of_patch(run.patches, asked.image)
+    link, patch = _of_patch(run.patches, prediction.image)
     return Chain([*links, link], patch, recorded)
 
 
 def _of_prediction(
-    asked: PredictionId | None, recorded: RecordedPrediction | None, run: RunFacts
+    prediction: PredictionId | None, recorded: RecordedPrediction | None, run: RunFacts
 ) -> Iterator[Link]:
-    if asked:
-        time = asked.time.isoformat(sep=" ", timespec="milliseconds")
-        says = f"made at {time} by version {asked.version}; {predicted(recorded)}"
+    if prediction:
+        time = prediction.time.isoformat(sep=" ", timespec="milliseconds")
+        says = f"made at {time} by version {prediction.version}; {predicted(recorded)}"
         broken = []
         if recorded and recorded.run_id != run.run_id:
             broken.append(f"the record names run {recorded.run_id}, the version {run.run_id}")
-        yield Link("answer", str(asked), says, tuple(broken))
+        yield Link("answer", str(prediction), says, tuple(broken))
 
 
 def _of_version(version: ModelVersion | None) -> Iterator[Link]:
@@ -175,14 +175,17 @@ def _of_version(version: ModelVersion | None) -> Iterator[Link]:
         yield Link("version", version.version, says)
 
 
-def _of_bundle(run: RunFacts, version: ModelVersion | None, asked: PredictionId | None) -> Link:
+def _of_bundle(
+    run: RunFacts, version: ModelVersion | None, prediction: PredictionId | None
+) -> Link:
     tagged = _tag(BUNDLE_TAG, run, version)
     broken = []
     if not tagged:
         broken.append(f"there is no tag {BUNDLE_TAG}; it was not registered by `cracks`")
-    if asked and tagged and tagged[:BUNDLE_DIGITS] != asked.bundle:
+    if prediction and tagged and tagged[:BUNDLE_DIGITS] != prediction.bundle:
         broken.append(
-            f"the prediction is of bundle {asked.bundle}…, the registered one is {short(tagged)}"
+            f"the prediction is of bundle {prediction.bundle}…, the registered one is "
+            f"{short(tagged)}"
         )
     if tagged and not run.refusal:
         broken += _kept(run.bundle_digest, tagged, "bundle")
@@ -302,8 +305,3 @@ def predicted(recorded: RecordedPrediction | None) -> str:
 def short(digest: str) -> str:
     """Return a digest as a person reads it."""
     return f"{digest[:SHOWN_DIGITS]}…" if len(digest) > SHOWN_DIGITS else digest
-
-
-def distinct_ids(found: Sequence[Sequence[Patch]]) -> set[str]:
-    """Return the ids of the patches that several lists gave."""
-    return {patch.id for patches in found for patch in patches}

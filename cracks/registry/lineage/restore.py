@@ -6,22 +6,22 @@ DVC's cache or its remote. The source of the photographs is not needed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cracks.errors import TrackingError, TrackingUnavailable, WorkspaceError
+import numpy as np
+
+from cracks.errors import TrackingError, WorkspaceError
 from cracks.registry.lineage.chain import short
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.tags import COMMIT_TAG, DIRTY_TAG, LOCK_TAG
 from cracks.system.atomic_files import atomic_replace
-from cracks.system.hashing import digest_of_file
+from cracks.system.hashing import digest_of_file, md5_of_file
 from cracks.versioning.dvc_data import bring_data, recorded_outputs, share_storage
 from cracks.versioning.dvc_stages import changes_since, run_stage
 from cracks.versioning.git_state import clone_at, has_commit
@@ -117,9 +117,7 @@ def compare(
 def _are_equal(first: float | None, second: float | None) -> bool:
     if first is None or second is None:
         return first is second
-    if math.isnan(first) or math.isnan(second):
-        return math.isnan(first) and math.isnan(second)
-    return math.isclose(first, second, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(np.isclose(first, second, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
 
 
 def _free(folder: Path) -> Path:
@@ -177,23 +175,13 @@ def _put_recorded_reports(version: ModelVersion, tracking: Tracking, target: Pat
     with tempfile.TemporaryDirectory(prefix="cracks-") as place:
         for path, digest in recorded_outputs(target, cached=False):
             file = target.root / path
-            if file.is_file() and _md5(file) == digest:
+            if file.is_file() and md5_of_file(file) == digest:
                 continue
-            try:
-                kept = tracking.runs.download(version.run_id, file.name, Path(place))
-            except TrackingUnavailable:
-                raise
-            except TrackingError:
-                continue  # a run keeps most of them; what is missing is noted
-            if _md5(kept) == digest:
+            # A run keeps most of them; what is missing is noted.
+            kept = tracking.runs.download_if_kept(version.run_id, file.name, Path(place))
+            if kept and md5_of_file(kept) == digest:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(kept, file)
-
-
-def _md5(file: Path) -> str:
-    """Return the digest by which DVC knows a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _notes(version: ModelVersion, lost: list[str], target: Paths) -> list[str]:

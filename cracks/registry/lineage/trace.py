@@ -39,7 +39,6 @@ from cracks.registry.lineage.chain import (
     Chain,
     Patch,
     RunFacts,
-    distinct_ids,
     find_patches,
     follow,
 )
@@ -94,14 +93,16 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
         UnreadableImage: the file cannot be read.
     """
     if PATTERN.fullmatch(what):
-        return _trace_prediction(parse_prediction_id(what), tracking, root)
+        prediction = parse_prediction_id(what)
+        version = tracking.registry.version(prediction.version)
+        return _trace_run(_run_facts(version.run_id, tracking), version, prediction, root)
     if found := VERSION.fullmatch(what):
         version = tracking.registry.version(found[1])
-        return _trace_run(version.run_id, version, None, tracking, root)
+        return _trace_run(_run_facts(version.run_id, tracking), version, None, root)
     if Path(what).is_file():
         return _trace_image(_digest_of_image(Path(what)), what, tracking)
     if RUN_ID.fullmatch(what) and (run := _run_facts(what, tracking)) and not run.refusal:
-        return _trace_facts(run, tracking.registry.of_run(what), None, root)
+        return _trace_run(run, tracking.registry.of_run(what), None, root)
     if IMAGE_ID.fullmatch(what.lower()):
         return _trace_image(what.lower(), what, tracking)
     raise TrackingError(
@@ -110,15 +111,10 @@ def trace(what: str, tracking: Tracking, root: Path) -> Chain | ImageTrace:
     )
 
 
-def _trace_prediction(asked: PredictionId, tracking: Tracking, root: Path) -> Chain:
-    version = tracking.registry.version(asked.version)
-    return _trace_run(version.run_id, version, asked, tracking, root)
-
-
-def _recorded(asked: PredictionId, service: Path) -> RecordedPrediction | None:
+def _recorded(prediction: PredictionId, service: Path) -> RecordedPrediction | None:
     """Return what the service recorded of a prediction; an unreadable log breaks no chain."""
     try:
-        return PredictionLog.of(service).find(str(asked))
+        return PredictionLog.of(service).find(str(prediction))
     except (CracksError, OSError) as error:
         place = place_of_log(service)
         logger.warning("the prediction log in %s cannot be read: %s", place, error)
@@ -126,23 +122,13 @@ def _recorded(asked: PredictionId, service: Path) -> RecordedPrediction | None:
 
 
 def _trace_run(
-    run_id: str,
-    version: ModelVersion | None,
-    asked: PredictionId | None,
-    tracking: Tracking,
-    root: Path,
-) -> Chain:
-    return _trace_facts(_run_facts(run_id, tracking), version, asked, root)
-
-
-def _trace_facts(
-    run: RunFacts, version: ModelVersion | None, asked: PredictionId | None, root: Path
+    run: RunFacts, version: ModelVersion | None, prediction: PredictionId | None, root: Path
 ) -> Chain:
     tags: Mapping[str, str] = version.tags if version else {}
     commit = tags.get(COMMIT_TAG) or run.tags.get(COMMIT_TAG, "")
     here = bool(commit) and has_commit(root, commit)
-    recorded = _recorded(asked, Paths(root).service) if asked else None
-    return follow(run, version, asked, commit_is_here=here, recorded=recorded)
+    recorded = _recorded(prediction, Paths(root).service) if prediction else None
+    return follow(run, version, prediction, commit_is_here=here, recorded=recorded)
 
 
 def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:
@@ -155,9 +141,9 @@ def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:
         return RunFacts(run_id, refusal=str(error))
     with tempfile.TemporaryDirectory(prefix="cracks-") as folder:
         place = Path(folder)
-        if lock := _fetched(tracking, run_id, "dvc.lock", place):
+        if lock := tracking.runs.download_if_kept(run_id, "dvc.lock", place):
             facts = replace(facts, lock_digest=digest_of_file(lock), data_digest=_data_digest(lock))
-        if content := _fetched(tracking, run_id, f"{BUNDLE_ARTIFACT}/{CONTENT}", place):
+        if content := tracking.runs.download_if_kept(run_id, f"{BUNDLE_ARTIFACT}/{CONTENT}", place):
             facts = replace(facts, bundle_digest=digest_of_file(content))
         table, digest = _patches(tracking, run_id, place)
         return replace(facts, patches=table, patches_digest=digest)
@@ -165,21 +151,12 @@ def _run_facts(run_id: str, tracking: Tracking) -> RunFacts:
 
 def _patches(tracking: Tracking, run_id: str, place: Path) -> tuple[pa.Table | None, str | None]:
     """Return the list of patches that a run keeps, and the digest of its file."""
-    file = _fetched(tracking, run_id, PATCHES_ARTIFACT, place)
+    file = tracking.runs.download_if_kept(run_id, PATCHES_ARTIFACT, place)
     if file is None:
         return None, None
     with suppress(WorkspaceError):
         return read_table(file), digest_of_file(file)
     return None, digest_of_file(file)  # damaged: the digest tells that it is not the one of then
-
-
-def _fetched(tracking: Tracking, run_id: str, artifact: str, folder: Path) -> Path | None:
-    try:
-        return tracking.runs.download(run_id, artifact, folder)
-    except TrackingUnavailable:
-        raise
-    except TrackingError:
-        return None
 
 
 def _data_digest(lock: Path) -> str | None:
@@ -202,7 +179,7 @@ def _trace_image(prefix: str, what: str, tracking: Tracking) -> ImageTrace:
     versions = tracking.registry.versions()
     lists = [_patches_of(version, tracking) for version in versions]
     found = [[] if table is None else find_patches(table, prefix) for table in lists]
-    ids = distinct_ids(found)
+    ids = {patch.id for patches in found for patch in patches}
     if not ids:
         raise TrackingError(_unknown(what, prefix, len(versions), lists.count(None)))
     if len(ids) > 1:
@@ -258,34 +235,20 @@ def _unknown(what: str, prefix: str, versions: int, without: int) -> str:
 
 def as_document(what: str, found: Chain | ImageTrace) -> dict[str, Any]:
     """Return what was found as JSON values."""
-    content: dict[str, Any] = {"what": what}
     if isinstance(found, ImageTrace):
-        content |= {"image": found.id, "versions": [_use_as_json(use) for use in found.uses]}
-    else:
-        links = [
+        return {"what": what, "image": found.id, "versions": [asdict(use) for use in found.uses]}
+    return {
+        "what": what,
+        "chain": [
             {"link": one.name, "value": one.value, "says": one.says, "broken": list(one.broken)}
             for one in found.links
-        ]
-        content |= {"chain": links, "patch": _patch_as_json(found.patch), "broken": found.broken}
-        content["recorded"] = _recorded_as_json(found.recorded)
-    return content
-
-
-def _use_as_json(use: Use) -> dict[str, Any]:
-    return {
-        "version": use.version,
-        "aliases": list(use.aliases),
-        "split": use.split,
-        "patch": _patch_as_json(use.patch),
+        ],
+        "patch": found.patch and asdict(found.patch),
+        "broken": found.broken,
+        "recorded": found.recorded and _recorded_as_json(found.recorded),
     }
 
 
-def _recorded_as_json(recorded: RecordedPrediction | None) -> dict[str, Any] | None:
-    if recorded is None:
-        return None
+def _recorded_as_json(recorded: RecordedPrediction) -> dict[str, Any]:
     content = {name: getattr(recorded, name) for name in SHORT_COLUMNS}
     return content | {"time": recorded.time.isoformat(timespec="milliseconds")}
-
-
-def _patch_as_json(patch: Patch | None) -> dict[str, Any] | None:
-    return None if patch is None else asdict(patch)

@@ -31,7 +31,7 @@ class Connection:
     """One MLflow client: to MLFLOW_TRACKING_URI, or to the sqlite database in the workspace."""
 
     def __init__(self, paths: Paths) -> None:
-        """Make the client, and the folder of a local store; a server is not asked yet."""
+        """Make the client, and the folder of a local store; no request is sent yet."""
         import mlflow
 
         self.uri = tracking_uri(paths)

@@ -24,7 +24,7 @@ class Experiment:
     """An experiment by its name; it is made where something is written and there is none yet."""
 
     def __init__(self, connection: Connection, name: str) -> None:
-        """Ask nothing yet."""
+        """Send no request yet."""
         self._connection, self._client = connection, connection.client
         self._name = name
         self._known: str | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class KerasFlavour:
-    """What `mlflow.models.Model.log` asks of a flavour, as `mlflow.keras` in MLflow 3.17 does it.
+    """What `mlflow.models.Model.log` calls of a flavour, as `mlflow.keras` in MLflow 3.17 does it.
 
     The logged model names `mlflow.keras` as its loader; nobody needs this class to use it.
     """

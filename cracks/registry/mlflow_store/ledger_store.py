@@ -9,7 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from cracks.errors import TrackingError
-from cracks.registry.ledger import Entry, StoredEntry, readable
+from cracks.registry.ledger import NO_ENTRY, Entry, StoredEntry, readable
 from cracks.registry.mlflow_store.connection import Connection
 from cracks.registry.mlflow_store.experiments import Experiment
 
@@ -61,11 +61,8 @@ class LedgerStore:
         params = [Param(ENTRY_PARAM, entry.text), Param(HASH_PARAM, entry.hash)]
         with self._connection.explained():
             self._client.log_batch(run_id, params=params)
-        with contextlib.suppress(TrackingError):  # the entry is written; this is for the eye
-            self._finish(run_id)
-
-    def _finish(self, run_id: str) -> None:
-        with self._connection.explained():
+        # The entry is written; this is for the eye.
+        with contextlib.suppress(TrackingError), self._connection.explained():
             self._client.set_terminated(run_id, "FINISHED")
 
     def _delete_unfinished(self, runs: list[Run]) -> None:
@@ -91,9 +88,8 @@ def _stored(run: Run) -> StoredEntry:
 
 
 def _refuse_gap(last: Entry | None, entry: Entry) -> None:
-    if entry.number != (last.number + 1 if last else 1) or (
-        last is not None and entry.previous != last.hash
-    ):
+    expected = (last.number + 1, last.hash) if last else (1, NO_ENTRY)
+    if (entry.number, entry.previous) != expected:
         raise TrackingError(
             f"The ledger has changed meanwhile: entry {entry.number} does not follow its last one "
             f"({last.title if last else 'there is none'}). Run the command again."

@@ -1,4 +1,4 @@
-"""What is written of a training and of a trial, and what the registry says of a version."""
+"""What is written of a training, and what the registry says of a version."""
 
 from __future__ import annotations
 
@@ -34,18 +34,6 @@ class TrainingRecord:
     data_digest: str  # at most 36 characters
     data_source: str
     patches: pa.Table | None = None  # see `cracks.registry.lineage.chain.patches_table`
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """Everything that a run says of one trial of a sweep."""
-
-    number: int
-    name: str
-    params: Mapping[str, Any]
-    history: Sequence[Mapping[str, float]]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)

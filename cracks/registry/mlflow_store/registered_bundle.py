@@ -8,6 +8,7 @@ from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import Bundle, open_bundle
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.training_runs import BUNDLE_ARTIFACT
 from cracks.registry.tags import BUNDLE_TAG
 
 
@@ -34,7 +35,7 @@ def fetch_bundle(version: ModelVersion, tracking: Tracking, folder: Path) -> Bun
         TrackingError: its run was deleted.
     """
     digest = registered_digest(version)
-    bundle = open_bundle(tracking.runs.download_bundle(version.run_id, folder))
+    bundle = open_bundle(tracking.runs.download(version.run_id, BUNDLE_ARTIFACT, folder))
     if bundle.digest != digest:
         raise BundleError(
             f"The bundle of version {version.version} is not the one that was registered: its "

@@ -7,12 +7,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cracks.errors import TrackingError
+from cracks.errors import TrackingError, TrackingUnavailable
 from cracks.inference.bundle.bundle import open_bundle
 from cracks.registry.mlflow_store.connection import Connection, shortened
 from cracks.registry.mlflow_store.experiments import LARGEST_BATCH, Experiment
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 #: Where a run keeps its bundle, and the tag that finds the run of a bundle.
 BUNDLE_ARTIFACT = "bundle"
 
-
 #: Where a run keeps the list of its patches, and the tag that says the SHA-256 of that file.
 PATCHES_ARTIFACT = "lineage/patches.parquet"
+
+#: Refused challengers that are listed.
+REFUSED_SHOWN = 100
 
 #: What MLflow's page of system metrics calls them.
 SYSTEM_METRICS = {"cpu_percent": "system/cpu_percent", "memory_mb": "system/memory_megabytes"}
@@ -46,13 +49,9 @@ class Runs:
 
     def of_bundle(self, digest: str) -> str | None:
         """Return the id of the finished run that trained a bundle, or None."""
-        with self._connection.explained():
-            runs = self._client.search_runs(
-                [self._experiment.id],
-                f"tags.`{BUNDLE_TAG}` = '{digest}' and attributes.status = 'FINISHED'",
-                max_results=1,
-            )
-        return str(runs[0].info.run_id) if runs else None
+        trained = f"tags.`{BUNDLE_TAG}` = '{digest}' and attributes.status = 'FINISHED'"
+        run = next(self._experiment.runs(trained), None)
+        return str(run.info.run_id) if run else None
 
     def log(self, record: TrainingRecord) -> str:
         """Write one run and return its id; a run that fails half-way is marked as failed.
@@ -171,10 +170,7 @@ class Runs:
 
     def refused(self) -> list[dict[str, Any]]:
         """Return run id, name, reason and metrics of the refused challengers, the newest first."""
-        with self._connection.explained():
-            runs = self._client.search_runs(
-                [self._experiment.id], f"tags.`{ACTION_TAG}` = 'refuse'", max_results=100
-            )
+        refused = self._experiment.runs(f"tags.`{ACTION_TAG}` = 'refuse'")
         return [
             {
                 "run_id": run.info.run_id,
@@ -182,16 +178,8 @@ class Runs:
                 "reason": run.data.tags.get(REASON_TAG, ""),
                 "metrics": dict(run.data.metrics),
             }
-            for run in runs
+            for run in islice(refused, REFUSED_SHOWN)
         ]
-
-    def download_bundle(self, run_id: str, folder: Path) -> Path:
-        """Fetch the bundle of a run into `folder` and return where it lies, still unverified.
-
-        Raises:
-            TrackingError: the run has none.
-        """
-        return self.download(run_id, BUNDLE_ARTIFACT, folder)
 
     def patch_ids(self, run_id: str) -> pa.ChunkedArray:
         """Return the ids of the patches that a run was made with.
@@ -218,6 +206,19 @@ class Runs:
                     "`cracks models` lists them."
                 )
             return Path(self._client.download_artifacts(run_id, artifact, str(folder)))
+
+    def download_if_kept(self, run_id: str, artifact: str, folder: Path) -> Path | None:
+        """Return what a run keeps as `download` does, or None if it does not.
+
+        Raises:
+            TrackingUnavailable: the server cannot be reached.
+        """
+        try:
+            return self.download(run_id, artifact, folder)
+        except TrackingUnavailable:
+            raise
+        except TrackingError:
+            return None
 
 
 def _system_metrics(

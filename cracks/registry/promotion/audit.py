@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cracks.errors import BundleError, ServiceError
 from cracks.inference.handover.champion import Champion, open_champion, read_champion
@@ -16,11 +15,11 @@ from cracks.registry.ledger import (
     readable,
     storage_problems,
 )
-
-if TYPE_CHECKING:
-    from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
-    from cracks.registry.mlflow_store.records import ModelVersion
-    from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.mlflow_store.model_versions import CHAMPION, PREVIOUS
+from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
+from cracks.registry.mlflow_store.records import ModelVersion
+from cracks.registry.mlflow_store.tracking import Tracking
+from cracks.registry.tags import BUNDLE_TAG, LEDGER_TAG
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def audit(tracking: Tracking, service: Path) -> Audit:
     entries = readable(stored)
     problems = [
         *ledger_problems(stored),
-        *registry_problems(entries, _state(tracking.registry.versions())),
+        *registry_problems(entries, tracking.registry.versions()),
         *_service_problems(entries, service),
         *_interrupted(tracking.promotion_lock.underway()),
     ]
@@ -58,19 +57,6 @@ def audit(tracking: Tracking, service: Path) -> Audit:
 def ledger_problems(stored: list[StoredEntry]) -> list[str]:
     """Return what the ledger shows by itself: altered entries, and a broken chain."""
     return [*storage_problems(stored), *chain_problems(readable(stored))]
-
-
-def _state(versions: list[ModelVersion]) -> RegistryState:
-    from cracks.registry.mlflow_store.model_versions import CHAMPION, PREVIOUS
-    from cracks.registry.tags import BUNDLE_TAG, LEDGER_TAG
-
-    named = {alias: one.version for one in versions for alias in one.aliases}
-    return RegistryState(
-        champion=named.get(CHAMPION),
-        previous=named.get(PREVIOUS),
-        bundles={one.version: one.tags.get(BUNDLE_TAG) for one in versions},
-        anchors={one.version: one.tags[LEDGER_TAG] for one in versions if LEDGER_TAG in one.tags},
-    )
 
 
 def _service_problems(entries: list[Entry], service: Path) -> list[str]:
@@ -95,60 +81,49 @@ def _interrupted(intent: PromotionIntent | None) -> list[str]:
     return [f"The {intent.noun} of version {intent.version} by {intent.who} at {intent.at} {ended}"]
 
 
-@dataclass(frozen=True)
-class RegistryState:
-    """What the registry says that the ledger must agree with."""
-
-    champion: str | None
-    previous: str | None
-    bundles: Mapping[str, str | None]  # of each version, the digest of its bundle
-    anchors: Mapping[str, str]  # of some versions, the hash of the entry that made it champion
-
-
-def registry_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
+def registry_problems(entries: Sequence[Entry], versions: Sequence[ModelVersion]) -> list[str]:
     """Return where the registry says something else than the ledger, each in a sentence."""
+    last_of_version = {entry.to_version: entry for entry in entries}
     return [
-        *_alias_problems(entries[-1] if entries else None, state),
-        *_version_problems(entries, state),
-        *_anchor_problems(entries, state),
+        *_alias_problems(entries[-1] if entries else None, versions),
+        *_version_problems(last_of_version, versions),
+        *_anchor_problems({entry.hash for entry in entries}, last_of_version, versions),
     ]
 
 
-def _alias_problems(last: Entry | None, state: RegistryState) -> list[str]:
+def _alias_problems(last: Entry | None, versions: Sequence[ModelVersion]) -> list[str]:
+    named = {alias: one.version for one in versions for alias in one.aliases}
     if last is None:
-        if state.champion is None:
+        if CHAMPION not in named:
             return []
         return [
-            f"The alias champion names version {state.champion}, but the ledger has no entry. "
-            f"`cracks promote {state.champion}` writes the first."
+            f"The alias champion names version {named[CHAMPION]}, but the ledger has no entry. "
+            f"`cracks promote {named[CHAMPION]}` writes the first."
         ]
-    problems = []
-    expected = (
-        ("champion", state.champion, last.to_version),
-        ("previous", state.previous, last.from_version),
-    )
-    for alias, found, meant in expected:
-        if found != meant:
-            problems.append(
-                f"The alias {alias} was moved by hand: it names {_version(found)}, but by entry "
-                f"{last.number} of the ledger it is {_version(meant)}."
-            )
-    return problems
+    return [
+        f"The alias {alias} was moved by hand: it names {_version(named.get(alias))}, but by entry "
+        f"{last.number} of the ledger it is {_version(meant)}."
+        for alias, meant in ((CHAMPION, last.to_version), (PREVIOUS, last.from_version))
+        if named.get(alias) != meant
+    ]
 
 
 def _version(number: str | None) -> str:
     return f"version {number}" if number else "no version"
 
 
-def _version_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
+def _version_problems(
+    last_of_version: Mapping[str, Entry], versions: Sequence[ModelVersion]
+) -> list[str]:
     problems = []
-    for version, entry in _last_of_each_version(entries).items():
-        if version not in state.bundles:
+    bundles = {one.version: one.tags.get(BUNDLE_TAG, "none") for one in versions}
+    for version, entry in last_of_version.items():
+        found = bundles.get(version)
+        if found is None:
             problems.append(
                 f"Version {version}, which entry {entry.number} put into service, is gone."
             )
-        elif state.bundles[version] != entry.bundle_digest:
-            found = state.bundles[version] or "none"
+        elif found != entry.bundle_digest:
             problems.append(
                 f"Version {version} has another bundle digest ({found[:12]}) than entry "
                 f"{entry.number} says ({entry.bundle_digest[:12]}): one of the two was altered."
@@ -156,28 +131,24 @@ def _version_problems(entries: Sequence[Entry], state: RegistryState) -> list[st
     return problems
 
 
-def _anchor_problems(entries: Sequence[Entry], state: RegistryState) -> list[str]:
+def _anchor_problems(
+    hashes: set[str], last_of_version: Mapping[str, Entry], versions: Sequence[ModelVersion]
+) -> list[str]:
     problems = []
-    known, last = {entry.hash for entry in entries}, _last_of_each_version(entries)
-    for version, anchor in state.anchors.items():
-        if anchor not in known:
+    for one in versions:
+        anchor, entry = one.tags.get(LEDGER_TAG), last_of_version.get(one.version)
+        if anchor is not None and anchor not in hashes:
             problems.append(
-                f"The entry that made version {version} champion ({anchor[:12]}…) is not in the "
-                "ledger any more: it was cut off or altered, or the version's tag was."
+                f"The entry that made version {one.version} champion ({anchor[:12]}…) is not in "
+                "the ledger any more: it was cut off or altered, or the version's tag was."
             )
-    for version, entry in last.items():
-        anchor = state.anchors.get(version, "")
-        reported = version not in state.bundles or (anchor and anchor not in known)
-        if anchor != entry.hash and not reported:
+        elif entry and anchor != entry.hash:
             problems.append(
-                f"The tag ledger.entry of version {version} does not name entry {entry.number}, "
-                "the last that put it into service: the tag or the entry was altered."
+                f"The tag {LEDGER_TAG} of version {one.version} does not name entry "
+                f"{entry.number}, the last that put it into service: the tag or the entry was "
+                "altered."
             )
     return problems
-
-
-def _last_of_each_version(entries: Sequence[Entry]) -> dict[str, Entry]:
-    return {entry.to_version: entry for entry in entries}
 
 
 def service_problems(entries: Sequence[Entry], named: Champion | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,6 @@ class SmokeTest:
     score_difference: float | None = None  # from the export
     keras_difference: float | None = None  # of the registered model, from the export
     median_ms: float | None = None  # one image
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the findings as JSON values."""
-        return asdict(self)
 
 
 def smoke_test(bundle: Bundle, limits: PromoteParams, keras: Path | None = None) -> SmokeTest:

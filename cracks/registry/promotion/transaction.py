@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
@@ -41,7 +43,7 @@ from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
 from cracks.registry.mlflow_store.records import ModelVersion
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle, registered_digest
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.promotion.smoke_test import SmokeTest, smoke_test
+from cracks.registry.promotion.smoke_test import smoke_test
 from cracks.registry.tags import (
     BUNDLE_TAG,
     COMMIT_TAG,
@@ -74,8 +76,8 @@ class PromotionReport(TypedDict):
     previous: str | None  # that was in service before
     changed: bool
     settled: str | None  # what an interrupted promotion had left, in words
-    processes: NotRequired[list[str]]  # of the service, that answer with the version now
-    smoke_test: NotRequired[dict[str, Any]]  # as `SmokeTest.as_json` gives it
+    processes: NotRequired[list[str]]  # of the service, that have loaded the version
+    smoke_test: NotRequired[dict[str, Any]]  # a `SmokeTest`
 
 
 def promote(
@@ -108,7 +110,8 @@ def promote(
         raise PromotionUnderway(
             "Somebody else changed the champion just now. See `cracks models`, then try again."
         )
-    return _Transaction(intent, tracking, service, limits).run(settled)
+    report = _Transaction(intent, tracking, service, limits).run()
+    return {**report, "settled": settled}
 
 
 def recover_interrupted(tracking: Tracking, service: Path, limits: PromoteParams) -> str | None:
@@ -126,7 +129,7 @@ def recover_interrupted(tracking: Tracking, service: Path, limits: PromoteParams
     mine = tracking.promotion_lock.take_over(left)
     transaction = _Transaction(mine, tracking, service, limits)
     said = f"The {mine.noun} of version {mine.version} by {mine.who}, which was interrupted,"
-    if transaction.is_handed_over() or transaction.is_in_ledger():
+    if transaction.is_handed_over() or transaction.entry():
         transaction.finish()
         settled = f"{said} was finished."
     else:
@@ -175,197 +178,182 @@ def _last(entries: list[Entry]) -> Entry | None:
     return entries[-1] if entries else None
 
 
+@dataclass
 class _Transaction:
     """One change of the champion, by the process that holds the lock."""
 
-    def __init__(
-        self, intent: PromotionIntent, tracking: Tracking, service: Path, limits: PromoteParams
-    ) -> None:
-        self._intent, self._tracking = intent, tracking
-        self._service, self._limits = service, limits
-        self._step = "the beginning"
+    intent: PromotionIntent
+    tracking: Tracking
+    service: Path
+    limits: PromoteParams
+    step: str = "the beginning"  # where it stopped, if it fails
 
-    def run(self, settled: str | None) -> PromotionReport:
+    def run(self) -> PromotionReport:
         """Do every step, or undo them all.
-
-        Args:
-            settled: what an interrupted promotion had left, in words, for the report.
 
         Raises:
             PromotionFailed: at which step, and why.
         """
-        try:
-            chosen = self._tracking.registry.version(self._intent.version)
+        with self._or_undone():
+            chosen = self.tracking.registry.version(self.intent.version)
             with tempfile.TemporaryDirectory(prefix="cracks-") as name:
-                self._step = "checking the bundle"
+                self.step = "checking the bundle"
                 bundle = self._checked(chosen, Path(name))
-                self._step = "the smoke test"
-                tried = self._tried(chosen, bundle, Path(name))
-                self._step = "copying the bundle"
-                champion = self._champion(
-                    chosen, stage_bundle(self._service, bundle, chosen.version)
-                )
-            self._step = "moving the aliases"
-            self._move_aliases()
-            self._step = "handing over"
-            name_champion(self._service, champion)
-            processes = self._wait_for_service(champion)
-            self._write_entry(chosen)
-        except BaseException as error:
-            self._undo_after(error)
-            raise
+                self.step = "the smoke test"
+                tried = smoke_test(bundle, self.limits, self._keras(chosen, bundle, Path(name)))
+                self.step = "copying the bundle"
+                champion = self._staged(chosen, bundle)
+            processes = self._put_into_service(chosen, champion)
         self._release(chosen)
         return {
             "version": chosen.version,
-            "previous": self._intent.from_version,
+            "previous": self.intent.from_version,
             "processes": processes,
-            "smoke_test": tried.as_json(),
+            "smoke_test": asdict(tried),
             "changed": True,
-            "settled": settled,
+            "settled": None,
         }
 
     def finish(self) -> None:
         """Do again whatever may be missing after the hand-over."""
-        try:
-            chosen = self._tracking.registry.version(self._intent.version)
-            champion = read_champion(self._service)
-            if champion and not self.is_in_ledger():
-                self._step = "moving the aliases"
-                self._move_aliases()
-                self._wait_for_service(champion)
-                self._write_entry(chosen)
-        except BaseException as error:
-            self._undo_after(error)
-            raise
+        with self._or_undone():
+            chosen = self.tracking.registry.version(self.intent.version)
+            champion = read_champion(self.service)
+            if champion and not self.entry():
+                self._put_into_service(chosen, champion)
         self._release(chosen)
 
     def undo(self) -> None:
         """Put back what was there before, in the service and in the registry."""
-        before, now = self._intent.in_service, _in_service(self._service)
-        if now is None or now.transaction == self._intent.transaction:
+        before, now = self.intent.in_service, _in_service(self.service)
+        if now is None or now.transaction == self.intent.transaction:
             if before:
-                name_champion(self._service, Champion.model_validate_json(before))
+                name_champion(self.service, Champion.model_validate_json(before))
             else:
-                withdraw_champion(self._service)
-        self._tracking.registry.move_aliases(
-            champion=self._intent.champion_before, previous=self._intent.previous_before
+                withdraw_champion(self.service)
+        self.tracking.registry.move_aliases(
+            champion=self.intent.champion_before, previous=self.intent.previous_before
         )
-        self._tracking.promotion_lock.release(self._intent)
+        self.tracking.promotion_lock.release(self.intent)
 
     def is_handed_over(self) -> bool:
         """Return whether the service was given the version to load."""
-        named = _in_service(self._service)
-        return named is not None and named.transaction == self._intent.transaction
+        named = _in_service(self.service)
+        return named is not None and named.transaction == self.intent.transaction
 
-    def is_in_ledger(self) -> bool:
-        """Return whether the entry of this transaction is written."""
-        return self._entry_among(self._tracking.ledger.entries()) is not None
-
-    def _entry_among(self, entries: list[Entry]) -> Entry | None:
-        return next((one for one in entries if one.transaction == self._intent.transaction), None)
+    def entry(self) -> Entry | None:
+        """Return the ledger's entry of this transaction, if it is written."""
+        entries = self.tracking.ledger.entries()
+        return next((one for one in entries if one.transaction == self.intent.transaction), None)
 
     def _checked(self, chosen: ModelVersion, folder: Path) -> Bundle:
         """Return the registered bundle: of an earlier promotion, or fetched now."""
         digest = registered_digest(chosen)
-        self._tracking.runs.require(chosen.run_id)
-        staged = staged_bundle(self._service, digest, chosen.version)
-        return staged or fetch_bundle(chosen, self._tracking, folder)
+        self.tracking.runs.require(chosen.run_id)
+        staged = staged_bundle(self.service, digest, chosen.version)
+        return staged or fetch_bundle(chosen, self.tracking, folder)
 
-    def _tried(self, chosen: ModelVersion, bundle: Bundle, folder: Path) -> SmokeTest:
-        keras = None
+    def _keras(self, chosen: ModelVersion, bundle: Bundle, folder: Path) -> Path | None:
+        """Return the Keras model to try, unaltered; None where the bundle is tried alone."""
         # A version that was promoted before has shown that both agree, and a rollback is urgent.
-        if bundle.golden and LEDGER_TAG not in chosen.tags:
-            keras = self._tracking.registry.download_keras_model(chosen.version, folder)
-            self._require_unaltered(chosen, keras)
-        return smoke_test(bundle, self._limits, keras)
-
-    def _require_unaltered(self, chosen: ModelVersion, keras: Path) -> None:
-        """Compare the Keras model with its digest before it is loaded."""
-        if digest_of_file(keras) != self._tracking.runs.tags(chosen.run_id).get(KERAS_TAG):
+        if not bundle.golden or LEDGER_TAG in chosen.tags:
+            return None
+        keras = self.tracking.registry.download_keras_model(chosen.version, folder)
+        if digest_of_file(keras) != self.tracking.runs.tags(chosen.run_id).get(KERAS_TAG):
             raise BundleError(
                 f"The Keras model of version {chosen.version} was altered: it has not the SHA-256 "
                 f"that its run has as {KERAS_TAG}."
             )
+        return keras
 
-    def _move_aliases(self) -> None:
-        self._tracking.registry.move_aliases(
-            champion=self._intent.version, previous=self._intent.from_version
-        )
-
-    def _champion(self, chosen: ModelVersion, bundle: str) -> Champion:
+    def _staged(self, chosen: ModelVersion, bundle: Bundle) -> Champion:
+        """Copy the bundle to where the service finds it, and return what will name it."""
         return Champion(
             model_name=chosen.name,
             version=chosen.version,
             run_id=chosen.run_id,
-            bundle=bundle,
+            bundle=stage_bundle(self.service, bundle, chosen.version),
             bundle_digest=chosen.tags[BUNDLE_TAG],
             promoted_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            transaction=self._intent.transaction,
+            transaction=self.intent.transaction,
         )
 
-    def _wait_for_service(self, champion: Champion) -> list[str]:
-        self._step = "waiting for the service"
-        return wait_for_service(self._service, champion, self._limits.service_timeout)
+    def _put_into_service(self, chosen: ModelVersion, champion: Champion) -> list[str]:
+        """Move the aliases, hand over and write the ledger; return the processes that serve it.
+
+        Each step may be done again.
+        """
+        self.step = "moving the aliases"
+        self.tracking.registry.move_aliases(
+            champion=self.intent.version, previous=self.intent.from_version
+        )
+        self.step = "handing over"
+        name_champion(self.service, champion)
+        self.step = "waiting for the service"
+        processes = wait_for_service(self.service, champion, self.limits.service_timeout)
+        self.step = "writing the ledger"
+        self._write_entry(chosen)
+        return processes
 
     def _write_entry(self, chosen: ModelVersion) -> None:
-        self._step, tags = "writing the ledger", chosen.tags
         entry = following(
-            _last(self._tracking.ledger.entries()),
-            kind=self._intent.kind,
-            transaction=self._intent.transaction,
-            who=self._intent.who,
-            from_version=self._intent.from_version,
+            _last(self.tracking.ledger.entries()),
+            kind=self.intent.kind,
+            transaction=self.intent.transaction,
+            who=self.intent.who,
+            from_version=self.intent.from_version,
             to_version=chosen.version,
-            why=self._intent.why,
-            verdict=tags.get(VERDICT_TAG, ""),
+            why=self.intent.why,
+            verdict=chosen.tags.get(VERDICT_TAG, ""),
             run_id=chosen.run_id,
-            git_commit=tags.get(COMMIT_TAG, ""),
-            dvc_lock_digest=tags.get(LOCK_TAG, ""),
-            data_digest=tags.get(DATA_TAG, ""),
-            bundle_digest=tags[BUNDLE_TAG],
+            git_commit=chosen.tags.get(COMMIT_TAG, ""),
+            dvc_lock_digest=chosen.tags.get(LOCK_TAG, ""),
+            data_digest=chosen.tags.get(DATA_TAG, ""),
+            bundle_digest=chosen.tags[BUNDLE_TAG],
         )
         try:
-            self._tracking.ledger.append(entry)
+            self.tracking.ledger.append(entry)
         except TrackingError:
-            if not self.is_in_ledger():  # else only the response was lost
+            if not self.entry():  # else only the response was lost
                 raise
 
     def _release(self, chosen: ModelVersion) -> None:
         """Anchor the entry at its version, where a cut-off ledger shows, and release the lock."""
-        entries = self._tracking.ledger.entries()
-        entry = self._entry_among(entries)
-        if entry:
-            self._tracking.registry.tag(chosen.version, {LEDGER_TAG: entry.hash})
-            self._tell_history(entries)
-        self._tracking.promotion_lock.release(self._intent)
+        if entry := self.entry():
+            self.tracking.registry.tag(chosen.version, {LEDGER_TAG: entry.hash})
+            history = [one.history_row for one in self.tracking.ledger.entries()]
+            try:
+                write_history(self.service, history)
+            except OSError as error:  # the service works all the same
+                logger.warning("the service's page does not know of this yet: %s", error)
+        self.tracking.promotion_lock.release(self.intent)
 
-    def _tell_history(self, entries: list[Entry]) -> None:
-        try:
-            write_history(self._service, [entry.history_row for entry in entries])
-        except OSError as error:  # the service works all the same
-            logger.warning("the service's page does not know of this yet: %s", error)
-
-    def _undo_after(self, error: BaseException) -> None:
-        """Undo, and say where it stopped; what cannot be undone now, the next command will.
+    @contextmanager
+    def _or_undone(self) -> Iterator[None]:
+        """Undo everything if a step fails; what cannot be undone now, the next command will.
 
         Raises:
-            PromotionFailed: if the error is one that a user can act on.
+            PromotionFailed: at which step, and why, if the error is one that a user can act on.
         """
-        reason = str(error) if isinstance(error, CracksError) else type(error).__name__
-        is_transient = isinstance(error, CracksError) and error.is_transient
-        stopped = (
-            f"The {self._intent.noun} of version {self._intent.version} stopped at {self._step}: "
-            f"{reason.rstrip('.')}."
-        )
         try:
-            self.undo()
-        except CracksError as again:
-            raise PromotionFailed(
-                f"{stopped} Undoing it failed too ({str(again).rstrip('.')}); the next `cracks "
-                "promote` or `cracks rollback` will.",
-                is_transient=is_transient,
-            ) from error
-        if isinstance(error, CracksError):
-            left = self._intent.from_version
+            yield
+        except BaseException as error:
+            is_transient = isinstance(error, CracksError) and error.is_transient
+            reason = str(error) if isinstance(error, CracksError) else type(error).__name__
+            stopped = (
+                f"The {self.intent.noun} of version {self.intent.version} stopped at {self.step}: "
+                f"{reason.rstrip('.')}."
+            )
+            try:
+                self.undo()
+            except CracksError as again:
+                raise PromotionFailed(
+                    f"{stopped} Undoing it failed too ({str(again).rstrip('.')}); the next "
+                    "`cracks promote` or `cracks rollback` will.",
+                    is_transient=is_transient,
+                ) from error
+            if not isinstance(error, CracksError):
+                raise
+            left = self.intent.from_version
             stays = f"Version {left} stays the champion." if left else "There is no champion yet."
             raise PromotionFailed(f"{stopped} {stays}", is_transient=is_transient) from error

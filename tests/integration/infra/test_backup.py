@@ -24,9 +24,7 @@ from cracks.inference.handover.champion import open_champion
 from cracks.registry.mlflow_store.registered_bundle import fetch_bundle
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.promotion.transaction import PromotionRequest, promote
-from cracks.registry.tags import BUNDLE_TAG
-from cracks.workspace.params import PromoteParams
-from cracks.workspace.params_file import load_params, set_params
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
 from infra.backup.archive import Archive
 from infra.backup.databases import Sqlite
@@ -36,12 +34,13 @@ from infra.backup.saving import Saving
 from infra.backup.state import State, place_at, state_of, variables_of_stack
 from infra.stack.settings import FOLDER_VARIABLE, Stack, keep_secrets
 from tests.integration.bundles import grey_image, make_bundle
-from tests.unit.builders import tree, write_files
+from tests.integration.registered import register_version
+from tests.unit.builders import params_with, tree, write_files
 
 pytestmark = pytest.mark.integration
 
 MODEL = "brightness"
-IMAGE = grey_image(190)
+IMAGE, LIMITS = grey_image(190), params_with().promote
 MLFLOW_DATABASE = "CRACKS_BACKUP_DATABASE_MLFLOW"
 PASSWORD = "never-in-a-manifest"
 
@@ -49,11 +48,6 @@ PASSWORD = "never-in-a-manifest"
 DATA = {"files/md5/ab/cdef": b"a shard", "files/md5/00/1122.dir": b"[]"}
 ANSWERS = {"answers/2026-11-21/one.parquet": b"PAR1", "keys.json": b"{}", "history.json": b"[]"}
 OF_PROCESSES = {"processes/web7-4711.json": b"{}", ".champion.json.partial": b"{"}
-
-
-@pytest.fixture(scope="module")
-def limits() -> PromoteParams:
-    return load_params(CHECKOUT / "params.yaml").promote
 
 
 @dataclass(frozen=True)
@@ -83,32 +77,19 @@ class StackSite:
         """Return the folder of the bucket in which DVC keeps data."""
         return s3.place / self.variables["CRACKS_BACKUP_DVC"].removeprefix("s3://")
 
-    def register(self, factor: float) -> None:
-        from mlflow import MlflowClient
-
-        tracking = self.tracking
-        client = MlflowClient(tracking.uri, tracking.uri)
-        (experiment,) = client.search_experiments(filter_string="name LIKE '%training'")
-        run = client.create_run(experiment.experiment_id).info
-        bundle = make_bundle(self.paths.root / "made" / run.run_id, factor)
-        client.log_artifacts(run.run_id, str(bundle.folder), "bundle")
-        if not client.search_registered_models(f"name = '{MODEL}'"):
-            client.create_registered_model(MODEL)
-        source, tags = f"{run.artifact_uri}/model", {BUNDLE_TAG: bundle.digest}
-        client.create_model_version(MODEL, source, run.run_id, tags=tags)
-
-    def do(self, kind: str, version: str, limits: PromoteParams) -> None:
+    def do(self, kind: str, version: str) -> None:
         order = PromotionRequest(kind, version, "a test", "somebody")  # type: ignore[arg-type]
-        promote(order, self.tracking, self.paths.service, limits)
+        promote(order, self.tracking, self.paths.service, LIMITS)
 
-    def fill(self, limits: PromoteParams) -> None:
+    def fill(self) -> None:
         """Register two versions, make one champion after the other, and answer for a while."""
         if MLFLOW_DATABASE in self.variables:
             self._name_artifacts()
         for factor in (1.0, 0.9):
-            self.register(factor)
-        self.do("promote", "1", limits)
-        self.do("promote", "2", limits)
+            bundle = make_bundle(self.paths.root / "made" / str(factor), factor)
+            register_version(self.tracking, bundle)
+        self.do("promote", "1")
+        self.do("promote", "2")
         write_files(self.paths.service, ANSWERS | OF_PROCESSES)
         (self.paths.service / "keys.json").chmod(0o600)
 
@@ -149,11 +130,11 @@ class StackSite:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, limits: PromoteParams) -> StackSite:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> StackSite:
     """A workspace with a local store, a champion and one before it; not to be changed."""
     with tracking_address(None):
         site = StackSite.made(tmp_path_factory.mktemp("here"))
-        site.fill(limits)
+        site.fill()
     write_files(site.paths.root / ".dvc/storage", DATA)
     return site
 
@@ -178,7 +159,7 @@ def archive(tmp_path: Path) -> str:
 
 
 def test_a_local_store_that_is_restored_elsewhere_answers_as_before(
-    start: StartProcess, limits: PromoteParams, local: StackSite, elsewhere: StackSite, archive: str
+    start: StartProcess, local: StackSite, elsewhere: StackSite, archive: str
 ) -> None:
     answered, verified = local.answer(), local.verified()
     saving = local.run(start, "save", archive)
@@ -187,7 +168,7 @@ def test_a_local_store_that_is_restored_elsewhere_answers_as_before(
     with lost(local.paths.root):
         restoring = elsewhere.run(start, "restore", archive)
         assert restoring.wait(60) == 0, restoring.log
-        require_alive(elsewhere, answered, verified, limits)
+        require_alive(elsewhere, answered, verified)
     assert files(elsewhere.paths.root / ".dvc/storage") == DATA
 
 
@@ -202,9 +183,7 @@ def lost(root: Path) -> Iterator[None]:
         aside.rename(root)
 
 
-def require_alive(
-    site: StackSite, answered: tuple[str, float], verified: str, limits: PromoteParams
-) -> None:
+def require_alive(site: StackSite, answered: tuple[str, float], verified: str) -> None:
     """Fail unless a restored place answers, verifies, and can go on."""
     assert site.answer() == answered
     assert site.verified() == verified
@@ -214,7 +193,7 @@ def require_alive(
     assert (site.paths.service / "keys.json").stat().st_mode & 0o777 == 0o600
     for version in site.tracking.registry.versions():
         fetch_bundle(version, site.tracking, site.paths.root / f"fetched-{version.version}")
-    site.do("rollback", "1", limits)
+    site.do("rollback", "1")
     assert site.answer()[0] == "1"
     assert "unaltered; champion is version 1" in site.verified()
 
@@ -225,7 +204,6 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
     start: StartProcess,
-    limits: PromoteParams,
     s3_server: S3Server,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -237,7 +215,7 @@ def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
         here, there = (site_on(address, s3_server, tmp_path / name) for name in ("here", "there"))
         write_files(here.data(s3_server), DATA)
         with tracking_address(here.variables[MLFLOW_DATABASE]):
-            here.fill(limits)
+            here.fill()
             answered, verified = here.answer(), here.verified()
         manifest = here.save(archive)
         shutil.rmtree(here.paths.root)
@@ -246,7 +224,7 @@ def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
         there.restore(archive)
         assert files(there.data(s3_server)) == DATA
         with tracking_address(there.variables[MLFLOW_DATABASE]):
-            require_alive(there, answered, verified, limits)
+            require_alive(there, answered, verified)
         with pytest.raises(BackupRefused, match=r"Not empty: mlflow \(postgresql://postgres:"):
             there.restore(archive)
     assert PASSWORD not in manifest.text
@@ -325,7 +303,7 @@ def damage(path: Path) -> None:
 
 
 def test_champion_and_ledger_are_of_the_same_moment(
-    local: StackSite, archive: str, limits: PromoteParams, elsewhere: StackSite
+    local: StackSite, archive: str, elsewhere: StackSite
 ) -> None:
     class Promoted(Sqlite):
         """A database during whose dump somebody promotes, the first time."""
@@ -336,12 +314,12 @@ def test_champion_and_ledger_are_of_the_same_moment(
             super().dump(target)
             Promoted.dumps += 1
             if Promoted.dumps == 1:
-                local.do("rollback", "1", limits)
+                local.do("rollback", "1")
 
     state = local.state
     busy = replace(state, databases={"mlflow": Promoted(state.databases["mlflow"]._url)})
     Saving(busy, Archive(place_at(archive))).save()
-    local.do("promote", "2", limits)
+    local.do("promote", "2")
     elsewhere.restore(archive)
     assert Promoted.dumps == 2
     assert elsewhere.answer()[0] == "1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -10,41 +9,38 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import httpx
 import pytest
-from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment
+from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment, wait_until
 
-from cracks.errors import BundleError, PromotionFailed, TrackingError
+from cracks.errors import BundleError, PromotionFailed
 from cracks.inference.handover.champion import read_champion
 from cracks.inference.handover.service_processes import ServiceReporter
 from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.registry.promotion.transaction import PromotionRequest, promote, recover_interrupted
-from cracks.registry.tags import BUNDLE_TAG
-from cracks.workspace.params import PromoteParams
-from cracks.workspace.params_file import load_params, set_params
+from cracks.registry.promotion.transaction import (
+    PromotionRequest,
+    promote,
+    recover_interrupted,
+)
+from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
 from tests.integration.bundles import grey_image, make_bundle
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from tests.integration.registered import register_version
+from tests.integration.services import Service, make_workspace, serving, uploads
+from tests.unit.builders import params_with
 
 pytestmark = pytest.mark.integration
 
-IMAGE = grey_image(200)
+IMAGE, LIMITS = grey_image(200), params_with().promote
 
 #: Moments at which a promotion is killed; each takes some three seconds.
 KILLS = int(os.environ.get("CRACKS_TEST_KILLS", "12"))
-
-
-@pytest.fixture(scope="module")
-def limits() -> PromoteParams:
-    return load_params(CHECKOUT / "params.yaml").promote
 
 
 @dataclass(frozen=True)
@@ -53,38 +49,16 @@ class Place:
 
     paths: Paths
     tracking: Tracking
-    limits: PromoteParams
     service: Path
 
-    @property
-    def model(self) -> str:
-        return self.tracking.model_name
-
-    @property
-    def client(self) -> MlflowClient:
-        from mlflow import MlflowClient
-
-        return MlflowClient(self.tracking.uri, self.tracking.uri)
-
-    def register(self, factor: float, *, bundle: bool = True) -> str:
+    def register(self, factor: float) -> str:
         """Register a version whose scores are brightness × factor; return its number."""
-        client, tags = self.client, {}
-        (experiment,) = client.search_experiments(filter_string="name LIKE '%training'")
-        run = client.create_run(experiment.experiment_id).info
-        if bundle:
-            made = make_bundle(self.paths.root / "made" / run.run_id, factor)
-            client.log_artifacts(run.run_id, str(made.folder), "bundle")
-            tags[BUNDLE_TAG] = made.digest
-        if not client.search_registered_models(f"name = '{self.model}'"):
-            client.create_registered_model(self.model)
-        version = client.create_model_version(
-            self.model, f"{run.artifact_uri}/model", run.run_id, tags=tags
-        )
-        return str(version.version)
+        folder = self.paths.root / "made" / self.tracking.model_name / str(factor)
+        return register_version(self.tracking, make_bundle(folder, factor))
 
     def do(self, kind: Any, version: str, why: str = "a test") -> dict[str, Any]:
         order = PromotionRequest(kind, version, why, "somebody")
-        return promote(order, self.tracking, self.service, self.limits)
+        return promote(order, self.tracking, self.service, LIMITS)
 
     def promote(self, version: str) -> dict[str, Any]:
         return self.do("promote", version)
@@ -104,16 +78,13 @@ class Place:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """A workspace with a tracking store, which takes seconds to make."""
-    root = tmp_path_factory.mktemp("workspace")
-    (root / ".dvc").mkdir()
-    (root / "dvc.yaml").touch()
-    return Paths(root)
+    return Paths(make_workspace(tmp_path_factory.mktemp("store") / "workspace"))
 
 
 @pytest.fixture
-def place(store: Paths, limits: PromoteParams, tmp_path: Path) -> Place:
-    name = f"brightness-{tmp_path.name}"
-    made = Place(store, Tracking(store, name), limits, tmp_path / "service")
+def place(store: Paths, tmp_path: Path) -> Place:
+    tracking = Tracking(store, f"brightness-{tmp_path.name}")
+    made = Place(store, tracking, tmp_path / "service")
     for factor in (1.0, 0.9, 0.8):
         made.register(factor)
     return made
@@ -155,7 +126,7 @@ def test_an_alias_that_was_moved_by_hand_is_put_back_by_promoting_the_champion(
 ) -> None:
     place.promote("1")
     place.promote("2")
-    place.client.set_registered_model_alias(place.model, "champion", "3")
+    place.tracking.registry.move_aliases(champion="3", previous="1")
     assert place.promote("2")["changed"] is False
     assert place.state() == ("2", "1", "2", ["1", "2"])
 
@@ -163,19 +134,10 @@ def test_an_alias_that_was_moved_by_hand_is_put_back_by_promoting_the_champion(
 # --- what is refused ------------------------------------------------------------------------------
 
 
-def test_a_version_that_does_not_exist_is_refused(place: Place) -> None:
-    place.promote("1")
-    before = place.state()
-    for version in ("9", "abc", "", "-1"):
-        with pytest.raises(TrackingError, match="has no version"):
-            place.promote(version)
-    assert place.state() == before
-
-
 def test_a_version_that_was_registered_without_a_bundle_is_never_served(place: Place) -> None:
     place.promote("1")
     before = place.state()
-    bare = place.register(0.7, bundle=False)
+    bare = register_version(place.tracking, None)
     with pytest.raises(PromotionFailed, match=f"Version {bare} was registered without a bundle"):
         place.promote(bare)
     assert place.state() == before
@@ -186,7 +148,8 @@ def test_a_version_that_was_registered_without_a_bundle_is_never_served(place: P
 def test_a_bundle_that_was_altered_in_the_store_is_refused_by_name(place: Place, file: str) -> None:
     place.promote("1")
     before = place.state()
-    (stored,) = place.paths.root.glob(f"mlruns/**/{_run_of(place, '2')}/artifacts/bundle/{file}")
+    run_id = place.tracking.registry.version("2").run_id
+    (stored,) = place.paths.root.glob(f"mlruns/**/{run_id}/artifacts/bundle/{file}")
     content = bytearray(stored.read_bytes())
     content[len(content) // 2] ^= 1
     stored.write_bytes(content)
@@ -195,10 +158,6 @@ def test_a_bundle_that_was_altered_in_the_store_is_refused_by_name(place: Place,
     assert isinstance(refusal.value.__cause__, BundleError)
     assert "Version 1 stays the champion." in str(refusal.value)
     assert place.state() == before
-
-
-def _run_of(place: Place, version: str) -> str:
-    return place.tracking.registry.version(version).run_id
 
 
 def test_where_the_service_refuses_the_old_champion_stays(place: Place) -> None:
@@ -225,7 +184,7 @@ def test_where_the_service_refuses_the_old_champion_stays(place: Place) -> None:
 
 
 def test_a_first_promotion_that_fails_leaves_no_champion(place: Place) -> None:
-    bare = place.register(0.7, bundle=False)
+    bare = register_version(place.tracking, None)
     with pytest.raises(PromotionFailed, match="There is no champion yet"):
         place.promote(bare)
     assert place.state() == (None, None, None, [])
@@ -245,7 +204,7 @@ def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
 ) -> None:
     before = place.state()
     (place.paths.root / "params.yaml").write_bytes((CHECKOUT / "params.yaml").read_bytes())
-    set_params(place.paths.params, [f"register.model_name={place.model}"])
+    set_params(place.paths.params, [f"register.model_name={place.tracking.model_name}"])
     process = start(
         [TOOLS / "cracks", "-C", place.paths.root, *arguments],
         variables={
@@ -258,14 +217,6 @@ def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
     assert line.startswith("error: ")
     assert said in line
     assert place.state() == before
-
-
-def test_a_version_of_another_model_is_refused(place: Place, store: Paths) -> None:
-    other = Tracking(store, f"{place.model}-other")
-    order = PromotionRequest("promote", "1", "a test", "somebody")
-    with pytest.raises(TrackingError, match="other has no version 1"):
-        promote(order, other, place.service, place.limits)
-    assert place.state() == (None, None, None, [])
 
 
 # --- killed at any moment -------------------------------------------------------------------------
@@ -306,7 +257,8 @@ for line in sys.stdin:
 
 
 def promoter_arguments(place: Place) -> list[str]:
-    return [str(place.paths.root), str(place.service), place.model, str(CHECKOUT / "params.yaml")]
+    root, service, model = place.paths.root, place.service, place.tracking.model_name
+    return [str(root), str(service), model, str(CHECKOUT / "params.yaml")]
 
 
 @dataclass
@@ -344,94 +296,87 @@ class Promoter:
         self.process.wait(10)
 
 
-@dataclass
-class Asking:
-    """Somebody who asks the service again and again."""
+@contextmanager
+def requesting(service: Service) -> Iterator[list[int]]:
+    """Request predictions again and again; yield the statuses of the responses."""
+    statuses: list[int] = []
+    stop = threading.Event()
 
-    url: str
-    statuses: list[int] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    def request() -> None:
+        while not stop.wait(0.01):
+            response = service.client.post("/predict", files=uploads(image=IMAGE))
+            statuses.append(response.status_code)
 
-    def __enter__(self) -> Asking:
-        self._thread = threading.Thread(target=self._ask)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=20) as client:
-            while not self._stop.wait(0.01):
-                response = client.post("/predict", files=[("files", ("a.png", IMAGE))])
-                self.statuses.append(response.status_code)
+    with ThreadPoolExecutor(1) as pool:
+        requests = pool.submit(request)
+        try:
+            yield statuses
+        finally:
+            stop.set()
+        requests.result()
 
 
 @pytest.fixture
-def service(start: StartProcess, place: Place) -> str:
-    """The address of a running service."""
+def service(start: StartProcess, place: Place) -> Iterator[Service]:
     place.promote("1")
-    process = start(
-        [TOOLS / "cracks", "-C", place.paths.root, "serve", "--open", "--port", "0", "--json"],
-        variables={"CRACKS_SERVICE_DIR": str(place.service)},
-        name="cracks serve",
-    )
-    url: str = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
-    process.wait_until(lambda: httpx.get(f"{url}/ready").status_code == 200, "the champion")
-    return url
+    with serving(start, place.paths.root, place.service) as running:
+        running.wait_for_version("1")
+        yield running
 
 
-def version_of_service(url: str) -> str:
-    return str(httpx.get(f"{url}/model").json()["model_version"])
+def version_of(service: Service) -> str:
+    return str(service.client.get("/model").json()["model_version"])
 
 
-def agreeing(place: Place, url: str) -> str | None:
+def agreeing(place: Place, service: Service) -> str | None:
     """Return the version that alias, ledger, champion.json and the service name; None if unlike."""
     champion, _, named, ledger = place.state()
-    versions = {champion, named, ledger[-1], version_of_service(url)}
+    versions = {champion, named, ledger[-1], version_of(service)}
     return versions.pop() if len(versions) == 1 else None
 
 
+def wait_until_agreed(place: Place, service: Service, version: str = "") -> None:
+    """Wait until all name one version, or this one."""
+
+    def agreed() -> bool:
+        found = agreeing(place, service)
+        return found == version if version else found is not None
+
+    wait_until(agreed, "agreement", timeout=8)
+
+
 def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
-    place: Place, service: str
+    place: Place, service: Service
 ) -> None:
     promoter, chance = Promoter.started(place), random.Random(5)
     try:
         begin = time.monotonic()
         assert promoter.do("promote", "2") == 0
-        whole, killed, cached_verdict = time.monotonic() - begin, 0, 0
-        with Asking(service) as asking:
+        whole, killed, unsettled = time.monotonic() - begin, 0, 0
+        with requesting(service) as statuses:
             for _ in range(KILLS):
                 kind = chance.choice(["promote", "rollback"])
-                wanted = chance.choice([v for v in "123" if v != version_of_service(service)])
+                wanted = chance.choice([v for v in "123" if v != version_of(service)])
                 code = promoter.do(kind, wanted, kill_after=chance.uniform(0, whole))
                 killed += code == -signal.SIGKILL
                 if agreeing(place, service) is None or place.tracking.promotion_lock.underway():
-                    cached_verdict += 1
-                    assert recover_interrupted(place.tracking, place.service, place.limits)
-                    wait_for(lambda: agreeing(place, service) is not None)
+                    unsettled += 1
+                    assert recover_interrupted(place.tracking, place.service, LIMITS)
+                    wait_until_agreed(place, service)
                 assert place.tracking.promotion_lock.underway() is None
                 assert promoter.do(kind, wanted) == 0
-                wait_for(lambda wanted=wanted: agreeing(place, service) == wanted)
-        assert set(asking.statuses) == {200}
+                wait_until_agreed(place, service, wanted)
+        assert set(statuses) == {200}
         assert killed > KILLS / 4, "most promotions were over before they could be killed"
-        assert cached_verdict, "no kill came in the middle of a promotion"
+        assert unsettled, "no kill came in the middle of a promotion"
         numbers = [entry.number for entry in place.tracking.ledger.entries()]
         assert numbers == list(range(1, len(numbers) + 1))
     finally:
         promoter.end()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 8
-    while not condition():
-        assert time.monotonic() < deadline, "what was expected did not come about"
-        time.sleep(0.02)
-
-
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
-    start: StartProcess, place: Place, service: str
+    start: StartProcess, place: Place, service: Service
 ) -> None:
     def begun(version: str) -> RunningProcess:
         program = PROMOTER.replace("for line in sys.stdin:", f"for line in [{version!r}]:")
@@ -444,4 +389,4 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     if codes != [0, 0]:  # both may have gone, one after the other
         assert sorted(codes) == [0, 1]
         assert "Wait until it has ended" in both[codes.index(1)].log
-    wait_for(lambda: agreeing(place, service) is not None)
+    wait_until_agreed(place, service)

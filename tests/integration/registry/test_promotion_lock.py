@@ -15,7 +15,7 @@ import pytest
 from servers import MlflowServers, tracking_address
 
 from cracks.errors import PromotionUnderway, TrackingError
-from cracks.registry.mlflow_store.promotion_lock import PromotionIntent
+from cracks.registry.mlflow_store.promotion_lock import PromotionIntent, PromotionLock
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.workspace.paths import Paths
 
@@ -47,6 +47,11 @@ def tracking(
         yield Tracking(Paths(folder), request.node.name.partition("[")[0][-60:])
 
 
+@pytest.fixture
+def lock(tracking: Tracking) -> PromotionLock:
+    return tracking.promotion_lock
+
+
 def intent(**changed: Any) -> PromotionIntent:
     known: dict[str, Any] = {
         "kind": "promote",
@@ -75,117 +80,107 @@ def killed() -> PromotionIntent:
 # --- taking it ------------------------------------------------------------------------------------
 
 
-def test_nobody_has_the_turn_at_first_nor_when_it_was_given_back(tracking: Tracking) -> None:
+def test_nobody_has_the_lock_at_first_nor_when_it_was_released(lock: PromotionLock) -> None:
     mine = intent()
     for _ in range(2):
-        assert tracking.promotion_lock.underway() is None
-        tracking.promotion_lock.take(mine)
-        assert tracking.promotion_lock.underway() == mine
-        tracking.promotion_lock.release(mine)
-    assert tracking.promotion_lock.underway() is None
+        assert lock.underway() is None
+        lock.take(mine)
+        assert lock.underway() == mine
+        lock.release(mine)
+    assert lock.underway() is None
 
 
-def test_whoever_comes_second_is_told_who_promotes_what_since_when(tracking: Tracking) -> None:
+def test_whoever_comes_second_is_told_who_promotes_what_since_when(lock: PromotionLock) -> None:
     first = intent()
-    tracking.promotion_lock.take(first)
+    lock.take(first)
     with pytest.raises(PromotionUnderway) as refusal:
-        tracking.promotion_lock.take(intent(who="Bob", version="4"))
+        lock.take(intent(who="Bob", version="4"))
     said = str(refusal.value)
     assert "Ann began the promotion of version 3" in said
     assert all(part in said for part in (first.host, str(first.pid), first.at, "try again"))
     assert "\n" not in said
     assert not refusal.value.is_transient
-    assert tracking.promotion_lock.underway() == first
-    tracking.promotion_lock.release(first)
+    assert lock.underway() == first
 
 
-def test_taking_it_twice_is_taking_it_once(tracking: Tracking) -> None:
+def test_taking_it_twice_is_taking_it_once(lock: PromotionLock) -> None:
     # As when the response to the first request is lost, and MLflow's client sends it again.
     mine = intent()
-    tracking.promotion_lock.take(mine)
-    tracking.promotion_lock.take(mine)
-    tracking.promotion_lock.release(mine)
-    tracking.promotion_lock.release(mine)
-    assert tracking.promotion_lock.underway() is None
+    lock.take(mine)
+    lock.take(mine)
+    lock.release(mine)
+    lock.release(mine)
+    assert lock.underway() is None
 
 
-def test_nobody_gives_back_the_turn_of_another(tracking: Tracking) -> None:
+def test_nobody_releases_the_lock_of_another(lock: PromotionLock) -> None:
     mine = intent()
-    tracking.promotion_lock.take(mine)
-    tracking.promotion_lock.release(intent())
-    assert tracking.promotion_lock.underway() == mine
-    tracking.promotion_lock.release(mine)
+    lock.take(mine)
+    lock.release(intent())
+    assert lock.underway() == mine
 
 
-def test_two_models_have_two_turns(tracking: Tracking, folder: Path) -> None:
+def test_two_models_have_two_locks(tracking: Tracking, lock: PromotionLock, folder: Path) -> None:
     other = Tracking(Paths(folder), f"other-{tracking.model_name}"[:60])
     first, second = intent(), intent()
-    tracking.promotion_lock.take(first)
+    lock.take(first)
     other.promotion_lock.take(second)
-    tracking.promotion_lock.release(first)
+    lock.release(first)
     assert other.promotion_lock.underway() == second
-    other.promotion_lock.release(second)
 
 
-def test_the_turn_is_no_version_of_the_model(tracking: Tracking) -> None:
-    mine = intent()
-    tracking.promotion_lock.take(mine)
+def test_the_lock_is_no_version_of_the_model(tracking: Tracking, lock: PromotionLock) -> None:
+    lock.take(intent())
     assert tracking.registry.versions() == []
     assert tracking.registry.champion() is None
     with pytest.raises(TrackingError, match="has no version"):
         tracking.registry.version("1")
-    tracking.promotion_lock.release(mine)
 
 
-def test_what_somebody_else_has_put_there_is_told_of_with_a_remedy(tracking: Tracking) -> None:
-    name = f"{tracking.model_name}.promotion"
-    tracking.registry._client.create_registered_model(name)
-    with pytest.raises(TrackingError, match=f"{name} in MLflow does not say who.*Delete it"):
-        tracking.promotion_lock.underway()
+def test_what_somebody_else_has_put_there_is_told_of_with_a_remedy(
+    tracking: Tracking, lock: PromotionLock
+) -> None:
+    tracking.connection.client.create_registered_model(lock.name)
+    with pytest.raises(TrackingError, match=f"{lock.name} in MLflow does not say who.*Delete it"):
+        lock.underway()
     with pytest.raises(TrackingError, match="Delete it"):
-        tracking.promotion_lock.take(intent())
+        lock.take(intent())
 
 
 # --- taking it over -------------------------------------------------------------------------------
 
 
-def test_the_place_of_a_killed_process_is_taken_over(tracking: Tracking) -> None:
+def test_the_place_of_a_killed_process_is_taken_over(lock: PromotionLock) -> None:
     left = killed()
-    tracking.promotion_lock.take(left)
-    mine = tracking.promotion_lock.take_over(left)
-    assert tracking.promotion_lock.underway() == mine
+    lock.take(left)
+    mine = lock.take_over(left)
+    assert lock.underway() == mine
     assert mine.transaction == left.transaction
     assert not mine.may_be_taken_over
-    tracking.promotion_lock.release(left)  # it has no say any more
-    assert tracking.promotion_lock.underway() == mine
-    tracking.promotion_lock.release(mine)
+    lock.release(left)  # it has no say any more
+    assert lock.underway() == mine
 
 
-def test_the_place_of_a_living_process_is_not_taken_over(tracking: Tracking) -> None:
+def test_the_place_of_a_living_process_is_not_taken_over(lock: PromotionLock) -> None:
     left = intent()
-    tracking.promotion_lock.take(left)
+    lock.take(left)
     with pytest.raises(PromotionUnderway, match="Wait until it has ended"):
-        tracking.promotion_lock.take_over(left)
-    tracking.promotion_lock.release(left)
+        lock.take_over(left)
 
 
-def test_what_somebody_else_took_over_is_not_taken_over_again(tracking: Tracking) -> None:
+def test_what_somebody_else_took_over_is_not_taken_over_again(lock: PromotionLock) -> None:
     left = killed()
-    tracking.promotion_lock.take(left)
-    mine = tracking.promotion_lock.take_over(left)
+    lock.take(left)
+    mine = lock.take_over(left)
     with pytest.raises(PromotionUnderway):
-        tracking.promotion_lock.take_over(left)
-    assert tracking.promotion_lock.underway() == mine
-    tracking.promotion_lock.release(mine)
+        lock.take_over(left)
+    assert lock.underway() == mine
+    lock.release(mine)
     with pytest.raises(PromotionUnderway):
-        tracking.promotion_lock.take_over(left)
+        lock.take_over(left)
 
 
 # --- dead or alive --------------------------------------------------------------------------------
-
-
-def test_this_process_is_alive() -> None:
-    assert not intent().may_be_taken_over
 
 
 def test_a_process_that_nobody_has_waited_for_yet_is_dead() -> None:
@@ -267,7 +262,7 @@ def won(attempt: Any, wanted: Any) -> bool:
     return True
 
 
-def test_of_two_processes_that_want_the_turn_at_once_exactly_one_gets_it(
+def test_of_two_processes_that_want_the_lock_at_once_exactly_one_gets_it(
     tracking: Tracking, address: str | None, folder: Path
 ) -> None:
     spawn = multiprocessing.get_context("spawn")

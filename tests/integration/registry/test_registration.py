@@ -32,9 +32,6 @@ from cracks.workspace.tables import write_csv, write_table
 from tasks.register import register
 from tests.integration.bundles import grey_image, make_bundle
 
-# The small training, which is a fixture there.
-from tests.integration.registry.test_mlflow_store import record  # noqa: F401
-
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 SIZE = 32
@@ -149,10 +146,7 @@ class Site:
 
 
 @pytest.fixture
-def site(
-    record: TrainingRecord,  # noqa: F811
-    tmp_path: Path,
-) -> Iterator[Site]:
+def site(record: TrainingRecord, tmp_path: Path) -> Iterator[Site]:
     with tracking_address(None):
         site = Site(tmp_path, record.model)
         site.prepare()

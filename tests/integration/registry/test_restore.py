@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,10 +23,9 @@ from cracks.registry.lineage.restore import Difference, restore
 from cracks.registry.lineage.trace import Chain, ImageTrace, trace
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.training_runs import PATCHES_ARTIFACT
-from cracks.registry.tags import BUNDLE_TAG, COMMIT_TAG, DATA_TAG, DIRTY_TAG, LOCK_TAG, PATCHES_TAG
-from cracks.system.hashing import digest_of_file
+from cracks.registry.tags import BUNDLE_TAG, COMMIT_TAG, LOCK_TAG, PATCHES_TAG, checkout_tags
+from cracks.system.hashing import digest_of_bytes, digest_of_file
 from cracks.versioning.dvc_stages import output_digest, pipeline_digest
-from cracks.versioning.git_state import code_version
 from cracks.workspace.paths import Paths
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def measure(text, network):
 """
 
 IGNORED = "/data\n/models\n/mlruns\n/reports\n__pycache__\n"
-IDS = ("aa" * 32, "bb" * 32)
+CONTENT = b"the file of an image"
+IDS = ("aa" * 32, digest_of_bytes(CONTENT))
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,7 @@ class Site:
 
     @property
     def client(self) -> MlflowClient:
-        from mlflow import MlflowClient
-
-        return MlflowClient(self.tracking.uri, self.tracking.uri)
+        return self.tracking.connection.client
 
     def kept(self, name: str) -> Path:
         return self.paths.local_tracking / "artifacts" / self.run_id / "artifacts" / name
@@ -138,22 +137,14 @@ def _make_workspace(root: Path) -> Paths:
 
 def _register(paths: Paths, tracking: Tracking, place: Path) -> str:
     """Write what a training leaves in MLflow, but for the model; return the id of the run."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking.uri, tracking.uri)
-    experiment = client.get_experiment_by_name("concrete-crack-training")
-    tags = {
-        COMMIT_TAG: code_version(paths.root).commit,
-        DIRTY_TAG: str(code_version(paths.root).dirty).lower(),
-        LOCK_TAG: pipeline_digest(paths),
-        DATA_TAG: output_digest(paths, "ingest", "data/images"),
-    }
+    client = tracking.connection.client
+    tags = {**checkout_tags(paths), LOCK_TAG: pipeline_digest(paths)}
     (place / "bundle").mkdir(parents=True)
     (place / "bundle/bundle.json").write_text("{}")
     tags[BUNDLE_TAG] = digest_of_file(place / "bundle/bundle.json")
     _write_patches(place / PATCHES_ARTIFACT)
     listed = {PATCHES_TAG: digest_of_file(place / PATCHES_ARTIFACT), "mlflow.runName": "small"}
-    run = client.create_run(experiment.experiment_id, tags={**tags, **listed}).info
+    run = client.create_run(tracking.training.id, tags={**tags, **listed}).info
     for file in (paths.params, paths.pipeline, paths.pipeline_lock):
         client.log_artifact(run.run_id, str(file))
     for stage in ("ingest", "evaluate"):
@@ -202,15 +193,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def site(trained: Site) -> Iterator[Site]:
-    """The site, whose run keeps what it kept when the test is over."""
-    folder = trained.kept("")
+    """The site, whose version and run are as before when the test is over."""
+    folder, version = trained.kept(""), trained.tracking.registry.version("1")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     metrics = trained.tracking.runs.metrics(trained.run_id)
     yield trained
+    trained.client.restore_run(trained.run_id)
+    trained.tracking.registry.tag("1", version.tags)
     for file, content in before.items():
         file.write_bytes(content)
     for key, value in metrics.items():
         trained.client.log_metric(trained.run_id, key, value)
+
+
+@contextmanager
+def lost(path: Path, elsewhere: Path) -> Iterator[None]:
+    """Let a file or folder be gone for a while."""
+    aside = path.rename(elsewhere / "lost")
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)  # of its cache dvc makes an empty one
+        aside.rename(path)
 
 
 # --- trace ----------------------------------------------------------------------------------------
@@ -226,10 +230,27 @@ def test_a_version_is_followed_to_its_data(site: Site, what: str) -> None:
     )
 
 
-def test_an_image_is_followed_to_its_versions(site: Site) -> None:
-    found = trace(IDS[1][:12], site.tracking, site.paths.root)
+@pytest.mark.parametrize("what", [IDS[1][:12], "file"])
+def test_an_image_is_followed_to_its_versions(site: Site, what: str, tmp_path: Path) -> None:
+    if what == "file":
+        what = str(tmp_path / "image.jpg")
+        Path(what).write_bytes(CONTENT)
+    found = trace(what, site.tracking, site.paths.root)
     assert isinstance(found, ImageTrace)
     assert (found.id, [use.split for use in found.uses]) == (IDS[1], ["test"])
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("v9-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z", "has no version 9"),
+        ("nowhere.jpg", "is nothing that can be traced"),
+        (__file__, rf"{Path(__file__).name} \(SHA-256 .{{12}}…\) is unknown: none of 1 versions"),
+    ],
+)
+def test_what_is_unknown_is_refused(site: Site, what: str, reason: str) -> None:
+    with pytest.raises(TrackingError, match=reason):
+        trace(what, site.tracking, site.paths.root)
 
 
 def test_a_list_of_patches_that_was_altered_is_trusted_for_no_image(site: Site) -> None:
@@ -240,18 +261,22 @@ def test_a_list_of_patches_that_was_altered_is_trusted_for_no_image(site: Site) 
 
 def test_every_link_that_is_broken_is_named_at_once(site: Site) -> None:
     site.kept("dvc.lock").unlink()
-    site.kept("bundle/bundle.json").write_text("{} ")
+    for name in ("bundle/bundle.json", PATCHES_ARTIFACT):
+        content = bytearray(site.kept(name).read_bytes())
+        content[len(content) // 2] ^= 1
+        site.kept(name).write_bytes(content)
     found = trace("1", site.tracking, site.paths.root)
     assert isinstance(found, Chain)
-    assert [reason.partition(":")[0] for reason in found.broken] == ["bundle", "dvc.lock"]
+    assert [reason.partition(":")[0] for reason in found.broken] == [
+        "bundle",
+        "dvc.lock",
+        "patches",
+    ]
 
 
 def test_a_run_that_was_deleted_is_named(site: Site) -> None:
     site.client.delete_run(site.run_id)
-    try:
-        found = trace("1", site.tracking, site.paths.root)
-    finally:
-        site.client.restore_run(site.run_id)
+    found = trace("1", site.tracking, site.paths.root)
     assert isinstance(found, Chain)
     assert len(found.broken) == 1
     assert f"Run {site.run_id} was deleted" in found.broken[0]
@@ -287,13 +312,10 @@ def test_other_numbers_are_told_and_the_workspace_stays(site: Site, tmp_path: Pa
 
 
 def test_data_that_nothing_needs_may_be_lost(site: Site, tmp_path: Path) -> None:
-    lost = output_digest(Paths(site.kept("")), "train", "models/lost").removesuffix(".dir")
-    file = site.paths.root / f".dvc/cache/files/md5/{lost[:2]}/{lost[2:]}.dir"
-    aside = file.replace(tmp_path / "aside")
-    try:
+    digest = output_digest(Paths(site.kept("")), "train", "models/lost").removesuffix(".dir")
+    file = site.paths.root / f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}.dir"
+    with lost(file, tmp_path):
         done = restore("1", tmp_path / "then", site.tracking, site.paths)
-    finally:
-        aside.replace(file)
     assert done.differences == []
     assert "models/lost is lost; nothing here needs it" in done.notes
 
@@ -301,14 +323,11 @@ def test_data_that_nothing_needs_may_be_lost(site: Site, tmp_path: Path) -> None
 def test_data_that_is_needed_and_lost_is_named_and_nothing_is_left(
     site: Site, tmp_path: Path
 ) -> None:
-    cache = site.paths.root / ".dvc/cache"
-    aside = cache.replace(tmp_path / "aside")
-    try:
-        with pytest.raises(WorkspaceError, match=r"has data/images, .* of version 1"):
-            restore("1", tmp_path / "then", site.tracking, site.paths)
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)  # dvc makes an empty one
-        aside.replace(cache)
+    with (
+        lost(site.paths.root / ".dvc/cache", tmp_path),
+        pytest.raises(WorkspaceError, match=r"has data/images, .* of version 1"),
+    ):
+        restore("1", tmp_path / "then", site.tracking, site.paths)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -317,13 +336,8 @@ def test_code_that_was_never_committed_is_named(site: Site, tmp_path: Path) -> N
     metric = site.paths.root / "metric.py"
     now = hashlib.md5(metric.read_bytes(), usedforsecurity=False).hexdigest()
     lock.write_text(lock.read_text().replace(now, "f" * 32))
-    site.client.set_model_version_tag("small", "1", LOCK_TAG, digest_of_file(lock))
-    try:
-        done = restore("1", tmp_path / "then", site.tracking, site.paths)
-    finally:
-        site.client.set_model_version_tag(
-            "small", "1", LOCK_TAG, site.tracking.runs.tags(site.run_id)[LOCK_TAG]
-        )
+    site.tracking.registry.tag("1", {LOCK_TAG: digest_of_file(lock)})
+    done = restore("1", tmp_path / "then", site.tracking, site.paths)
     assert "not as it was then: evaluate: metric.py modified" in done.notes
 
 
@@ -344,11 +358,16 @@ def test_an_evaluation_that_fails_leaves_nothing(site: Site, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("commit", ["", "0" * 40])
 def test_a_version_without_its_commit_is_refused(site: Site, tmp_path: Path, commit: str) -> None:
-    version = site.tracking.registry.version("1")
-    site.client.set_model_version_tag("small", "1", COMMIT_TAG, commit)
-    try:
-        with pytest.raises((TrackingError, WorkspaceError), match=r"version 1|Version 1"):
-            restore("1", tmp_path / "then", site.tracking, site.paths)
-    finally:
-        site.client.set_model_version_tag("small", "1", COMMIT_TAG, version.tags[COMMIT_TAG])
+    site.tracking.registry.tag("1", {COMMIT_TAG: commit})
+    with pytest.raises((TrackingError, WorkspaceError), match=r"version 1|Version 1"):
+        restore("1", tmp_path / "then", site.tracking, site.paths)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_in_use_is_refused(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(WorkspaceError, match="is not empty"):
+        restore("1", tmp_path, site.tracking, site.paths)
+    with pytest.raises(WorkspaceError, match="is no folder"):
+        restore("1", tmp_path / "mine", site.tracking, site.paths)
+    assert [file.name for file in tmp_path.iterdir()] == ["mine"]

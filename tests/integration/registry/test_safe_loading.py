@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cracks.errors import BundleError, TrackingError
+from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle, open_bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import name_champion, open_champion, stage_bundle
-from cracks.registry.mlflow_store.tracking import Tracking
-from cracks.workspace.paths import Paths
 from tests.integration.bundles import champion_of, make_bundle
 
 pytestmark = pytest.mark.integration
@@ -60,21 +58,3 @@ def test_a_pickle_in_the_place_of_an_array_is_not_loaded(bundle: Bundle) -> None
     assert bundle.novelty is not None
     with pytest.raises(BundleError, match=NOVELTY):
         Classifier(bundle)
-
-
-def test_a_version_registered_by_hand_has_no_bundle_to_promote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    tracking = Tracking(Paths(tmp_path), "by-hand")
-    client = mlflow.MlflowClient(tracking.uri, tracking.uri)
-    run = client.create_run(client.create_experiment("mine", tmp_path.as_uri())).info
-    client.create_registered_model("by-hand")
-    client.create_model_version("by-hand", f"{run.artifact_uri}/model", run_id=run.run_id)
-    version = tracking.registry.version("1")
-    with pytest.raises(TrackingError) as refusal:
-        tracking.runs.download_bundle(version.run_id, tmp_path / "place")
-    assert len(str(refusal.value).splitlines()) == 1
-    assert run.run_id in str(refusal.value)

@@ -1,4 +1,4 @@
-"""What MLflow itself does with a registered model: load it, serve it, show its example."""
+"""What MLflow itself does with a registered model: keep it without a pickle, and serve it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -18,9 +17,6 @@ from cracks.registry.mlflow_store.records import TrainingRecord
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.workspace.paths import Paths
 from tests.integration.bundles import hand_over, make_bundle
-
-# The small training, which is a fixture there.
-from tests.integration.registry.test_mlflow_store import record  # noqa: F401
 from tests.integration.services import make_workspace, serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -37,53 +33,21 @@ class Registered:
     uri: str
 
     @property
-    def scores(self) -> Any:
-        """What the trained network itself predicts for the example."""
-        from cracks.training.networks.keras_files import load_model
-
-        return load_model(self.record.model).predict(self.record.example, verbose=0)
-
-    @property
     def files(self) -> list[Path]:
         return [path for path in self.root.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="module")
 def champion(
-    record: TrainingRecord,  # noqa: F811
-    tmp_path_factory: pytest.TempPathFactory,
+    record: TrainingRecord, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registered]:
-    import mlflow
-
     with tracking_address(None):
         paths = Paths(tmp_path_factory.mktemp("workspace"))
         tracking = Tracking(paths, "crack-classifier")
         run_id = tracking.runs.log(record)
         version = tracking.registry.register(run_id, {"verdict": "first"}, "words")
         tracking.registry.move_aliases(champion=version.version, previous=version.version)
-        mlflow.set_tracking_uri(tracking.uri)
         yield Registered(record, paths.local_tracking, tracking.uri)
-
-
-def test_mlflow_loads_the_champion_and_it_predicts_as_it_was_trained(
-    champion: Registered, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mlflow
-
-    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    model = mlflow.pyfunc.load_model(MODEL)
-    np.testing.assert_allclose(model.predict(champion.record.example), champion.scores, atol=1e-6)
-
-
-def test_the_champion_says_what_it_takes_and_gives_an_example(champion: Registered) -> None:
-    import mlflow
-
-    model = mlflow.pyfunc.load_model(MODEL)
-    (takes,) = model.metadata.signature.inputs.inputs
-    assert (takes.type, takes.shape[0], takes.shape[-1]) == (np.dtype(np.uint8), -1, 3)
-    (gives,) = model.metadata.signature.outputs.inputs
-    assert (gives.type, gives.shape) == (np.dtype(np.float32), (-1, 1))
-    np.testing.assert_array_equal(model.input_example["image"], champion.record.example)
 
 
 def test_nothing_that_mlflow_keeps_of_a_model_is_a_pickle(champion: Registered) -> None:
@@ -102,6 +66,8 @@ def test_nothing_that_mlflow_keeps_of_a_model_is_a_pickle(champion: Registered) 
 def test_mlflow_serves_the_champion_and_its_clients_can_ask_the_service_instead(
     champion: Registered, start: StartProcess, tmp_path: Path
 ) -> None:
+    from cracks.training.networks.keras_files import load_model
+
     port = free_port()
     options = f"--model-uri {MODEL} --env-manager local --host 127.0.0.1 --port {port}"
     process = start(
@@ -126,7 +92,8 @@ def test_mlflow_serves_the_champion_and_its_clients_can_ask_the_service_instead(
     )
     assert response.status_code == 200, response.text
     given = np.array(json.loads(response.text)["predictions"], np.float32)
-    np.testing.assert_allclose(given, champion.scores, atol=1e-5)
+    trained = load_model(champion.record.model).predict(champion.record.example, verbose=0)
+    np.testing.assert_allclose(given, trained, atol=1e-5)
     process.end()
 
     size = champion.record.example.shape[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -10,20 +9,18 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment, free_port
-from servers import is_healthy
+from processes import CHECKOUT, RunningProcess, StartProcess, environment
+from servers import MlflowServer, tracking_address
 
 from cracks.errors import TrackingError
 from cracks.registry.mlflow_store.connection import Connection
+from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.registry.mlflow_store.webhooks import EVENTS, Webhooks
 from cracks.workspace.paths import Paths
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from tests.integration.registered import register_version
 
 pytestmark = pytest.mark.integration
 
@@ -55,23 +52,15 @@ class Events:
 
 @pytest.fixture(scope="module")
 def events(start_for_module: StartProcess, tmp_path_factory: pytest.TempPathFactory) -> Events:
-    place, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    options = (
-        f"--workers 1 --host 127.0.0.1 --port {port} --backend-store-uri sqlite:///mlflow.db "
-        "--artifacts-destination artifacts"
-    )
-    server = start_for_module(
-        [TOOLS / "mlflow", "server", *options.split()],
-        variables={
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": ENCRYPTION_KEY,
-            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
-        },
-        cwd=place,
-        name="mlflow server",
+    place = tmp_path_factory.mktemp("mlflow")
+    server = MlflowServer.start(
+        start_for_module,
+        place,
+        f"sqlite:///{place / 'mlflow.db'}",
+        MLFLOW_WEBHOOK_ALLOWED_SCHEMES="http,https",
+        MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS="true",
+        MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=ENCRYPTION_KEY,
+        MLFLOW_WEBHOOK_CACHE_TTL="1",
     )
     process = start_for_module(
         [sys.executable, CHECKOUT / "docs/examples/webhook_receiver.py", "--port", "0"],
@@ -80,39 +69,28 @@ def events(start_for_module: StartProcess, tmp_path_factory: pytest.TempPathFact
     )
     said = process.wait_until(lambda: process.stdout, "the address of the receiver")
     receiver = said.splitlines()[0].removeprefix("Receiving at ")
-    url = f"http://127.0.0.1:{port}"
-    server.wait_until(lambda: is_healthy(url), "the MLflow server", timeout=90)
-    return Events(url, receiver, process)
+    return Events(server.url, receiver, process)
 
 
 @pytest.fixture
-def client(events: Events) -> MlflowClient:
-    from mlflow import MlflowClient
-
-    return MlflowClient(events.server, events.server)
-
-
-@pytest.fixture
-def webhooks(events: Events, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhooks]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", events.server)
-    found = Webhooks(Connection(Paths(tmp_path)))
-    yield found
+def webhooks(events: Events, tmp_path: Path) -> Iterator[Webhooks]:
+    with tracking_address(events.server):
+        found = Webhooks(Connection(Paths(tmp_path)))
+        yield found
     for one in found.list():
         found.remove(one.url)
     time.sleep(1.1)  # the server reads its list again after a second
 
 
 def test_a_promotion_is_told_and_verified(
-    events: Events, webhooks: Webhooks, client: MlflowClient
+    events: Events, webhooks: Webhooks, tmp_path: Path
 ) -> None:
     webhooks.register(events.receiver, SECRET)
     model = f"model-{uuid.uuid4().hex[:8]}"
-    client.create_registered_model(model)
-    run = client.create_run("0").info
+    tracking = Tracking(Paths(tmp_path), model)
     for _ in range(2):
-        client.create_model_version(model, f"{run.artifact_uri}/model", run_id=run.run_id)
-    for version in ("1", "2"):
-        client.set_registered_model_alias(model, "champion", version)
+        version = register_version(tracking, None)
+        tracking.registry.move_aliases(champion=version, previous=None)
     expected = {f"version {version} of {model} was registered" for version in (1, 2)}
     expected |= {f"promotion: version {version} of {model} is the champion" for version in (1, 2)}
     events.process.wait_until(
@@ -137,12 +115,8 @@ def test_a_receiver_with_another_secret_believes_nothing(
 def test_what_is_not_from_the_server_is_refused_with_401(events: Events, kind: str) -> None:
     from mlflow.webhooks.delivery import _generate_hmac_signature
 
-    body, id_, now = (
-        '{"entity": "model_version", "action": "created"}',
-        str(uuid.uuid4()),
-        time.time(),
-    )
-    sent = str(int(now) - (3600 if kind == "old" else 0))
+    body, id_ = '{"entity": "model_version", "action": "created"}', str(uuid.uuid4())
+    sent = str(int(time.time()) - (3600 if kind == "old" else 0))
     secret = "not the secret" if kind == "forged" else SECRET
     headers = {
         "Content-Type": "application/json",
@@ -208,10 +182,6 @@ def test_an_address_or_a_secret_that_cannot_be_used_is_refused(
     assert webhooks.list() == []
 
 
-def test_a_local_store_says_that_it_tells_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    os.environ.pop("MLFLOW_TRACKING_URI")
-    with pytest.raises(TrackingError, match="only an MLflow server does"):
+def test_a_local_store_says_that_it_tells_nobody(tmp_path: Path) -> None:
+    with tracking_address(None), pytest.raises(TrackingError, match="only an MLflow server does"):
         Webhooks(Connection(Paths(tmp_path)))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from cracks.inference.handover.prediction_id import PredictionId
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.registry.lineage.chain import (
     Chain,
     Patch,
@@ -59,14 +60,24 @@ RUN = RunFacts(
     patches_digest="e" * 64,
 )
 VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {**TAGS, "verdict": "better"})
-PREDICTION = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, tzinfo=UTC))
+PREDICTION = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14, 22, tzinfo=UTC))
 
 
-def _chain(run: RunFacts = RUN, **changes: Any) -> Chain:
-    given: dict[str, Any] = {"version": VERSION, "asked": PREDICTION, "commit_is_here": True}
-    given |= changes
-    here = given.pop("commit_is_here")
-    return follow(run, given["version"], given["asked"], commit_is_here=here)
+def chain_of(
+    run: RunFacts = RUN,
+    version: ModelVersion | None = VERSION,
+    prediction: PredictionId | None = PREDICTION,
+    *,
+    commit_is_here: bool = True,
+    recorded: RecordedPrediction | None = None,
+) -> Chain:
+    return follow(run, version, prediction, commit_is_here=commit_is_here, recorded=recorded)
+
+
+def said(chain: Chain, link: str) -> str:
+    """Return what a link says of a chain that is whole."""
+    assert chain.broken == []
+    return next(one.says for one in chain.links if one.name == link)
 
 
 # --- the list of patches --------------------------------------------------------------------------
@@ -110,7 +121,7 @@ def test_a_patch_is_found_by_its_first_digits_with_all_its_copies() -> None:
 
 
 def test_a_whole_chain_leads_from_the_prediction_to_the_patch() -> None:
-    chain = _chain()
+    chain = chain_of()
     assert chain.broken == []
     assert [link.name for link in chain.links] == [
         "answer",
@@ -129,40 +140,33 @@ def test_a_whole_chain_leads_from_the_prediction_to_the_patch() -> None:
 
 
 def test_an_image_that_is_not_in_the_data_breaks_nothing() -> None:
-    chain = _chain(asked=replace(PREDICTION, image="f" * 16))
-    assert chain.broken == []
+    chain = chain_of(prediction=replace(PREDICTION, image="f" * 16))
     assert chain.patch is None
-    assert "neither trained, validated nor tested" in chain.links[-1].says
+    assert "neither trained, validated nor tested" in said(chain, "image")
 
 
 def test_the_data_is_counted_by_split() -> None:
-    (patches,) = (link for link in _chain().links if link.name == "patches")
-    assert patches.says == "4 files, 3 distinct: 1 train, 1 test, 1 left out"
+    assert said(chain_of(), "patches") == "4 files, 3 distinct: 1 train, 1 test, 1 left out"
 
 
 def test_a_run_that_was_refused_says_why_there_is_no_version() -> None:
     refused = replace(RUN, tags={**RUN.tags, "verdict": "refused", "verdict.reason": "too small"})
-    chain = _chain(refused, version=None, asked=None)
-    (run,) = (link for link in chain.links if link.name == "run")
-    assert chain.broken == []
-    assert run.says == "cnn-112px; no version: refused (too small)"
+    chain = chain_of(refused, version=None, prediction=None)
+    assert said(chain, "run") == "cnn-112px; no version: refused (too small)"
 
 
 def test_a_changed_workspace_is_told_of() -> None:
     tags = {DIRTY_TAG: "true"}
-    chain = _chain(
+    chain = chain_of(
         replace(RUN, tags={**RUN.tags, **tags}),
         version=replace(VERSION, tags={**VERSION.tags, **tags}),
     )
-    (commit,) = (link for link in chain.links if link.name == "commit")
-    assert chain.broken == []
-    assert "the workspace had been changed" in commit.says
+    assert "the workspace had been changed" in said(chain, "commit")
 
 
-def test_a_run_older_than_the_lists_of_patches_is_no_broken_chain() -> None:
+def test_a_run_older_than_the_lists_of_patches_is_no_brokenchain_of() -> None:
     old = replace(RUN, tags=TAGS, patches=None, patches_digest=None)
-    assert _chain(old).broken == []
-    assert _chain(old).links[-1].says == "this run is older than the lists of patches"
+    assert said(chain_of(old), "patches") == "this run is older than the lists of patches"
 
 
 # --- broken links ---------------------------------------------------------------------------------
@@ -184,12 +188,12 @@ def test_a_run_older_than_the_lists_of_patches_is_no_broken_chain() -> None:
 def test_what_the_run_keeps_must_be_what_was_registered(
     changes: dict[str, Any], link: str, reason: str
 ) -> None:
-    (broken,) = _chain(replace(RUN, **changes)).broken
+    (broken,) = chain_of(replace(RUN, **changes)).broken
     assert broken.startswith(f"{link}: {reason}")
 
 
 def test_a_prediction_of_another_bundle_is_named() -> None:
-    (broken,) = _chain(asked=replace(PREDICTION, bundle="7" * 12)).broken
+    (broken,) = chain_of(prediction=replace(PREDICTION, bundle="7" * 12)).broken
     assert broken == (
         "bundle: the prediction is of bundle 777777777777…, the registered one is bbbbbbbbbbbb…"
     )
@@ -198,28 +202,28 @@ def test_a_prediction_of_another_bundle_is_named() -> None:
 @pytest.mark.parametrize("tag", [COMMIT_TAG, LOCK_TAG, DATA_TAG, BUNDLE_TAG])
 def test_a_tag_that_was_changed_is_named(tag: str) -> None:
     changed = replace(VERSION, tags={**VERSION.tags, tag: "7" * 64})
-    assert any(f"run: its tag {tag} is" in reason for reason in _chain(version=changed).broken)
+    assert any(f"run: its tag {tag} is" in reason for reason in chain_of(version=changed).broken)
 
 
 @pytest.mark.parametrize("tag", [COMMIT_TAG, LOCK_TAG, DATA_TAG, BUNDLE_TAG])
 def test_a_tag_that_is_missing_everywhere_is_named(tag: str) -> None:
     kept = {key: value for key, value in TAGS.items() if key != tag}
-    chain = _chain(replace(RUN, tags=kept), version=replace(VERSION, tags=kept))
+    chain = chain_of(replace(RUN, tags=kept), version=replace(VERSION, tags=kept))
     assert any(f"there is no tag {tag}" in reason for reason in chain.broken)
 
 
 def test_a_version_registered_by_hand_is_broken_at_its_bundle() -> None:
-    by_hand = _chain(RunFacts("0" * 32, {}), version=replace(VERSION, tags={}))
+    by_hand = chain_of(RunFacts("0" * 32, {}), version=replace(VERSION, tags={}))
     assert "it was not registered by `cracks`" in by_hand.broken[0]
 
 
 def test_a_commit_that_is_not_here_is_named_with_the_remedy() -> None:
-    (broken,) = _chain(commit_is_here=False).broken
+    (broken,) = chain_of(commit_is_here=False).broken
     assert broken == "commit: this repository does not have it. `git fetch --all`"
 
 
 def test_a_run_that_is_gone_is_named_and_the_version_still_tells_what_it_can() -> None:
-    chain = _chain(RunFacts("0" * 32, refusal="No run 0000."))
+    chain = chain_of(RunFacts("0" * 32, refusal="No run 0000."))
     assert chain.broken == ["run: No run 0000."]
     assert {link.name: link.value for link in chain.links}["commit"] == "c" * 40
 
@@ -228,7 +232,7 @@ def test_two_patches_with_the_same_digits_are_not_taken_for_one() -> None:
     twins = pa.concat_tables(
         [PATCHES, PATCHES.set_column(0, "id", pa.array([f"{'aa' * 8}{'0' * 48}"] * 4))]
     )
-    (broken,) = _chain(replace(RUN, patches=twins)).broken
+    (broken,) = chain_of(replace(RUN, patches=twins)).broken
     assert broken == "image: 2 patches have the same 16 digits"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,8 @@ from cracks.inference.handover.prediction_id import PredictionId
 from cracks.monitoring.prediction_log.locations import PLACE_VARIABLE
 from cracks.monitoring.prediction_log.recorder import Recorder
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
-from cracks.registry.lineage.chain import Chain, RunFacts, follow
 from cracks.registry.lineage.trace import _recorded, as_document
-from cracks.registry.mlflow_store.records import ModelVersion
-from cracks.registry.tags import BUNDLE_TAG
-
-PREDICTION = PredictionId("3", "b" * 12, "aa" * 8, datetime(2026, 11, 21, 16, 14, 22, tzinfo=UTC))
-RUN = RunFacts("0" * 32, {BUNDLE_TAG: "b" * 64}, bundle_digest="b" * 64)
-VERSION = ModelVersion("classifier", "3", RUN.run_id, ["champion"], {})
+from tests.unit.registry.lineage.test_chain import PREDICTION, RUN, chain_of
 
 
 def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedPrediction:
@@ -40,10 +33,6 @@ def recorded(run_id: str = RUN.run_id, *, novel: bool = False) -> RecordedPredic
     )
 
 
-def chain(prediction: RecordedPrediction | None) -> Chain:
-    return follow(RUN, VERSION, PREDICTION, commit_is_here=True, recorded=prediction)
-
-
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(PLACE_VARIABLE, raising=False)
@@ -54,23 +43,23 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_chain_begins_with_what_was_predicted() -> None:
-    (link, *_) = chain(recorded()).links
+    (link, *_) = chain_of(recorded=recorded()).links
     assert link.broken == ()
     assert link.says == (
         "made at 2026-11-21 16:14:22.000+00:00 by version 3; "
         "crack (predict), score 0.9871 with a threshold of 0.5000, novelty 0.40"
     )
-    assert chain(recorded(novel=True)).links[0].says.endswith("novelty 1.25, novel")
+    assert chain_of(recorded=recorded(novel=True)).links[0].says.endswith("novelty 1.25, novel")
 
 
 def test_a_prediction_that_is_not_in_the_log_breaks_nothing() -> None:
-    (link, *_) = chain(None).links
+    (link, *_) = chain_of(recorded=None).links
     assert link.broken == ()
     assert link.says.endswith("by version 3; not in the record")
 
 
 def test_a_record_that_names_another_run_breaks_the_chain() -> None:
-    (link, *_) = chain(recorded("f" * 32)).links
+    (link, *_) = chain_of(recorded=recorded("f" * 32)).links
     assert link.broken == (f"the record names run {'f' * 32}, the version {RUN.run_id}",)
 
 
@@ -97,8 +86,8 @@ def test_a_record_that_cannot_be_read_is_told_of_and_breaks_nothing(
 
 
 def test_in_json_the_prediction_has_all_that_a_list_shows() -> None:
-    document = json.loads(json.dumps(as_document(str(PREDICTION), chain(recorded()))))
+    document = json.loads(json.dumps(as_document(str(PREDICTION), chain_of(recorded=recorded()))))
     assert document["recorded"]["score"] == 0.98712
     assert document["recorded"]["time"] == "2026-11-21T16:14:22.000+00:00"
     assert "image" not in document["recorded"]
-    assert as_document("v3", chain(None))["recorded"] is None
+    assert as_document("v3", chain_of(recorded=None))["recorded"] is None
