@@ -45,7 +45,7 @@ class Simulated:
     at_the_margin: bool = False  # the challenger's recall is lower by just that
 
     def draw(self, random: np.random.Generator) -> tuple[Bools, Bools, Bools, list[str]]:
-        """Return of n patches whether they are cracked, both models' answers, and the groups."""
+        """Return of n patches whether they are cracked, both models' predictions, and groups."""
         sizes = np.concatenate(
             [
                 random.geometric(1 / self.crack_patches, self.crack_groups),

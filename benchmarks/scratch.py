@@ -86,7 +86,7 @@ class Started:
         return found
 
     def wait_until_up(self, url: str, within: float) -> None:
-        """Wait until a server answers with success at `url`; see `wait_until`."""
+        """Wait for a response with success from `url`; see `wait_until`."""
         self.wait_until(lambda _: _is_up(url), url, within)
 
 

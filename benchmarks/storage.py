@@ -16,7 +16,7 @@ ACCESS_KEY, SECRET_KEY = "measurer-of-cracks", "secret-of-measuring"
 
 BUCKET = "bench"
 
-#: Seconds until the endpoint must answer.
+#: Seconds that the endpoint has to start.
 START_TIMEOUT = 30
 
 #: The settings of this project's own .dvc/config, and the remote.

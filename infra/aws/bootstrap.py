@@ -1,4 +1,4 @@
-"""Make the buckets and their settings as they must be: plan first, then act, then look again."""
+"""Make the buckets and their settings as they must be: plan first, then act, then check."""
 
 from __future__ import annotations
 

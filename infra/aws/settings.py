@@ -91,8 +91,8 @@ class Encryption(Setting):
 
     @override
     def read(self, client: Any, bucket: str) -> Found:
-        answer = client.get_bucket_encryption(Bucket=bucket)
-        for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
+        response = client.get_bucket_encryption(Bucket=bucket)
+        for rule in response["ServerSideEncryptionConfiguration"]["Rules"]:
             if chosen := rule.get("ApplyServerSideEncryptionByDefault"):
                 return chosen
         return None
@@ -135,7 +135,7 @@ class Versioning(Setting):
 
 
 class Lifecycle(Setting):
-    """How long replaced versions, unfinished uploads and served answers are kept."""
+    """How long replaced versions, unfinished uploads and served predictions are kept."""
 
     name = "lifecycle"
     absent = "NoSuchLifecycleConfiguration"
