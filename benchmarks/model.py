@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
 from benchmarks.photographs import Photographs, trained_weights
-from benchmarks.scratch import MeasurementFailed, Run, Scratch
+from benchmarks.scratch import Run, Scratch
 from benchmarks.workspaces import Workspace
 
 #: Further values of a parameter of the head.
@@ -64,8 +64,6 @@ class ModelBench(Bench):
 
     def single_image(self) -> Iterator[Row]:
         """Compare the bundle with Keras' `predict` on one photograph at a time."""
-        if not self._workspace.paths.bundle.is_dir():
-            raise MeasurementFailed("it needs the bundle, which the pipeline did not make")
         ours, keras = in_turn(
             REPETITIONS,
             lambda: self._workspace.timed("single-image"),

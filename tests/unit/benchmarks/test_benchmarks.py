@@ -11,7 +11,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,11 +26,10 @@ from benchmarks.measurements import (
     run_measures,
     table_rows,
 )
-from benchmarks.model import ModelBench, extrapolated, labelled_folder, recipe_note
+from benchmarks.model import extrapolated, labelled_folder, recipe_note
 from benchmarks.photographs import Photographs, open_photographs
 from benchmarks.scratch import MeasurementFailed, Scratch
 from cracks.dataset.shards import ShardRow, ShardWriter
-from cracks.workspace.paths import Paths
 from tests.unit.builders import ROOT, picture, tree, write_files
 
 
@@ -342,15 +340,6 @@ def test_the_note_tells_what_was_run_of_the_recipe_and_that_the_rest_is_extrapol
 def test_the_recipe_reads_the_folder_that_holds_both_labels(tmp_path: Path) -> None:
     folder = write_files(tmp_path, {"deep/Negative/1.jpg": b"", "deep/Positive/1.jpg": b""})
     assert labelled_folder(folder) == tmp_path / "deep"
-
-
-def test_without_a_bundle_nothing_is_compared_with_it(
-    photographs: Photographs, place: Scratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    bench = ModelBench(photographs, place)
-    monkeypatch.setitem(vars(bench), "_workspace", SimpleNamespace(paths=Paths(tmp_path)))
-    with pytest.raises(MeasurementFailed, match="the pipeline did not make"):
-        next(bench.single_image())
 
 
 def test_the_bare_loop_computes_every_image_of_the_first_shard(tmp_path: Path) -> None:
