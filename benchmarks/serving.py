@@ -145,6 +145,7 @@ class ServingBench(Bench):
         folder = self.photographs.at_most(LEARNED_FROM)
         workspace = Workspace(self.scratch, "serving", folder, params)
         workspace.commit()
+        self.scratch.tell("cracks train")
         self.scratch.run(_cracks(workspace, "train"), workspace.paths.root)
         return workspace
 
