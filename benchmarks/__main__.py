@@ -43,40 +43,21 @@ REPORT = CHECKOUT / "reports" / "bench.json"
 INTERRUPTED = 130
 
 
-class UsageError(Exception):
-    """The command line asks for what there is not."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the parts that are asked for; return the exit code."""
     given = _arguments(arguments)
+    parts = {given.only: PARTS[given.only]} if given.only else PARTS
     try:
-        parts = chosen(given.only, PARTS)
         with scratch() as place:
             try:
                 photographs = open_photographs(given.source, place)
             except (CracksError, MeasurementFailed) as error:
-                raise UsageError(f"--source: {error}") from None
+                print(f"error: --source: {error}", file=sys.stderr)
+                return 2
             return 0 if _run(parts, photographs, place) else 1
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("Interrupted. What it had started is ended and cleared away.", file=sys.stderr)
         return INTERRUPTED
-
-
-def chosen(only: str | None, parts: Mapping[str, Part]) -> dict[str, Part]:
-    """Return the part of that name, or all of them.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    if only is None:
-        return dict(parts)
-    if only not in parts:
-        raise UsageError(f"there is no part `{only}` to measure; known are: {', '.join(parts)}")
-    return {only: parts[only]}
 
 
 def _run(parts: Mapping[str, Part], photographs: Photographs, place: Scratch) -> bool:
@@ -87,8 +68,7 @@ def _run(parts: Mapping[str, Part], photographs: Photographs, place: Scratch) ->
         start = time.monotonic()
         rows, well = run_measures(part(photographs, place), place.tell)
         all_well &= well
-        kept = merged(_kept(), rows, [name])
-        write_json(REPORT, kept)
+        write_json(REPORT, merged(_kept(), rows, name))
         place.tell(f"{name} took {time.monotonic() - start:.0f} s in all")
     print_table(table_rows(_kept()), str(REPORT), standard_output=True)
     return all_well
@@ -105,7 +85,7 @@ def _kept() -> list[dict[str, Any]]:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure.")
-    parser.add_argument("--only", metavar="PART", help=f"one of: {', '.join(PARTS)}")
+    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     parser.add_argument(
         "--source",
         metavar="PATH",

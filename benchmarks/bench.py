@@ -1,18 +1,14 @@
-"""What the parts have in common: photographs, a scratch folder, and the loop they compare with."""
+"""What the parts have in common: photographs, a scratch folder, and weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from benchmarks.photographs import Photographs
+from benchmarks.photographs import Photographs, network_params, trained_weights
 from benchmarks.scratch import Scratch
-from cracks.workspace.params_file import load_params
-from cracks.workspace.paths import Paths
-
-#: Shards that loops run over.
-SHARDS = 1
+from benchmarks.workspaces import Workspace
 
 
 @dataclass(frozen=True)
@@ -22,9 +18,19 @@ class Bench:
     photographs: Photographs
     scratch: Scratch
 
-    def bare_loop(self, paths: Paths, network: Path, precision: str) -> dict[str, Any]:
-        """Return what bare_loop.py prints of a network and the images of a workspace."""
-        self.scratch.tell("the bare loop")
-        batch_size = load_params(paths.params).featurize.batch_size
-        given = (paths.images, network, precision, SHARDS, batch_size)
-        return self.scratch.run_script("bare_loop.py", *given).found
+    @cached_property
+    def weights(self) -> Path:
+        """The weights of the notebooks' backbone: trained ones, or random ones for want of them."""
+        if trained := trained_weights():
+            return trained
+        workspace = Workspace(self.scratch, "weights", self.photographs.path)
+        return Path(workspace.timed("random-weights")["file"])
+
+    def backbone_params(self) -> list[str]:
+        """Return the parameters of the notebooks' network with these weights."""
+        return network_params(self.weights)
+
+    def note(self, said: str) -> str:
+        """Return the note of a row: with which photographs and weights, and what was measured."""
+        weights = "" if trained_weights() else ", without trained weights"
+        return f"{self.photographs.name}, n = {self.photographs.count:,}{weights}; {said}"

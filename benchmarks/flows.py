@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-#: Drawn photographs that are trained on first, how often is then asked again, and how soon.
+#: Drawn photographs that are trained on first, how often it then runs again, and its limit in s.
 PATCHES, REPETITIONS, LIMIT = 300, 5, 10
 
 #: Seconds that a server has to start, and a training has to end.
@@ -43,7 +43,7 @@ def nothing_new(scratch: Scratch) -> Iterator[Row]:
         scratch.run_module("infra.deployment", cwd=root, **variables)
         command = tool("prefect", "worker", "start", "--pool", "cracks")
         worker = stack.enter_context(scratch.started("worker", command, root, **variables))
-        # It asks again where the server's database was locked.
+        # It tries again where the server's database was locked.
         client = stack.enter_context(SyncPrefectClient(variables["PREFECT_API_URL"]))
         scratch.tell("flows: the first training")
         _train(client, worker, root)
@@ -56,7 +56,7 @@ def nothing_new(scratch: Scratch) -> Iterator[Row]:
     own = [_seconds(run.start_time, run.end_time) for run in runs]
     yield measured("flows.nothing_new_s", own, "s", f"{note}; as Prefect reports it")
     whole = [_seconds(run.created, run.end_time) for run in runs]
-    note = "from the order to the end, with the worker's look for work and the start of a process"
+    note = "from the order to the end, with the worker's poll and the start of a process"
     yield measured("flows.nothing_new_ordered_s", whole, "s", note)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -115,29 +115,21 @@ def run_measures(
 
 
 def merged(
-    earlier: Sequence[Mapping[str, Any]], rows: Sequence[Row], parts: Collection[str]
+    earlier: Sequence[Mapping[str, Any]], rows: Sequence[Row], part: str
 ) -> list[dict[str, Any]]:
-    """Return the earlier rows of other parts, then the new ones of `parts`.
+    """Return the earlier rows of other parts, then the new ones of `part`.
 
     An earlier row of a part that ran goes even if it was not measured again: old and new figures
     of one part would pass for those of one run.
     """
-    kept = [dict(row) for row in earlier if str(row["name"]).split(".")[0] not in parts]
+    kept = [dict(row) for row in earlier if str(row["name"]).split(".")[0] != part]
     return kept + [asdict(row) for row in rows]
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return the rows as a person reads them, with as many digits as say something."""
     figures = ("ours", "reference", "ratio", "spread")
-    return [
-        {
-            "name": row["name"],
-            **{figure: _shown(row[figure]) for figure in figures},
-            "unit": row["unit"],
-            "note": row["note"],
-        }
-        for row in rows
-    ]
+    return [dict(row) | {figure: _shown(row[figure]) for figure in figures} for row in rows]
 
 
 def _shown(value: float | None) -> str:

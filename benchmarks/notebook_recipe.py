@@ -7,8 +7,8 @@ It uses nothing of this project.
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -75,27 +75,26 @@ def classifier(weights: str) -> keras.Model:
     return model
 
 
-def main() -> None:
-    """Run some steps; print the seconds of each, those of the start, and the steps of an epoch."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("weights")
-    parser.add_argument("steps", type=int, help="of training, and half as many of validation")
-    given = parser.parse_args()
-    train, validation = (photographs(given.folder, part) for part in ("training", "validation"))
-    steps_of = {"training": len(train), "validation": len(validation)}
-    model = classifier(given.weights)
+def main(folder: str, weights: str, steps: int) -> None:
+    """Run `steps` of training and half as many of validation; print what each took as JSON."""
+    train, validation = (photographs(Path(folder), part) for part in ("training", "validation"))
+    model = classifier(weights)
     start_seconds = time.perf_counter() - STARTED
     learning, watching = Stopwatch(), Stopwatch()
     # Repeated, so that few photographs are enough for the steps that are asked for.
-    steps = WARM_UP + given.steps
-    model.fit(train.repeat(), steps_per_epoch=steps, callbacks=[learning], verbose=0)
-    steps = WARM_UP + given.steps // 2
-    model.evaluate(validation.repeat(), steps=steps, callbacks=[watching], verbose=0)
-    seconds = {"training": learning.seconds_a_step(), "validation": watching.seconds_a_step()}
-    found = {"batch_size": BATCH_SIZE, "start_seconds": start_seconds, "steps_of_epoch": steps_of}
-    print(json.dumps({**found, "seconds_a_step": seconds}))
+    model.fit(train.repeat(), steps_per_epoch=WARM_UP + steps, callbacks=[learning], verbose=0)
+    model.evaluate(validation.repeat(), steps=WARM_UP + steps // 2, callbacks=[watching], verbose=0)
+    found = {
+        "batch_size": BATCH_SIZE,
+        "start_seconds": start_seconds,
+        "steps_of_epoch": {"training": len(train), "validation": len(validation)},
+        "seconds_a_step": {
+            "training": learning.seconds_a_step(),
+            "validation": watching.seconds_a_step(),
+        },
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

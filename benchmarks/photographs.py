@@ -1,25 +1,20 @@
-"""The photographs to measure with: as they lie, as loose files, repeated, and thinned out."""
+"""The photographs and weights to measure with, as they lie beside the checkout or are drawn."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.scratch import MeasurementFailed, Scratch
 from cracks.dataset.ingest.sources.local import open_path
 from cracks.images.synthetic_concrete import draw_sample
-from cracks.system.console import Advance, progress
+from cracks.system.console import progress
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 #: Photographs that are drawn where no real ones are at hand, and from which seed.
 DRAWN, SEED = 3000, 2026
-
-#: Bytes that a file takes on the disk beyond its own, at most.
-BLOCK = 4096
 
 
 class Photographs:
@@ -40,31 +35,16 @@ class Photographs:
 
     def loose(self) -> Path:
         """Return a folder of the photographs as loose files."""
-        return self._copy(0)
+        place = self._scratch.place / "photographs"
+        if not place.is_dir():
+            with open_path(self.path, self.name) as source:
+                for path, content in source.contents():
+                    _write(place / path, content)
+        return place
 
-    @contextmanager
-    def repeated(self, times: int) -> Iterator[Path]:
-        """Yield a folder of `times` as many photographs; what was added is removed at the end.
-
-        Each repetition is a folder of its own, in which all names and pixels are the same and all
-        bytes are others.
-        """
-        size = sum(file.stat().st_size for file in self.loose().rglob("*") if file.is_file())
-        # Once as files, once as shards.
-        needed = times * (2 * size + self.count * BLOCK)
-        self._scratch.require_space(needed, f"{times * self.count:,} photographs")
-        try:
-            total = (times - 1) * self.count
-            with progress(total, "repeating the photographs", "images") as advance:
-                for number in range(1, times):
-                    self._copy(number, advance)
-            yield self.loose().parent
-        finally:
-            for number in range(1, times):
-                shutil.rmtree(self._place(number), ignore_errors=True)
-
-    def thinned(self, step: int) -> Path:
-        """Return a folder of every `step`-th photograph of each label."""
+    def at_most(self, count: int) -> Path:
+        """Return a folder of every n-th photograph of each label, about `count` of them."""
+        step = -(-self.count // count)
         place = self._scratch.place / f"every-{step}"
         if place.is_dir():
             return place
@@ -74,22 +54,6 @@ class Photographs:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(file, target)
         return place
-
-    def _copy(self, number: int, advance: Advance = lambda _: None) -> Path:
-        """Write the photographs once more, with bytes after their end that no decoder reads."""
-        place = self._place(number)
-        if place.is_dir():
-            return place
-        mark = f"repetition {number}".encode() if number else b""
-        with open_path(self.path, self.name) as source:
-            for path, content in source.contents():
-                (place / path).parent.mkdir(parents=True, exist_ok=True)
-                (place / path).write_bytes(content + mark)
-                advance(1)
-        return place
-
-    def _place(self, number: int) -> Path:
-        return self._scratch.place / "photographs" / f"rep{number}"
 
 
 def open_photographs(named: Path | None, scratch: Scratch) -> Photographs:
@@ -114,16 +78,30 @@ def shared(name: str) -> Path:
     return Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared")) / name
 
 
-def count_files(folder: Path) -> int:
-    """Return how many files a folder holds at any depth."""
-    return sum(1 for file in folder.rglob("*") if file.is_file())
+def trained_weights() -> Path | None:
+    """Return the trained weights of the notebooks' backbone, or None where there are none."""
+    file = shared("weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5").resolve()
+    return file if file.is_file() else None
+
+
+def network_params(weights: Path) -> list[str]:
+    """Return the parameters of the notebooks' network with some weights."""
+    return [
+        "featurize.architecture=mobilenetv2",
+        "featurize.image_size=160",
+        f"featurize.weights={json.dumps(str(weights))}",
+    ]
 
 
 def _drawn(scratch: Scratch) -> Path:
     place = scratch.place / "sample"
     with progress(DRAWN, "drawing photographs", "images") as advance:
         for name, content in draw_sample(DRAWN, SEED, processes=os.cpu_count() or 1):
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(content)
+            _write(place / name, content)
             advance(1)
     return place
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)

@@ -1,19 +1,17 @@
-"""The part `registry`: how often the gate is wrong, and how soon an earlier champion answers."""
+"""The part `registry`: how often the gate is wrong."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measurements import Measure, Row, compared, measured
+from benchmarks.measurements import Measure, Row, compared
 from benchmarks.photographs import CHECKOUT, Photographs
 from benchmarks.scratch import Scratch
-from benchmarks.versions import train_two_versions
 from cracks.evaluation.paired_comparison import compare
 from cracks.registry.gate import judge
 from cracks.workspace.params import MarginsParams
@@ -24,9 +22,6 @@ SIMULATIONS, SEED = 500, 0
 
 #: Of the bounds, as in params.yaml.
 RESAMPLES = 1000
-
-#: Drawn photographs of the two versions between which is rolled back, how often, and how soon.
-PATCHES, ROLLBACKS, ROLLBACK_LIMIT = 300, 5, 10
 
 Bools = npt.NDArray[np.bool_]
 
@@ -50,7 +45,7 @@ class Simulated:
     at_the_margin: bool = False  # the challenger's recall is lower by just that
 
     def draw(self, random: np.random.Generator) -> tuple[Bools, Bools, Bools, list[str]]:
-        """Return of n patches whether they are cracked, both models' answers, and the groups."""
+        """Return of n patches whether they are cracked, both models' predictions, and groups."""
         sizes = np.concatenate(
             [
                 random.geometric(1 / self.crack_patches, self.crack_groups),
@@ -79,28 +74,14 @@ class Simulated:
         return np.asarray(random.random(len(group)) < own[group])
 
 
-def measures(_: Photographs, scratch: Scratch) -> dict[str, Measure]:
+def measures(_: Photographs, __: Scratch) -> dict[str, Measure]:
     """Return what this part measures, by name; all of it on what is drawn."""
-    return {"registry.gate": gate, "registry.rollback": lambda: rollback(scratch)}
-
-
-def rollback(scratch: Scratch) -> Iterator[Row]:
-    """Time `cracks rollback`, from its start to the answer of the running service."""
-    assignments = [f"ingest.sample.patches={PATCHES}", "train.epochs=1"]
-    versions = train_two_versions(scratch, "registry", Path("sample"), assignments)
-    with versions.served():
-        versions.cracks("promote", "2", "--why", "for the benchmark")
-        runs = [versions.cracks("rollback", "--why", "for the benchmark") for _ in range(ROLLBACKS)]
-    note = (
-        f"the whole command, each time to the other of two versions, until the service answers "
-        f"with it; limit {ROLLBACK_LIMIT} s; local sqlite store"
-    )
-    yield measured("registry.rollback_s", [run.seconds for run in runs], "s", note)
+    return {"registry.gate": gate}
 
 
 def gate() -> Iterator[Row]:
     """Count how often one of two equal models is called better or worse, and what that costs."""
-    usual = Simulated()
+    usual, nominal = Simulated(), 1 - load_params(CHECKOUT / "params.yaml").register_.confidence
     # The test split of 20,000 photographs of the reference data set, with a good network.
     saturated = Simulated(
         crack_groups=88, clean_groups=1400, crack_patches=17, errors=0.001, clustering=1
@@ -121,7 +102,7 @@ def gate() -> Iterator[Row]:
             f"that lose just the margin passed in {passed:.2g}"
         )
         name = f"registry.gate_false_{verdict}"
-        yield compared(name, [rates[verdict]], [_nominal()], "rate", note)
+        yield compared(name, [rates[verdict]], [nominal], "rate", note)
 
 
 def false_verdicts(pairs: Simulated, simulations: int, seed: int) -> dict[str, float]:
@@ -139,7 +120,3 @@ def false_verdicts(pairs: Simulated, simulations: int, seed: int) -> dict[str, f
     )
     verdicts = ("better", "not worse", "undecided", "worse")
     return {verdict: counted[verdict] / simulations for verdict in verdicts}
-
-
-def _nominal() -> float:
-    return round(1 - load_params(CHECKOUT / "params.yaml").register_.confidence, 6)

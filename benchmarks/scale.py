@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import count
 from typing import Any
 
 from benchmarks.bench import Bench
-from benchmarks.clusters import dask_cluster
 from benchmarks.measurements import Measure, Row, compared, measured, speeds
 from benchmarks.photographs import Photographs
-from benchmarks.scratch import MeasurementFailed, Scratch
+from benchmarks.scratch import MeasurementFailed, Scratch, free_port, tool
 from benchmarks.storage import BUCKET, s3_endpoint
-from benchmarks.weights import NETWORK_PARAMS, network_params, trained_weights
 from benchmarks.workspaces import Workspace
 
-#: Shards that two workers compute; one worker gets half of them.
-SHARDS = 4
-
-#: How often each of them is measured.
-REPETITIONS = 2
+#: Shards that two workers compute; one worker gets half of them. And how often it is measured.
+SHARDS, REPETITIONS = 4, 2
 
 #: Limits on 2 cores.
 EFFICIENCY, AGAINST_LOCAL = 0.85, 0.75
 
 #: The prefix of the store in the bucket.
 STORE = "cluster"
+
+#: Seconds in which scheduler and workers must be there.
+STARTED_WITHIN = 120
+
+#: As infra/cluster.compose.yaml starts workers.
+DASK_SETTINGS = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 
 _numbers = count()
 
@@ -39,34 +40,29 @@ def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
 
 
 class ScaleBench(Bench):
-    """Measures with some photographs in a scratch folder."""
+    """Measures how fast features are computed, on a cluster and here."""
 
     def speed(self) -> Iterator[Row]:
         """Compare two workers with one on half the shards, and with this machine alone."""
-        shards = self._shards
-        if shards < 2:
+        shards = min(SHARDS, self._workspace.timed("store-network")["shards"] // 2 * 2)
+        if not shards:
             raise MeasurementFailed("two workers need two shards: give more photographs")
+        options = ("--dir-cache-time", "1ms", "--poll-interval", "0")
         two, local, again, one = [], [], [], []
-        with ExitStack() as stack:
-            endpoint = stack.enter_context(
-                s3_endpoint(self.scratch, "--dir-cache-time", "1ms", "--poll-interval", "0")
-            )
+        with s3_endpoint(self.scratch, *options) as endpoint:
             known = {**endpoint.variables, "PYTHONPATH": str(self._workspace.paths.root)}
-            with dask_cluster(self.scratch, 2, known) as address:
-                cluster = {**known, **_settings(address)}
-                self._let_workers_load(2, cluster)
+            with self._cluster(2, known) as cluster:
                 for _ in range(REPETITIONS):
                     self._forget_results()
-                    two.append(self._timed(shards, cluster))
-                    again.append(self._timed(shards, cluster))
-                    local.append(self._timed(shards, {}))
-            with dask_cluster(self.scratch, 1, known) as address:
-                cluster = {**known, **_settings(address)}
-                self._let_workers_load(1, cluster)
+                    two.append(self._features(shards, cluster))
+                    again.append(self._features(shards, cluster))
+                    local.append(self._features(shards, {}))
+            with self._cluster(1, known) as cluster:
                 for _ in range(REPETITIONS):
                     self._forget_results()
-                    one.append(self._timed(shards // 2, cluster))
-        _require_same([*two, *again, *local])
+                    one.append(self._features(shards // 2, cluster))
+        if len({run["digest"] for run in (*two, *again, *local)}) > 1:
+            raise MeasurementFailed("the cluster has computed other bytes than this machine")
         yield compared(
             "scale.efficiency_2_workers",
             [speed / 2 for speed in speeds(two)],
@@ -94,54 +90,60 @@ class ScaleBench(Bench):
             self._note("a run that finds every result in the store and brings them to this disk"),
         )
 
-    def _timed(self, shards: int, variables: Mapping[str, str]) -> dict[str, Any]:
+    @cached_property
+    def _workspace(self) -> Workspace:
+        params = self.backbone_params()
+        workspace = Workspace(self.scratch, "scale", self.photographs.path, params)
+        workspace.run("ingest")
+        return workspace
+
+    def _features(self, shards: int, variables: Mapping[str, str]) -> dict[str, Any]:
         self.scratch.tell(f"{'cluster' if variables else 'local'}: {shards} shards")
         folder = self.scratch.place / f"features-{next(_numbers)}"
-        found = self._timings(self._workspace, "featurize", shards, folder, **variables)
+        found = self._workspace.timed("features", shards, folder, **variables)
         shutil.rmtree(folder)
-        self.scratch.tell(f"{found['images_per_s']:.0f} images/s")
         return found
-
-    def _let_workers_load(self, workers: int, cluster: Mapping[str, str]) -> None:
-        """Give each worker a shard to compute, for which it loads the network once and for all."""
-        self._forget_results()
-        self._timed(workers, cluster)
 
     def _forget_results(self) -> None:
         shutil.rmtree(self.scratch.place / "s3" / BUCKET / STORE / "features", ignore_errors=True)
 
-    @cached_property
-    def _prepared(self) -> tuple[Workspace, int]:
-        weights = trained_weights()
-        chosen = network_params(weights) if weights else NETWORK_PARAMS
-        workspace = Workspace(self.scratch, "scale", self.photographs.loose().parent, chosen)
-        workspace.run("ingest")
-        return workspace, int(self._timings(workspace, "prepare")["shards"])
+    @contextmanager
+    def _cluster(self, workers: int, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        """Yield what a client needs of a scheduler and workers, each a process of one thread.
 
-    def _timings(
-        self, workspace: Workspace, what: str, *arguments: object, **variables: str
-    ) -> dict[str, Any]:
-        module, root = "benchmarks.scale_timings", workspace.paths.root
-        return self.scratch.run_module(module, what, *arguments, cwd=root, **variables).found
+        Each worker has computed a shard already, for which it loads the network once and for all.
 
-    @property
-    def _workspace(self) -> Workspace:
-        return self._prepared[0]
+        Args:
+            workers: how many.
+            variables: by which they reach the storage, and find the code that is measured.
 
-    @property
-    def _shards(self) -> int:
-        """An even number, of whole shards but for the last."""
-        return min(SHARDS, self._prepared[1] // 2 * 2)
+        Raises:
+            MeasurementFailed: it does not start.
+        """
+        port = free_port()
+        address = f"tcp://127.0.0.1:{port}"
+        options = ("--nthreads", "1", "--no-nanny", "--memory-limit", "2GiB", "--local-directory")
+        folder = self.scratch.place / "dask"
+        with ExitStack() as stack:
+
+            def start(name: str, said: str, *arguments: object) -> None:
+                command = tool("dask", *arguments, "--host", "127.0.0.1", "--no-dashboard")
+                settings = {**DASK_SETTINGS, **variables}
+                process = self.scratch.started(name, command, self.scratch.place, **settings)
+                started = stack.enter_context(process)
+                started.wait_until(lambda text: said in text, said, STARTED_WITHIN)
+
+            start("scheduler", "Scheduler at:", "scheduler", "--port", port)
+            for number in range(workers):
+                start(f"worker-{number}", "Registered to:", "worker", address, *options, folder)
+            client = {
+                **variables,
+                "DASK_SCHEDULER_ADDRESS": address,
+                "CRACKS_CLUSTER_STORE": f"s3://{BUCKET}/{STORE}",
+            }
+            self._forget_results()
+            self._features(workers, client)
+            yield client
 
     def _note(self, said: str) -> str:
-        weights = "" if trained_weights() else ", random weights"
-        return f"{self.photographs.name}, MobileNetV2 at 160 pixels{weights}; {said}"
-
-
-def _settings(address: str) -> dict[str, str]:
-    return {"DASK_SCHEDULER_ADDRESS": address, "CRACKS_CLUSTER_STORE": f"s3://{BUCKET}/{STORE}"}
-
-
-def _require_same(runs: Sequence[Mapping[str, Any]]) -> None:
-    if len({run["digest"] for run in runs}) > 1:
-        raise MeasurementFailed("the cluster has computed other bytes than this machine")
+        return self.note(f"MobileNetV2 at 160 pixels; {said}")

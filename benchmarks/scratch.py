@@ -47,8 +47,9 @@ class Run:
 
     @property
     def found(self) -> dict[str, Any]:
-        """What it printed last, which is JSON."""
-        return last_json(self.output)
+        """The JSON in the last line that it printed; libraries may warn before it."""
+        found: dict[str, Any] = json.loads(self.output.strip().splitlines()[-1])
+        return found
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Started:
         return found
 
     def wait_until_up(self, url: str, within: float) -> None:
-        """Wait until a server answers with success at `url`; see `wait_until`."""
+        """Wait for a response with success from `url`; see `wait_until`."""
         self.wait_until(lambda _: _is_up(url), url, within)
 
 
@@ -155,19 +156,6 @@ class Scratch:
             if process.returncode is None:
                 _end(process)
 
-    def require_space(self, needed: float, what: str) -> None:
-        """Refuse work that the disk has no room for.
-
-        Raises:
-            MeasurementFailed: fewer than `needed` bytes are free.
-        """
-        free = shutil.disk_usage(self.place).free
-        if free < needed:
-            raise MeasurementFailed(
-                f"{what} needs {needed / 1e9:.1f} GB and {self.place.parent} has {free / 1e9:.1f}; "
-                "name a folder with more room in TMPDIR"
-            )
-
     def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         # What was printed last shall be the last line of the output.
         settings = {"PYTHONUNBUFFERED": "1"}
@@ -191,12 +179,6 @@ def scratch() -> Iterator[Scratch]:
     finally:
         with _undisturbed():
             shutil.rmtree(place, ignore_errors=True)
-
-
-def last_json(output: str) -> dict[str, Any]:
-    """Return the JSON in the last line that a program printed; libraries may warn before it."""
-    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-    return found
 
 
 def tool(name: str, *arguments: object) -> list[str]:

@@ -16,8 +16,8 @@ from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import read_json
 
-#: What stages write to.
-OUTPUTS = ("data", "logs", "models", "reports")
+#: What stages write to, and what DVC remembers of earlier runs.
+OUTPUTS = ("data", "logs", "models", "reports", "dvc.lock", ".dvc/cache", ".dvc/tmp")
 
 
 class Workspace:
@@ -34,7 +34,7 @@ class Workspace:
             source: what `ingest.source` points to.
             assignments: further parameters, as `featurize.image_size=160`.
         """
-        self._scratch, self._name, self.paths = scratch, name, Paths(scratch.place / name)
+        self._scratch, self.paths = scratch, Paths(scratch.place / name)
         shutil.copytree(_checkout(scratch.place / "checkout"), self.paths.root)
         self.clear()
         set_params(self.paths.params, [f"ingest.source={json.dumps(str(source))}", *assignments])
@@ -45,17 +45,34 @@ class Workspace:
         Raises:
             MeasurementFailed: it refuses.
         """
-        self._scratch.tell(f"{self._name}: {stage}")
-        return self._scratch.run_module("tasks", stage, cwd=self.paths.root)
+        return self._run_module("tasks", stage)
 
     def run_all(self, stages: Sequence[str]) -> dict[str, Run]:
         """Run stages one after the other, from nothing."""
         self.clear()
         return {stage: self.run(stage) for stage in stages}
 
+    def reproduce(self, *assignments: str) -> Run:
+        """Change some parameters, then bring everything up to date by DVC.
+
+        Raises:
+            MeasurementFailed: a stage refuses.
+        """
+        set_params(self.paths.params, assignments)
+        return self._run_module("dvc", "repro")
+
+    def timed(self, what: str, *arguments: object, **variables: str) -> dict[str, Any]:
+        """Return what `benchmarks.timings` prints of this workspace, in a process of its own."""
+        return self._run_module("benchmarks.timings", what, *arguments, **variables).found
+
     def report(self, stage: str) -> dict[str, Any]:
         """Return what a stage reported."""
         return read_json(self.paths.report(stage))
+
+    def clear(self) -> None:
+        """Remove what stages wrote; the compiled code stays, as it does for a user."""
+        for name in OUTPUTS:
+            remove(self.paths.root / name)
 
     def commit(self) -> None:
         """Make it a git repository of its files as they stand."""
@@ -64,14 +81,9 @@ class Workspace:
         for arguments in (["init", "--quiet"], ["add", "."], commit):
             self._scratch.run(["git", *arguments], self.paths.root)
 
-    def clear(self) -> None:
-        """Remove what stages wrote; the compiled code stays, as it does for a user."""
-        for name in OUTPUTS:
-            remove(self.paths.root / name)
-
-    def remove(self) -> None:
-        """Give the disk back."""
-        shutil.rmtree(self.paths.root)
+    def _run_module(self, module: str, *arguments: object, **variables: str) -> Run:
+        self._scratch.tell(f"{self.paths.root.name}: {arguments[0]}")
+        return self._scratch.run_module(module, *arguments, cwd=self.paths.root, **variables)
 
 
 def _checkout(copy: Path) -> Path:

@@ -103,11 +103,13 @@ def request_approval(workspace: Path, report: RegisterReport, hours: float) -> s
         "verdict": report["verdict"],
         "reasons": report["reasons"],
         "run_id": report["run_id"],
+        "workspace": str(workspace),
+        "hours": hours,
     }
     try:
         run: Any = run_deployment(
             DEPLOYMENT,
-            parameters={**shown, "workspace": str(workspace), "hours": hours},
+            parameters=shown,
             idempotency_key=f"approval-{report['run_id']}-{version}-{datetime.now(UTC).date()}",
             timeout=0,
             as_subflow=False,

@@ -1,4 +1,4 @@
-"""The flow `monitoring`: what was answered since the last look, and whether to train again."""
+"""The flow `monitoring`: what was predicted since the last run, and whether to train again."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ LOOKED_BACK = 48
 # Prefect shows the types, the bounds and the words below `Args` in the form for a new run.
 @flow(name="monitoring", validate_parameters=True)
 def monitoring(workspace: Annotated[str, Field(min_length=1)] = ".") -> Any:
-    """Judge every window of answers since the last run, and ask for a training where a rule fires.
+    """Judge every window since the last run, and request a training where a rule fires.
 
-    The same run again, or a run that was killed, judges nothing twice and asks for nothing twice.
+    The same run again, or a run that was killed, judges nothing twice and requests nothing twice.
 
     Args:
         workspace: a checkout of this project, on the machine of the worker; its service folder, or
-            that of the worker (CRACKS_SERVICE_DIR), has the champion and the record of answers.
+            that of the worker (CRACKS_SERVICE_DIR), has the champion and the record of predictions.
 
     Returns:
-        How many windows were judged, what fired, and the reason of the training that was asked for.
+        How many windows were judged, what fired, and the reason of the training that was requested.
     """
     apply_environment_defaults()
     logging.getLogger("cracks").setLevel(logging.INFO)
@@ -72,15 +72,15 @@ def monitoring(workspace: Annotated[str, Field(min_length=1)] = ".") -> Any:
         paths = open_workspace(Path(workspace))
         params = load_params(paths.params)
         windows = done(poll, params, paths, datetime.now(UTC))
-        asking = _to_be_told(paths)
-        for window in asking:
-            done(ask_for_training, window, place_of_monitoring(paths.service))
+        requesting = _to_be_told(paths)
+        for window in requesting:
+            done(request_training, window, place_of_monitoring(paths.service))
         return {
             "windows": len(windows),
             "judged": sum(window.judged for window in windows),
             "answers": sum(window.answers for window in windows),
             "fired": sorted({name for window in windows for name in window.fired}),
-            "asked_for_training": [window.reason for window in asking],
+            "asked_for_training": [window.reason for window in requesting],
         }
     except CracksError as error:
         return Failed(message=str(error), data=error)
@@ -106,7 +106,7 @@ def poll(params: Params, paths: Paths, now: datetime) -> list[Window]:
     new_data = _new_data(params, paths, watched.champion.run_id)
     windows = watch(paths.service, watched, params.monitor, now, new_data=new_data, draw=draw)
     if not windows:
-        logger.info("no hour has ended since the last look, or nothing was answered")
+        logger.info("no hour has ended since the last run, or nothing was predicted")
         return windows
     for window in windows:
         _say(window)
@@ -118,7 +118,7 @@ def poll(params: Params, paths: Paths, now: datetime) -> list[Window]:
 
 
 @step("ask for training")
-def ask_for_training(window: Window, place: str) -> None:
+def request_training(window: Window, place: str) -> None:
     """Tell Prefect's server, whose automation starts the training, and remember that."""
     emit_event(
         event=EVENT,
@@ -128,7 +128,7 @@ def ask_for_training(window: Window, place: str) -> None:
         id=uuid5(NAMESPACE_URL, f"cracks:drift:{window.run_id}:{window.begin.isoformat()}"),
     )
     write_window(place, window.model_copy(update={"told": True}))
-    logger.info("a training is asked for: %s", window.reason)
+    logger.info("a training is requested: %s", window.reason)
 
 
 def _to_be_told(paths: Paths) -> list[Window]:
@@ -137,7 +137,7 @@ def _to_be_told(paths: Paths) -> list[Window]:
 
 
 def _new_data(params: Params, paths: Paths, run_id: str) -> Signal | None:
-    """Return what newly ingested data looks like; without MLflow the answers are judged alone."""
+    """Return what newly ingested data looks like, or None where MLflow cannot say what is new."""
     from cracks.monitoring.drift.new_data import measure_new_data
     from cracks.registry.mlflow_store.tracking import Tracking
 
@@ -148,19 +148,19 @@ def _new_data(params: Params, paths: Paths, run_id: str) -> Signal | None:
             params.validate_.max_drift,
         )
     except TrackingError as error:
-        logger.warning("newly ingested data is not looked at: %s", error)
+        logger.warning("newly ingested data is not judged: %s", error)
         return None
 
 
 def _say(window: Window) -> None:
     hours = f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%H:%M}"
     if not window.judged:
-        logger.info("%s: %d answers, too few to judge", hours, window.answers)
+        logger.info("%s: %d predictions, too few to judge", hours, window.answers)
         return
     evidence = ", ".join(f"{one.name} {one.evidence:.3g}" for one in window.signals if one.needed)
-    logger.info("%s: %s answers; evidence: %s", hours, f"{window.answers:,}", evidence)
+    logger.info("%s: %s predictions; evidence: %s", hours, f"{window.answers:,}", evidence)
     if window.fired and not window.asked_for_training:
-        logger.warning("%s fired; no training is asked for", ", ".join(window.fired))
+        logger.warning("%s fired; no training is requested", ", ".join(window.fired))
     for skipped in window.skipped:
         logger.warning("a damaged part of the record was left out: %s", skipped)
 
@@ -184,7 +184,7 @@ def _publish(window: Window, picture: bytes | None, paths: Paths) -> None:
         create_table_artifact(
             key="monitoring-movers",
             table=top_contributor_rows(window.movers),
-            description="The answers least like the data set",
+            description="The predictions least like the data set",
         )
     if picture:
         encoded = base64.b64encode(picture).decode()

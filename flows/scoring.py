@@ -40,12 +40,12 @@ def scoring(
     Args:
         photographs: a folder or a file, absolute or as seen from the workspace, or
             s3://BUCKET/PREFIX.
-        out: where the answers go, absolute or as seen from the workspace: one file NAME.parquet, or
-            a folder of Parquet files.
+        out: where the predictions go, absolute or as seen from the workspace: one file
+            NAME.parquet, or a folder of Parquet files.
         workspace: a checkout of this project, on the machine of the worker; its service folder, or
             that of the worker (CRACKS_SERVICE_DIR), names the champion.
         most_unreadable: the share of the photographs, from 0 to 1, that may be unreadable before
-            the run fails; the answers for the others are kept.
+            the run fails; the predictions for the others are kept.
 
     Returns:
         What `cracks predict --json` prints. Where the run refuses, a failed state with the one line
@@ -59,7 +59,7 @@ def scoring(
             raise WorkspaceError(f"{out} is no folder or file. Give `out` one of the worker's.")
         paths = open_workspace(Path(workspace))
         source = photographs if is_in_bucket(photographs) else str(paths.root / photographs)
-        summary = done(answer, paths.service, source, paths.root / out)
+        summary = done(predict, paths.service, source, paths.root / out)
         _refuse_unreadable(summary, most_unreadable)
         return summary
     except CracksError as error:
@@ -67,15 +67,15 @@ def scoring(
 
 
 @step("answer")
-def answer(service: Path, source: str, out: Path) -> dict[str, Any]:
-    """Write the answers that are missing, and publish what they say."""
+def predict(service: Path, source: str, out: Path) -> dict[str, Any]:
+    """Write the predictions that are missing, and publish what they say."""
     from cracks.cluster.dispatch import predict_files
 
-    publish_dashboard("the answers")
+    publish_dashboard("the predictions")
     summary = predict_files(service, [source], out, _progress)
     _publish(summary, out)
     logger.info(
-        "%s × answered by version %s, %s × now; %s × cannot be read.",
+        "%s × predicted by version %s, %s × now; %s × cannot be read.",
         f"{summary['answers']:,}",
         summary["model_version"],
         f"{summary['answered_now']:,}",
@@ -92,14 +92,14 @@ def _refuse_unreadable(summary: dict[str, Any], most: float) -> None:
     if share > most:
         raise DataError(
             f"{summary['unreadable']:,} photographs ({share:.0%}) cannot be read; most_unreadable "
-            f"is {most:.0%}. {summary['unreadable_list']} says why; the other answers are kept."
+            f"is {most:.0%}. {summary['unreadable_list']} says why; the other predictions are kept."
         )
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Advance]:
-    """Show in Prefect's UI how far the answers have come."""
-    bar = ShownProgress("scoring-progress", f"{total:,} photographs to answer for")
+    """Show in Prefect's UI how far the predictions have come."""
+    bar = ShownProgress("scoring-progress", f"{total:,} photographs to predict")
     bar.show(0)
     done_now = 0
 
@@ -118,7 +118,7 @@ def _publish(summary: dict[str, Any], out: Path) -> None:
         "no crack": summary["answers"] - summary["cracks"],
         "unlike the training data": summary["novel"],
         "cannot be read": summary["unreadable"],
-        "answered by this run": summary["answered_now"],
+        "predicted by this run": summary["answered_now"],
     }
     create_table_artifact(
         key="scoring",
@@ -127,7 +127,7 @@ def _publish(summary: dict[str, Any], out: Path) -> None:
             for name, number in counts.items()
             if number is not None
         ],
-        description=f"Answers of version {summary['model_version']}, run `{summary['run_id']}`",
+        description=f"Predictions of version {summary['model_version']}, run `{summary['run_id']}`",
     )
     places = {"scoring-answers": out, "scoring-unreadable": summary["unreadable_list"]}
     for key, place in places.items():

@@ -50,7 +50,7 @@ def prefect_server() -> Iterator[None]:
         )
         # Python calls this after Prefect's threads have sent their last events.
         atexit.register(_end, process)
-        _wait_until_it_answers(process, url, log)
+        _wait_until_up(process, url, log)
     with temporary_settings({PREFECT_API_URL: url}):
         yield
 
@@ -61,9 +61,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: IO[str]) -> None:
+def _wait_until_up(process: subprocess.Popen[bytes], url: str, log: IO[str]) -> None:
     deadline = time.monotonic() + START_TIMEOUT
-    while not _answers(url):
+    while not _is_up(url):
         if process.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
             lines = log.read().strip().splitlines() or ["it said nothing"]
@@ -74,7 +74,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: IO[s
         time.sleep(0.1)
 
 
-def _answers(url: str) -> bool:
+def _is_up(url: str) -> bool:
     try:
         return httpx.get(f"{url}/health").is_success
     except httpx.TransportError:

@@ -66,7 +66,7 @@ class TrainingReporter:
         return stage == "validate" and report.is_file() and report.stat().st_mtime >= self._began
 
     def end(self, paths: Paths, result: TrainingResult | None, problem: str = "") -> None:
-        """Publish the page, and hand the row over to the service; what fails there is only said.
+        """Publish the page, and give the row to the service; what fails there is only said.
 
         Args:
             paths: of the workspace.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def main() -> int:
 
 def _tell(differences: list[Difference], wanted: Wanted, *, dry_run: bool) -> None:
     title = "What would be changed" if dry_run else "What was changed"
-    print_table([one.row for one in differences], title, standard_output=True)
+    print_table([asdict(one) for one in differences], title, standard_output=True)
     if only_kept(differences):
         count, region = len(wanted.buckets), wanted.region
         print(f"Nothing to do: {count} buckets in {region} are as they must be.")

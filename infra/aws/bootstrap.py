@@ -1,4 +1,4 @@
-"""Make the buckets and their settings as they must be: plan first, then act, then look again."""
+"""Make the buckets and their settings as they must be: plan first, then act, then check."""
 
 from __future__ import annotations
 
@@ -33,21 +33,10 @@ class Difference:
     wanted: str
     action: Literal["create", "set", "keep"]
 
-    @property
-    def row(self) -> dict[str, str]:
-        """The difference as a line of a table."""
-        return {
-            "bucket": self.bucket,
-            "setting": self.setting,
-            "now": self.now,
-            "wanted": self.wanted,
-            "action": self.action,
-        }
-
 
 @dataclass(frozen=True)
 class _Step:
-    """A difference, and the setting and value that fix it; neither where the bucket is missing."""
+    """A difference, and the setting and value that fix it; neither where nothing is to be set."""
 
     difference: Difference
     setting: Setting | None = None
@@ -89,7 +78,7 @@ class Bootstrap:
             if self._is_free(bucket):
                 done.append(_missing(bucket))
                 self._create(bucket)
-            for step in self._settings(purpose, bucket):
+            for step in self._settings(purpose, bucket, exists=True):
                 if step.setting:
                     with _explained(self._wanted, bucket):
                         step.setting.write(self._client, bucket, step.value)
@@ -107,25 +96,19 @@ class Bootstrap:
 
     def _steps(self) -> Iterator[_Step]:
         for purpose, bucket in self._wanted.buckets.items():
-            if self._is_free(bucket):
+            exists = not self._is_free(bucket)
+            if not exists:
                 yield _Step(_missing(bucket))
-                yield from self._settings_of_new(purpose, bucket)
-            else:
-                yield from self._settings(purpose, bucket)
+            yield from self._settings(purpose, bucket, exists=exists)
 
-    def _settings_of_new(self, purpose: str, bucket: str) -> Iterator[_Step]:
+    def _settings(self, purpose: str, bucket: str, *, exists: bool) -> Iterator[_Step]:
         for setting in SETTINGS:
-            value = setting.must_be(None, purpose, self._wanted)
-            yield _Step(Difference(bucket, setting.name, "", setting.say(value), "set"))
-
-    def _settings(self, purpose: str, bucket: str) -> Iterator[_Step]:
-        for setting in SETTINGS:
-            found = self._read(setting, bucket)
+            found = self._read(setting, bucket) if exists else None
             for other in setting.of_others(found):
                 yield _Step(Difference(bucket, setting.name, other, "(not ours)", "keep"))
             value = setting.must_be(found, purpose, self._wanted)
             if value != found:
-                now, then = setting.say(found), setting.say(value)
+                now, then = setting.say(found) if exists else "", setting.say(value)
                 yield _Step(Difference(bucket, setting.name, now, then, "set"), setting, value)
 
     def _read(self, setting: Setting, bucket: str) -> Found:

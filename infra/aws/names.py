@@ -1,4 +1,4 @@
-"""Names of buckets, region and retention, refused before anything is asked of AWS."""
+"""Names of buckets, region and retention, refused before any request to AWS."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Wanted(BaseModel):
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[1-9]$")]
     #: What was replaced or deleted is kept so long.
     noncurrent_days: Days = 90
-    #: Served answers are kept so long; models, data and back-ups are never deleted by age.
+    #: Served predictions are kept so long; models, data and back-ups are never deleted by age.
     answers_days: Days = 365
     #: Uploads in parts that were never finished are given up after so long.
     upload_days: Days = 7

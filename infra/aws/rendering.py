@@ -1,9 +1,10 @@
 """The policies of `policies/` for the buckets of one installation.
 
-    worker          pulls and pushes what DVC keeps, reads answers to monitor them; artifacts reach
-                    it through the MLflow server alone
+    worker          pulls and pushes what DVC keeps, reads predictions to monitor them; artifacts
+                    reach it through the MLflow server alone
     mlflow-server   reads, writes and deletes artifacts
-    serving         writes, merges and reads answers; its bundles come through the service folder
+    serving         writes, merges and reads predictions; its bundles come through the service
+                    folder
     operator        makes the buckets, backs up and restores
 
 Nobody may delete a bucket, an old version or a back-up: what was deleted by mistake, or with stolen

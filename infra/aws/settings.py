@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from typing_extensions import override
@@ -64,22 +65,18 @@ class PublicAccess(Setting):
 
     @override
     def read(self, client: Any, bucket: str) -> Found:
-        """Return the four switches."""
         return client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
 
     @override
     def must_be(self, found: Found, purpose: str, wanted: Wanted) -> Found:
-        """Return all four switched on."""
         return self.BLOCKED
 
     @override
     def write(self, client: Any, bucket: str, value: Found) -> None:
-        """Set the four switches."""
         client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=value)
 
     @override
     def say(self, value: Found) -> str:
-        """Say which switches are off."""
         if value is None:
             return "not blocked"
         off = [switch for switch in self.BLOCKED if not value.get(switch)]
@@ -94,9 +91,8 @@ class Encryption(Setting):
 
     @override
     def read(self, client: Any, bucket: str) -> Found:
-        """Return the algorithm, and the key if there is one."""
-        answer = client.get_bucket_encryption(Bucket=bucket)
-        for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
+        response = client.get_bucket_encryption(Bucket=bucket)
+        for rule in response["ServerSideEncryptionConfiguration"]["Rules"]:
             if chosen := rule.get("ApplyServerSideEncryptionByDefault"):
                 return chosen
         return None
@@ -108,13 +104,11 @@ class Encryption(Setting):
 
     @override
     def write(self, client: Any, bucket: str, value: Found) -> None:
-        """Set the default of new objects."""
         rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": value}]}
         client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=rules)
 
     @override
     def say(self, value: Found) -> str:
-        """Name the algorithm."""
         return str(value["SSEAlgorithm"]) if value else "none"
 
 
@@ -125,44 +119,39 @@ class Versioning(Setting):
 
     @override
     def read(self, client: Any, bucket: str) -> Found:
-        """Return Enabled, Suspended or None."""
         return client.get_bucket_versioning(Bucket=bucket).get("Status")
 
     @override
     def must_be(self, found: Found, purpose: str, wanted: Wanted) -> Found:
-        """Return Enabled."""
         return "Enabled"
 
     @override
     def write(self, client: Any, bucket: str, value: Found) -> None:
-        """Switch it on."""
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": value})
 
     @override
     def say(self, value: Found) -> str:
-        """Return the status."""
         return str(value or "never enabled")
 
 
 class Lifecycle(Setting):
-    """How long replaced versions, unfinished uploads and served answers are kept."""
+    """How long replaced versions, unfinished uploads and served predictions are kept."""
 
     name = "lifecycle"
     absent = "NoSuchLifecycleConfiguration"
 
     @override
     def read(self, client: Any, bucket: str) -> Found:
-        """Return the rules."""
         return client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
 
     @override
     def must_be(self, found: Found, purpose: str, wanted: Wanted) -> Found:
         """Return the rules of others, then the own ones."""
         rules = _own_rules(purpose, wanted)
-        own = [rule for rule in found or [] if _is_own(rule.get("ID"))]
+        own, others = _split(found, "ID")
         if sorted(map(_comparable, own)) == sorted(map(_comparable, rules)):
             return found
-        return [*(rule for rule in found or [] if not _is_own(rule.get("ID"))), *rules]
+        return [*others, *rules]
 
     @override
     def write(self, client: Any, bucket: str, value: Found) -> None:
@@ -173,14 +162,13 @@ class Lifecycle(Setting):
 
     @override
     def say(self, value: Found) -> str:
-        """Name the own rules."""
-        own = [rule for rule in value or [] if _is_own(rule.get("ID"))]
+        own, _ = _split(value, "ID")
         return "; ".join(sorted(map(_rule_in_words, own))) or "no rule of ours"
 
     @override
     def of_others(self, found: Found) -> list[str]:
         """Name the rules of others, above all those that expire what is kept."""
-        others = [rule for rule in found or [] if not _is_own(rule.get("ID"))]
+        _, others = _split(found, "ID")
         return [f"{rule.get('ID', 'without id')}: {_rule_in_words(rule)}" for rule in others]
 
 
@@ -222,8 +210,16 @@ def _comparable(value: Any) -> str:
     return json.dumps(value)
 
 
-def _is_own(name: str | None) -> bool:
-    return (name or "").lower().startswith(OWN)
+def _split(
+    found: Sequence[dict[str, Any]] | None, key: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the own rules or statements, by their name in `key`, and those of others."""
+    own: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for one in found or []:
+        is_own = (one.get(key) or "").lower().startswith(OWN)
+        (own if is_own else others).append(one)
+    return own, others
 
 
 def _rule_in_words(rule: dict[str, Any]) -> str:
@@ -249,19 +245,16 @@ class TlsOnly(Setting):
 
     @override
     def read(self, client: Any, bucket: str) -> Found:
-        """Return the policy, and the bucket that it is of."""
         return json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"])
 
     @override
     def must_be(self, found: Found, purpose: str, wanted: Wanted) -> Found:
         """Return the statements of others, then the own one."""
         statement = _without_tls(wanted.buckets[purpose])
-        statements = _statements(found)
-        own = [one for one in statements if _is_own(one.get("Sid"))]
+        own, others = _split(_statements(found), "Sid")
         if list(map(_comparable, own)) == [_comparable(statement)]:
             return found
-        kept = [one for one in statements if not _is_own(one.get("Sid"))]
-        return {**(found or {"Version": "2012-10-17"}), "Statement": [*kept, statement]}
+        return {**(found or {"Version": "2012-10-17"}), "Statement": [*others, statement]}
 
     @override
     def write(self, client: Any, bucket: str, value: Found) -> None:
@@ -270,8 +263,7 @@ class TlsOnly(Setting):
 
     @override
     def say(self, value: Found) -> str:
-        """Say whether requests without TLS are refused."""
-        own = [one for one in _statements(value) if _is_own(one.get("Sid"))]
+        own, _ = _split(_statements(value), "Sid")
         if not own:
             return "takes requests without TLS"
         bucket = min(_listed(own[0].get("Resource", "?"))).rpartition(":")[2]
@@ -280,8 +272,7 @@ class TlsOnly(Setting):
 
     @override
     def of_others(self, found: Found) -> list[str]:
-        """Name the statements of others."""
-        others = [one for one in _statements(found) if not _is_own(one.get("Sid"))]
+        _, others = _split(_statements(found), "Sid")
         return [f"{one.get('Sid', 'without Sid')}: {one.get('Effect')}" for one in others]
 
 

@@ -33,11 +33,11 @@ def connected() -> Iterator[SyncPrefectClient]:
         with get_client(sync_client=True) as client:
             yield client
     except PrefectHTTPStatusError as error:
-        answer = error.response
-        said = " ".join(answer.text.split())[:200]
+        response = error.response
+        said = " ".join(response.text.split())[:200]
         raise DeploymentError(
-            f"Prefect refuses {error.request.method} {error.request.url}: {answer.status_code} "
-            f"{answer.reason_phrase} {said}. Check PREFECT_API_AUTH_STRING and the server's log."
+            f"Prefect refuses {error.request.method} {error.request.url}: {response.status_code} "
+            f"{response.reason_phrase} {said}. Check PREFECT_API_AUTH_STRING and the server's log."
         ) from None
     except httpx.TransportError as error:
         raise DeploymentError(

@@ -16,7 +16,6 @@ import psutil
 import psycopg2
 import pytest
 from processes import (
-    CHECKOUT,
     TOOLS,
     RunningProcess,
     StartProcess,
@@ -29,6 +28,7 @@ from servers import PrefectServer, postgresql
 
 from flows.monitoring import EVENT
 from flows.starts import DIED
+from tests.integration.flows.refusing import REFUSAL, refusing_workspace
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -39,25 +39,13 @@ MONITORING = "/deployments/name/monitoring/monitoring"
 SILENCE = 40
 
 #: The first stage begins and never ends; started again, it refuses.
-STUCK_PIPELINE = """
-stages:
-  ingest:
-    cmd: python stuck.py
-    outs: [data/images]
-"""
-
-REFUSAL = "ingest: there are no photographs. Take some."
-
-STUCK = f"""
-import os, pathlib, sys, time
+STUCK = """
+import pathlib, time
 began = pathlib.Path("began")
 if not began.exists():
     began.touch()
     time.sleep(300)
-pathlib.Path(os.environ["CRACKS_MESSAGE_FILE"]).write_text("{REFUSAL}")
-sys.exit(1)
 """
-
 
 ASK_TWICE = """
 from pathlib import Path
@@ -326,7 +314,7 @@ def test_a_failing_run_says_one_line_and_everybody_is_told(
 def test_a_run_killed_with_its_worker_is_started_again_and_frees_its_slot(
     server: PrefectServer, checkout: Path, start: StartProcess, tmp_path: Path
 ) -> None:
-    workspace = stuck_workspace(tmp_path / "workspace")
+    workspace = refusing_workspace(tmp_path / "workspace", first=STUCK)
     worker = start_worker(server, start)
     killed = order(server, workspace=str(workspace))
     worker.wait_until((workspace / "began").exists, "the first stage", timeout=240)
@@ -358,15 +346,6 @@ def test_a_run_killed_with_its_worker_is_started_again_and_frees_its_slot(
     assert {message for name, message in told if name == "Crashed"} == {DIED}
     limits = server.find("v2/concurrency_limits")  # of each deployment that has one
     assert {(limit["limit"], limit["active_slots"]) for limit in limits} == {(1, 0)}
-
-
-def stuck_workspace(root: Path) -> Path:
-    (root / ".dvc").mkdir(parents=True)
-    (root / "params.yaml").write_bytes((CHECKOUT / "params.yaml").read_bytes())
-    (root / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
-    (root / "dvc.yaml").write_text(STUCK_PIPELINE)
-    (root / "stuck.py").write_text(STUCK)
-    return root
 
 
 def heartbeats(server: PrefectServer, run_id: str) -> int:

@@ -1,4 +1,4 @@
-"""One real Prefect server: schedules fire, and the flow `training` ends as a person can read it."""
+"""One real Prefect server: the flow `training` ends as a person can read it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT, RunningProcess, StartProcess, free_port, wait_until
+from processes import RunningProcess, StartProcess, free_port, wait_until
 from servers import PrefectServer
 
 from cracks.inference.handover.training_summaries import read_runs
+from tests.integration.flows.refusing import REFUSAL, refusing_workspace
 
 pytestmark = pytest.mark.integration
-
-DEPLOY_TICK = """
-from prefect import flow
-
-@flow
-def tick() -> None:
-    print("tick")
-
-if __name__ == "__main__":
-    print(tick.to_deployment("every-minute", cron="* * * * *").apply())
-"""
 
 RUN_TRAINING = """
 import sys
@@ -51,53 +41,23 @@ def show() -> None:
 show()
 """
 
-HOLD_THE_LOCK_OF_DVC = """
+#: Each holds the lock of a workspace: dvc's own, or that of a run.
+OTHER_DVC = """
 import sys, time
 from dvc.repo import Repo
 with Repo(sys.argv[1]) as repo, repo.lock:
     print("held", flush=True)
     time.sleep(120)
 """
-
-REFUSING_PIPELINE = """
-stages:
-  ingest:
-    cmd: python refuse.py
-    outs: [data/images]
+OTHER_RUN = """
+import sys, time
+from pathlib import Path
+from cracks.versioning.dvc_stages import locked_workspace
+from cracks.workspace.paths import Paths
+with locked_workspace(Paths(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(120)
 """
-
-REFUSAL = "ingest: there are no photographs. Take some."
-
-REFUSE = f"""
-import os, pathlib, sys
-pathlib.Path(os.environ["CRACKS_MESSAGE_FILE"]).write_text("{REFUSAL}")
-sys.exit(1)
-"""
-
-
-# --- schedules ------------------------------------------------------------------------------------
-
-
-def test_a_cron_schedule_gets_runs(
-    prefect_server: PrefectServer, start: StartProcess, tmp_path: Path
-) -> None:
-    # With SQLAlchemy 2.1 nothing ever appears, and nothing says so but the log of the server.
-    (tmp_path / "tick.py").write_text(DEPLOY_TICK)
-    deploy = start(
-        [sys.executable, tmp_path / "tick.py"], variables=prefect_server.variables, cwd=tmp_path
-    )
-    assert deploy.wait(60) == 0, deploy.log
-    deployment = {"id": {"any_": [deploy.stdout.split()[-1]]}}
-    runs = wait_until(
-        lambda: prefect_server.find("flow_runs", deployments=deployment),
-        "a scheduled run",
-        interval=0.5,
-    )
-    assert {run["state_type"] for run in runs} == {"SCHEDULED"}
-    assert all(run["auto_scheduled"] for run in runs)
-
-
-# --- the flow training ----------------------------------------------------------------------------
 
 
 def begin_training(server: PrefectServer, start: StartProcess, workspace: Path) -> RunningProcess:
@@ -133,15 +93,14 @@ def test_training_outside_a_workspace_fails_with_one_line_and_no_traceback(
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A DVC repository whose first stage refuses."""
-    root = tmp_path / "workspace"
-    (root / ".dvc").mkdir(parents=True)
-    for name in (".dvc/config", ".dvc/.gitignore", "params.yaml"):
-        (root / name).write_bytes((CHECKOUT / name).read_bytes())
-    (root / ".dvc/config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
-    (root / "dvc.yaml").write_text(REFUSING_PIPELINE)
-    (root / "refuse.py").write_text(REFUSE)
-    return root
+    return refusing_workspace(tmp_path / "workspace")
+
+
+def hold(start: StartProcess, script: str, workspace: Path) -> RunningProcess:
+    """Start another process that holds the lock of a workspace, and return when it does."""
+    other = start([sys.executable, "-c", script, workspace])
+    other.wait_until(lambda: "held" in other.stdout, "the lock")
+    return other
 
 
 def test_a_stage_that_refuses_ends_the_flow_with_its_one_line_and_is_not_tried_again(
@@ -188,10 +147,7 @@ def test_work_goes_on_without_a_server_to_tell_of_it(start: StartProcess) -> Non
 def test_a_busy_workspace_is_told_of_and_tried_again_until_it_is_free(
     prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:
-    other = start(
-        [sys.executable, "-c", HOLD_THE_LOCK_OF_DVC, workspace], variables=prefect_server.variables
-    )
-    other.wait_until(lambda: "held" in other.stdout, "the lock")
+    other = hold(start, OTHER_DVC, workspace)
     training = begin_training(prefect_server, start, workspace)
     busy = f"Another dvc command runs in {workspace}. Wait until it ends. Trying again in a moment."
     training.wait_until(
@@ -214,12 +170,7 @@ def told(server: PrefectServer) -> set[str]:
 def test_a_workspace_that_stays_busy_ends_the_flow_with_one_line(
     prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:
-    hold = "from pathlib import Path; from cracks.workspace.paths import Paths"
-    hold += "\nimport cracks.versioning.dvc_stages as v"
-    hold += "\nimport sys, time\nwith v.locked_workspace(Paths(Path(sys.argv[1]))):"
-    hold += "\n    print('held', flush=True); time.sleep(120)"
-    other = start([sys.executable, "-c", hold, workspace], variables=prefect_server.variables)
-    other.wait_until(lambda: "held" in other.stdout, "the lock")
+    hold(start, OTHER_RUN, workspace)
     run_id = end_of(begin_training(prefect_server, start, workspace))
     run = prefect_server.flow_run(run_id)
     assert run["state_type"] == "FAILED"

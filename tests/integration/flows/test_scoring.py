@@ -81,7 +81,7 @@ def test_a_folder_is_answered_for_once_and_the_ui_shows_counts_progress_and_plac
     rows = json.loads(shown["scoring"]["data"])
     counts = {row["photographs"]: row["number"] for row in rows}
     assert (counts["crack"] + counts["no crack"], counts["cannot be read"]) == (len(GREYS), 1)
-    assert counts["answered by this run"] == len(GREYS)
+    assert counts["predicted by this run"] == len(GREYS)
     assert float(shown["scoring-progress"]["data"]) == 100
     assert out.as_uri() in shown["scoring-answers"]["data"]
     assert "unreadable.csv" in shown["scoring-unreadable"]["data"]
@@ -90,7 +90,7 @@ def test_a_folder_is_answered_for_once_and_the_ui_shows_counts_progress_and_plac
     assert again["result"]["answered_now"] == 0
     assert again["result"]["answers"] == len(GREYS)
 
-    # One of seven is more than a tenth: the run fails, and the answers are kept.
+    # One of seven is more than a tenth: the run fails, and the predictions are kept.
     assert strict["type"] == "FAILED"
     assert strict["message"].startswith(
         "1 photographs (14%) cannot be read; most_unreadable is 10%"

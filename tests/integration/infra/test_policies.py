@@ -53,12 +53,6 @@ DEEDS: dict[str, Callable[[Any, str], object]] = {
     "write": lambda s3, bucket: s3.put_object(Bucket=bucket, Key="folder/new", Body=b"new"),
     "delete": lambda s3, bucket: s3.delete_object(Bucket=bucket, Key="spare"),
     "versions": lambda s3, bucket: s3.list_object_versions(Bucket=bucket),
-    "open": lambda s3, bucket: s3.put_bucket_acl(Bucket=bucket, ACL="public-read"),
-    "remove": lambda s3, bucket: s3.delete_bucket(Bucket=bucket),
-    "lay open": lambda s3, bucket: s3.delete_bucket_policy(Bucket=bucket),
-    "lose": lambda s3, bucket: s3.delete_object(
-        Bucket=bucket, Key="folder/object", VersionId="null"
-    ),
 }
 
 

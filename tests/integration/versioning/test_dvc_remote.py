@@ -99,16 +99,6 @@ def test_without_further_settings_dvc_pushes_into_a_folder_of_the_clone(clone: C
     assert clone.images == DATA
 
 
-def test_another_clone_pulls_from_the_folder_of_the_first(clone: Clone, tmp_path: Path) -> None:
-    clone.dvc("push")
-    other = Clone(tmp_path / "other", {})
-    shutil.copytree(clone.root, other.root, ignore=shutil.ignore_patterns("storage", "cache"))
-    shutil.rmtree(other.root / "images")
-    other.dvc("remote", "modify", "--local", "local", "url", str(clone.root / ".dvc/storage"))
-    other.dvc("pull")
-    assert other.images == DATA
-
-
 def test_s3_keeps_what_is_pushed_and_gives_it_back(near_s3: Clone, s3_server: S3Server) -> None:
     bucket = s3_server.new_bucket()
     bucket.rmdir()
