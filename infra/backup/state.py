@@ -100,15 +100,20 @@ def variables_of_stack(workspace: Path, variables: Mapping[str, str]) -> dict[st
     Raises:
         StackError: its ports or secrets cannot be read.
     """
-    from infra.stack.settings import CHECKOUT, FOLDER_VARIABLE, open_stack, read_ports, read_secrets
+    from infra.stack.settings import (
+        CHECKOUT,
+        DATABASES,
+        FOLDER_VARIABLE,
+        open_stack,
+        read_ports,
+        read_secrets,
+    )
 
     named = any(name == ARTIFACTS or name.startswith(DATABASE) for name in variables)
     stack = open_stack(variables)
     elsewhere = workspace.resolve() != CHECKOUT and not variables.get(FOLDER_VARIABLE)
     if named or elsewhere or not stack.secrets.is_file():
         return {}
-    from infra.stack.services import DATABASES
-
     port, secrets = read_ports(stack)["postgresql"], read_secrets(stack)
     passwords = {name: quote(secrets[f"CRACKS_{name.upper()}_DB_PASSWORD"]) for name in DATABASES}
     addresses = {

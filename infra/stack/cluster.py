@@ -6,11 +6,11 @@ import shutil
 
 from cracks.system.atomic_files import remove
 from infra.stack.local import as_postgres, run
-from infra.stack.services import StackSite
+from infra.stack.services import Service
 from infra.stack.settings import Stack, StackError, postgresql_program
 
 
-def create_databases(stack: Stack, site: StackSite) -> None:
+def create_databases(stack: Stack, postgresql: Service) -> None:
     """Make the cluster of PostgreSQL where there is none.
 
     Raises:
@@ -29,14 +29,14 @@ def create_databases(stack: Stack, site: StackSite) -> None:
         remove(partial)
         partial.mkdir(mode=0o700)
         password.touch(mode=0o600)
-        password.write_text(site.secrets["CRACKS_POSTGRES_PASSWORD"], encoding="utf-8")
+        password.write_text(postgresql.environment["POSTGRES_PASSWORD"], encoding="utf-8")
         if as_postgres():
             for path in (partial, password):
                 shutil.chown(path, "postgres", "postgres")
-        login = ["-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password)]
-        options = ["-D", str(partial), "-E", "UTF8", "--no-locale", *login]
-        made = [postgresql_program("initdb"), *options]
-        run([*as_postgres(), *made], cwd=partial, what="initdb")
+        options = ["-D", str(partial), "-U", "postgres", "--pwfile", str(password)]
+        options += postgresql.environment["POSTGRES_INITDB_ARGS"].split()
+        command = [*as_postgres(), postgresql_program("initdb"), *options]
+        run(command, cwd=partial, what="initdb")
         partial.rename(stack.databases)
     finally:
         remove(partial)

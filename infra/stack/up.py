@@ -15,19 +15,12 @@ from filelock import FileLock, Timeout
 from cracks.system.hashing import digest_of_bytes
 from infra.stack.cluster import create_databases
 from infra.stack.leftovers import end_leftovers
-from infra.stack.local import as_postgres, local_environment, local_site, run
+from infra.stack.local import as_postgres, local_command, local_environment, run
 from infra.stack.ports import refuse_taken_ports
 from infra.stack.probing import champion, problem_of
-from infra.stack.services import (
-    ADMIN,
-    Service,
-    StackSite,
-    Step,
-    client_environment,
-    parts_for,
-    services,
-)
+from infra.stack.services import Service, Step, describe
 from infra.stack.settings import (
+    ADMIN,
     CHECKOUT,
     PORTS,
     Stack,
@@ -71,23 +64,23 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
     with only_one(stack):
         ports = choose_ports(stack, os.environ)
         keep_secrets(stack)
-        site, supervisor = local_site(stack), Supervisor(stack)
-        parts = parts_for(site, only)
+        described = describe(stack)
+        parts = described.parts(only)
         refuse_taken_ports(stack, {name: ports[name] for name in ports if name in parts})
-        create_databases(stack, site)
-        start_up = _StartUp(stack, site, supervisor, tell, parts)
+        create_databases(stack, described.services["postgresql"])
+        start_up = _StartUp(stack, described.services, parts, Supervisor(stack), tell)
         try:
             start_up.run()
         except KeyboardInterrupt:
             start_up.undo()
             raise
         comment = f"To use the stack: set -a; . {stack.client}; set +a"
-        write_env(stack.client, client_environment(site), comment)
+        write_env(stack.client, described.client, comment)
     changed = f"up in {time.monotonic() - start:.0f} s" if start_up.started else "up already"
     if only:
         tell(f"\n{', '.join(only)}: {changed}. `make up` starts the rest.")
         return
-    tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, site)}")
+    tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, described.services)}")
 
 
 def _require_known(names: Collection[str]) -> None:
@@ -142,10 +135,11 @@ class _StartUp:
     """One `make up`: what it has started, and what is done."""
 
     stack: Stack
-    site: StackSite
+    services: Mapping[str, Service]
+    #: What is wanted of the services and steps.
+    parts: Mapping[str, Step]
     supervisor: Supervisor
     tell: Tell
-    parts: Mapping[str, Service | Step]
     started: list[str] = field(default_factory=list)
     supervisor_started: bool = False
     #: The processes that each service was seen as.
@@ -153,7 +147,7 @@ class _StartUp:
 
     def run(self) -> None:
         """Start what does not run, as soon as what it needs is healthy; wait until all is."""
-        self._supervise(services(self.site))
+        self._supervise()
         waiting = dict(self.parts)
         done: set[str] = set()
         since: dict[str, float] = {}
@@ -162,7 +156,7 @@ class _StartUp:
             for name, part in list(waiting.items()):
                 if not done.issuperset(part.needs):
                     continue
-                if isinstance(part, Step):
+                if not isinstance(part, Service):
                     self._do(part)
                 elif not self._is_healthy(part, since):
                     continue
@@ -182,8 +176,8 @@ class _StartUp:
             for name in reversed(self.started):
                 self.supervisor.stop_service(name)
 
-    def _supervise(self, known: Mapping[str, Service]) -> None:
-        configured = configuration(self.stack, known)
+    def _supervise(self) -> None:
+        configured = configuration(self.stack, self.services)
         written = self.stack.supervisor
         changed = not written.is_file() or written.read_text(encoding="utf-8") != configured
         if changed:
@@ -206,7 +200,7 @@ class _StartUp:
                 self.started.append(service.name)
                 self.supervisor.start_service(service.name)
         took = time.monotonic() - since[service.name]
-        problem = problem_of(service, self.site)
+        problem = problem_of(service)
         if problem is None and self._is_running(service.name):
             how = f"healthy after {took:.0f} s" if service.name in self.started else "healthy"
             self.tell(f"{service.name:<12} {how:<20} {service.address}")
@@ -245,7 +239,7 @@ class _StartUp:
             return
         start = time.monotonic()
         environment = local_environment(self.stack, step)
-        run(list(step.command), cwd=CHECKOUT, what=step.name, environment=environment)
+        run(local_command(step), cwd=CHECKOUT, what=step.name, environment=environment)
         if digest:
             self.stack.deployed.write_text(digest, encoding="utf-8")
         if self.started:
@@ -266,12 +260,14 @@ def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
-def _to_open(stack: Stack, site: StackSite) -> str:
+def _to_open(stack: Stack, services: Mapping[str, Service]) -> str:
     password = f"user {ADMIN}, password in {stack.secrets}:"
     lines = (
-        ("MLflow", site.url("mlflow"), f"{password} CRACKS_MLFLOW_PASSWORD"),
-        ("Prefect", site.url("prefect"), f"{password} CRACKS_PREFECT_PASSWORD"),
-        ("Service", site.url("serving"), champion(site)),
+        ("MLflow", "mlflow", f"{password} CRACKS_MLFLOW_PASSWORD"),
+        ("Prefect", "prefect", f"{password} CRACKS_PREFECT_PASSWORD"),
+        ("Service", "serving", champion(services["serving"])),
     )
-    shown = "\n".join(f"  {name:<9}{url:<25} {note}" for name, url, note in lines)
+    shown = "\n".join(
+        f"  {title:<9}{services[name].address:<25} {note}" for title, name, note in lines
+    )
     return f"{shown}\n  A shell   set -a; . {stack.client}; set +a"

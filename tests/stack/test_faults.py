@@ -30,8 +30,8 @@ from cracks.inference.bundle.bundle import open_bundle
 from cracks.registry.tags import BUNDLE_TAG
 from cracks.storage.client import ATTEMPTS
 from cracks.workspace.params_file import set_params
-from infra.stack.local import local_site
-from infra.stack.services import services
+from infra.stack.local import local_command
+from infra.stack.services import describe
 from infra.stack.supervision import Supervisor
 from tests.e2e.conftest import LITTLE_EVALUATION
 from tests.stack.asking import Asking
@@ -207,10 +207,9 @@ def storage_behind(
 ) -> Iterator[S3Proxy]:
     """Let everybody reach S3 at its usual address through a proxy that spoils answers."""
     place = stack.place
-    site, supervisor = local_site(place), Supervisor(place)
-    port = free_port()
-    known = services(site)["s3"]
-    command = [part.replace(f":{stack.ports['s3']}", f":{port}") for part in known.command]
+    supervisor, port = Supervisor(place), free_port()
+    known = describe(place).services["s3"]
+    command = [part.replace(f":{stack.ports['s3']}", f":{port}") for part in local_command(known)]
     supervisor.stop_service("s3")
     behind = subprocess.Popen(
         [str(rclone()), *command[1:]],

@@ -13,8 +13,7 @@ import pytest
 from processes import CHECKOUT, wait_until
 
 from infra.stack.leftovers import processes
-from infra.stack.services import DATABASES
-from infra.stack.settings import SECRETS, postgresql_program
+from infra.stack.settings import DATABASES, SECRETS, postgresql_program
 from serving.middleware.api_keys import new_key
 from tests.stack.asking import recorded_in
 from tests.stack.conftest import RunningStack, Training
