@@ -38,7 +38,7 @@ def _do(given: argparse.Namespace, stack: Stack) -> int:
 
         up(stack, _tell, given.only)
     elif given.what == "down":
-        from infra.stack.down import down
+        from infra.stack.up import down
 
         down(stack, _tell)
     elif given.what == "status":

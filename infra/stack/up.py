@@ -1,4 +1,7 @@
-"""`make up`: bring up what is not up, in the order of what needs what, and say what to open."""
+"""`make up` and `make down`.
+
+What is not up is brought up in the order of what needs what, and it is said what to open.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +63,8 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
     """
     start = time.monotonic()
     _require_known(only)
-    make_folder(stack)
-    with only_one(stack):
+    _make_folder(stack)
+    with _only_one(stack):
         ports = choose_ports(stack, os.environ)
         keep_secrets(stack)
         described = describe(stack)
@@ -83,13 +86,31 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
     tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, described.services)}")
 
 
+def down(stack: Stack, tell: Tell) -> None:
+    """End the stack, the last service first; what it keeps stays.
+
+    Raises:
+        StackError: somebody starts it at this moment, or the supervisor does not end.
+    """
+    ran, ended = False, 0
+    if stack.folder.is_dir():
+        with _only_one(stack):
+            ran = Supervisor(stack).end()
+            ended = end_leftovers(stack, flow_runs=True)
+    if not ran and not ended:
+        tell("The stack is down already.")
+        return
+    also = f" {ended} processes that nobody watched were ended too." if ended else ""
+    tell(f"The stack is down; its data stays in {stack.folder}.{also}")
+
+
 def _require_known(names: Collection[str]) -> None:
     unknown = [name for name in names if name not in PORTS]
     if unknown:
         raise StackError(f"There is no service {unknown[0]}. Take of: {', '.join(PORTS)}.")
 
 
-def make_folder(stack: Stack) -> None:
+def _make_folder(stack: Stack) -> None:
     """Make the folder of the stack, which holds others that not everybody may read.
 
     Raises:
@@ -112,7 +133,7 @@ def make_folder(stack: Stack) -> None:
 
 
 @contextmanager
-def only_one(stack: Stack) -> Iterator[None]:
+def _only_one(stack: Stack) -> Iterator[None]:
     """Keep others from starting or stopping the stack at the same time.
 
     Raises:

@@ -35,7 +35,7 @@ from infra.stack.services import describe
 from infra.stack.supervision import Supervisor
 from tests.e2e.conftest import LITTLE_EVALUATION
 from tests.stack.asking import Asking
-from tests.stack.conftest import FINAL, TRAINING_TIMEOUT, Facts, RunningStack
+from tests.stack.conftest import Facts, RunningStack
 
 #: "some": each fault at one moment; "all": the whole matrix.
 WANTED = os.environ.get("CRACKS_TEST_FAULTS")
@@ -102,18 +102,7 @@ class Ground:
         set_params(workspace / "params.yaml", [f"evaluate.resamples={next(self.numbers)}"])
 
     def end_of(self, run: str) -> Facts:
-        """Return a flow run when it has ended; the server of Prefect may be away meanwhile."""
-
-        def ended() -> Facts | None:
-            with suppress(httpx.HTTPError):
-                now: Facts = self.stack.prefect("GET", f"/flow_runs/{run}")
-                return now if now["state"]["type"] in FINAL else None
-            return None
-
-        what = f"the end of the flow run {run}"
-        found = wait_until(ended, what, timeout=TRAINING_TIMEOUT, interval=0.5)
-        assert found is not None
-        return found
+        return self.stack.wait_for(run, interval=0.5)
 
     def asking(self) -> Asking:
         return Asking(self.stack, self.photograph)

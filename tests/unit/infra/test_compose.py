@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from containerfile import read_containerfile
 from ruamel.yaml import YAML
 
 from infra.stack.services import FILE
@@ -71,7 +71,8 @@ def test_every_image_is_pinned(compose: dict[str, Any]) -> None:
     images = {name: part["image"] for name, part in compose["services"].items()}
     for name, part in compose["services"].items():
         if "build" in part:
-            images |= dict(_bases(ROOT / part["build"]["dockerfile"]))
+            file = part["build"]["dockerfile"]
+            images |= {f"{file} {one.base}": one.base for one in read_containerfile(ROOT / file)}
             assert (ROOT / "infra" / part["build"]["context"]).resolve() == ROOT, name
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for name, image in images.items():
@@ -80,22 +81,15 @@ def test_every_image_is_pinned(compose: dict[str, Any]) -> None:
             assert image.endswith(f":{version['version']}"), f"{name}: {image}"
 
 
-def _bases(file: Path) -> Iterator[tuple[str, str]]:
-    text = file.read_text(encoding="utf-8")
-    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
-    for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
-        yield f"{file.name}: {base}", re.sub(r"\$\{(\w+)\}", lambda one: arguments[one[1]], base)
-
-
 def test_the_images_hold_the_versions_of_the_lock() -> None:
     for name in ("mlflow", "worker"):
-        text = (ROOT / f"infra/{name}.Containerfile").read_text(encoding="utf-8")
-        assert "pip install" in text
-        assert "uv==[0-9.]*" in text  # the version that pyproject.toml names
-        installs = [line for line in text.splitlines() if "uv sync" in line]
+        build, image = read_containerfile(ROOT / f"infra/{name}.Containerfile")
+        commands = [one.rest for one in build.all("RUN")]
+        assert any("pip install" in one and "uv==[0-9.]*" in one for one in commands)  # pyproject's
+        installs = [one for one in commands if "uv sync" in one]
         assert installs
-        assert all("--frozen" in line for line in installs)
-        assert "USER 10001:10001" in text
+        assert all("--frozen" in one for one in installs)
+        assert image.last("USER").rest == "10001:10001"
 
 
 def test_people_are_told_and_git_is_found_by_the_variables_of_make_up(
@@ -108,19 +102,25 @@ def test_people_are_told_and_git_is_found_by_the_variables_of_make_up(
         assert expected.items() <= parts[name]["environment"].items()
 
 
-def test_a_container_may_do_no_more_than_it_must(compose: dict[str, Any]) -> None:
-    for name, part in compose["services"].items():
-        assert part["read_only"] is True, name
-        assert part["cap_drop"] == ["ALL"], name
-        assert part["security_opt"] == ["no-new-privileges:true"], name
-        assert not part["user"].startswith("0"), name
-        assert set(part["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
-        assert "privileged" not in part, name
+@pytest.mark.parametrize("name", ["compose.yaml", "cluster.compose.yaml"])
+def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
+    content = YAML(typ="safe").load(ROOT / "infra" / name)
+    for part in content["services"].values():
+        assert part["read_only"] is True, part
+        assert part["cap_drop"] == ["ALL"], part
+        assert part["security_opt"] == ["no-new-privileges:true"], part
+        assert not part["user"].startswith("0"), part
+        assert set(part["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, part
+        assert "privileged" not in part, part
         for port in part.get("ports", ()):
-            assert port.startswith("127.0.0.1:"), name
+            assert port.startswith("127.0.0.1:"), part
+
+
+def test_who_answers_strangers_reaches_the_storage_of_its_record_and_nothing_else(
+    compose: dict[str, Any],
+) -> None:
     assert "ports" not in compose["services"]["postgresql"]
     assert compose["networks"]["data"] == {"internal": True}
-    # Who answers strangers reaches the storage of its record, and nothing else.
     reached = set(compose["services"]["serving"]["networks"])
     beside = {name for name in PORTS if reached & set(compose["services"][name]["networks"])}
     assert beside == {"serving", "s3"}

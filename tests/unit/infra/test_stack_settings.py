@@ -96,6 +96,7 @@ def test_a_shell_reads_what_is_written(stack: Stack) -> None:
     }
     write_env(stack.client, values, "for a shell")
     assert read_env(stack.client) == values
+    assert stat.S_IMODE(stack.client.stat().st_mode) == 0o600
     show = f'set -a; . {stack.client}; printf \'%s\\n\' "$PLAIN" "$SPACED" "$SIGNS" "$ODD"'
     shown = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines() == list(values.values())
