@@ -36,11 +36,11 @@ def _do(given: argparse.Namespace, stack: Stack) -> int:
     if given.what == "up":
         from infra.stack.up import up
 
-        up(stack, _tell, given.only)
+        up(stack, given.only)
     elif given.what == "down":
         from infra.stack.up import down
 
-        down(stack, _tell)
+        down(stack)
     elif given.what == "status":
         from infra.stack.status import show, status
 
@@ -52,10 +52,6 @@ def _do(given: argparse.Namespace, stack: Stack) -> int:
         keep_secrets(stack)
         print(stack.secrets)
     return 0
-
-
-def _tell(line: str) -> None:
-    print(line, flush=True)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:

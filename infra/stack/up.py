@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,16 +44,12 @@ MOST_STARTS = 3
 #: Lines of a log that are shown of a service that does not start.
 SHOWN_LINES = 5
 
-#: Takes a line for a person.
-Tell = Callable[[str], None]
 
-
-def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
+def up(stack: Stack, only: Collection[str] = ()) -> None:
     """Bring up the stack; what is up already is left alone.
 
     Args:
         stack: which one.
-        tell: takes what a person is told.
         only: services that are wanted, with what they need; none means all.
 
     Raises:
@@ -71,7 +67,7 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
         parts = described.parts(only)
         refuse_taken_ports(stack, {name: ports[name] for name in ports if name in parts})
         create_databases(stack, described.services["postgresql"])
-        start_up = _StartUp(stack, described.services, parts, Supervisor(stack), tell)
+        start_up = _StartUp(stack, described.services, parts, Supervisor(stack))
         try:
             start_up.run()
         except KeyboardInterrupt:
@@ -81,12 +77,12 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
         write_env(stack.client, described.client, comment)
     changed = f"up in {time.monotonic() - start:.0f} s" if start_up.started else "up already"
     if only:
-        tell(f"\n{', '.join(only)}: {changed}. `make up` starts the rest.")
+        _tell(f"\n{', '.join(only)}: {changed}. `make up` starts the rest.")
         return
-    tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, described.services)}")
+    _tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, described.services)}")
 
 
-def down(stack: Stack, tell: Tell) -> None:
+def down(stack: Stack) -> None:
     """End the stack, the last service first; what it keeps stays.
 
     Raises:
@@ -98,10 +94,10 @@ def down(stack: Stack, tell: Tell) -> None:
             ran = Supervisor(stack).end()
             ended = end_leftovers(stack, flow_runs=True)
     if not ran and not ended:
-        tell("The stack is down already.")
+        _tell("The stack is down already.")
         return
     also = f" {ended} processes that nobody watched were ended too." if ended else ""
-    tell(f"The stack is down; its data stays in {stack.folder}.{also}")
+    _tell(f"The stack is down; its data stays in {stack.folder}.{also}")
 
 
 def _require_known(names: Collection[str]) -> None:
@@ -160,7 +156,6 @@ class _StartUp:
     #: What is wanted of the services and steps.
     parts: Mapping[str, Step]
     supervisor: Supervisor
-    tell: Tell
     started: list[str] = field(default_factory=list)
     supervisor_started: bool = False
     #: The processes that each service was seen as.
@@ -189,7 +184,7 @@ class _StartUp:
 
     def undo(self) -> None:
         """End what this call has started, and nothing else."""
-        self.tell("Interrupted: what this had started is ended again.")
+        _tell("Interrupted: what this had started is ended again.")
         if self.supervisor_started:
             self.supervisor.end()
             end_leftovers(self.stack, flow_runs=False)
@@ -210,7 +205,7 @@ class _StartUp:
             self.supervisor.start()
         elif changed:
             for name in self.supervisor.take_over():
-                self.tell(f"{name:<12} its settings have changed: it is restarted")
+                _tell(f"{name:<12} its settings have changed: it is restarted")
 
     def _is_healthy(self, service: Service, since: dict[str, float]) -> bool:
         """Return whether a service is healthy; start it if nobody has."""
@@ -224,7 +219,7 @@ class _StartUp:
         problem = problem_of(service)
         if problem is None and self._is_running(service.name):
             how = f"healthy after {took:.0f} s" if service.name in self.started else "healthy"
-            self.tell(f"{service.name:<12} {how:<20} {service.address}")
+            _tell(f"{service.name:<12} {how:<20} {service.address}")
             return True
         if took > service.start_seconds or self._ends_again_and_again(service.name):
             raise StackError(self._why_not(service, problem or "it ended"))
@@ -264,7 +259,7 @@ class _StartUp:
         if digest:
             self.stack.deployed.write_text(digest, encoding="utf-8")
         if self.started:
-            self.tell(f"{step.name:<12} done in {time.monotonic() - start:.0f} s")
+            _tell(f"{step.name:<12} done in {time.monotonic() - start:.0f} s")
 
 
 def _digest_of_flows(stack: Stack) -> str:
@@ -275,6 +270,10 @@ def _digest_of_flows(stack: Stack) -> str:
     contents = b"\0".join(file.read_bytes() for file in files)
     others = repr(sorted(read_others(stack).items()))
     return digest_of_bytes(f"{CHECKOUT}{others}".encode() + contents)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 def _read(file: Path) -> str:
