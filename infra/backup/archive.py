@@ -21,7 +21,8 @@ NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z")
 #: Files at a time: of a bucket each one is mostly waited for.
 THREADS = 8
 
-Given, Result = TypeVar("Given"), TypeVar("Result")
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 class Damaged(Exception):

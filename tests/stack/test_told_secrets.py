@@ -14,8 +14,8 @@ from processes import CHECKOUT, wait_until
 from infra.stack.leftovers import processes
 from infra.stack.settings import DATABASES, postgresql_program
 from serving.middleware.api_keys import new_key
-from tests.stack.asking import recorded_in
 from tests.stack.conftest import RunningStack, Training
+from tests.stack.steady_client import recorded_in
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
