@@ -128,7 +128,7 @@ class Restoring:
         moved = None
         if part.name == MLFLOW:  # it may name the artifacts by whole URIs
             (artifacts,) = (one for one in self._manifest.parts if one.name == "artifacts")
-            moved = (artifacts.origin, self._state.artifacts.origin)
+            moved = (artifacts.origin, self._state.files["artifacts"].origin)
         (dump,) = part.files
         with self._archive.content(dump.sha256) as content:
             database.restore(content, moved)

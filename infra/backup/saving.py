@@ -60,7 +60,7 @@ class Saving:
         for _ in range(ATTEMPTS):
             before = self._champion()
             databases = [self._database(name) for name in self._state.databases]
-            service = self._files("service", self._state.service)
+            service = self._files("service", self._state.files["service"])
             saved = {file.path: file.sha256 for file in service.files}.get(POINTER)
             if saved == before:
                 return databases, service
@@ -72,7 +72,7 @@ class Saving:
 
     def _champion(self) -> str | None:
         try:
-            return digest_of_bytes(self._state.service.read(POINTER))
+            return digest_of_bytes(self._state.files["service"].read(POINTER))
         except FileNotFoundError:
             return None
 

@@ -361,7 +361,7 @@ def test_where_there_is_a_stack_its_state_is_found(tmp_path: Path) -> None:
         "prefect": "postgresql://prefect:***",
     }
     assert secrets["CRACKS_MLFLOW_DB_PASSWORD"] in found[MLFLOW_DATABASE]
-    assert state.artifacts.origin == (stack.storage / "mlflow/artifacts").as_uri()
+    assert state.files["artifacts"].origin == (stack.storage / "mlflow/artifacts").as_uri()
     assert found["CRACKS_SERVICE_DIR"] == str(stack.service)
     told = {"CRACKS_BACKUP_ARTIFACTS": "s3://elsewhere"}
     assert variables_of_stack(tmp_path, variables | told) == {}
