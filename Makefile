@@ -10,7 +10,7 @@ WORKSPACE ?= .
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status secrets compose bench test test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
+.PHONY: help setup demo up down status secrets bench test test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,9 +45,6 @@ status: $(READY) ## Show each service of the stack with health, address, process
 
 secrets: $(READY) ## Make the secrets of the stack where they are missing (`make up` does it too)
 	@$(BIN)/python -m infra.stack secrets
-
-compose: $(READY) ## Write infra/compose.yaml, the stack in containers, from the same description
-	@$(BIN)/python -m infra.stack compose
 
 bench: $(READY) ## Measure; ONLY=part for one part, SOURCE=path for other photographs
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")

@@ -1,6 +1,6 @@
 """`make demo`: from nothing to a served prediction, in a scratch clone of the checkout.
 
-It draws the sample, runs the training flow, starts the service, asks for one cracked and one clean
+It draws the sample, runs the training flow, starts the service, predicts one cracked and one clean
 photograph over HTTP, shows the figures of the champion, stops what it started, and says how to look
 at what was made.
 """
@@ -39,7 +39,7 @@ START_TIMEOUT = 60
 
 
 def main() -> int:
-    """Run the demo; return 0 when both photographs were answered rightly."""
+    """Run the demo; return 0 when both photographs were predicted rightly."""
     start = time.monotonic()
     cracks = [str(Path(sys.executable).with_name("cracks")), "-C", str(WORKSPACE)]
     _say("Cloning this checkout to .demo/workspace")
@@ -48,7 +48,7 @@ def main() -> int:
     subprocess.run([*cracks, "train", "-S", "ingest.source=sample"], env=_environment(), check=True)
     _say("Serving the champion")
     with _service(cracks) as url:
-        right = _ask(url)
+        right = _predict(url)
     _show_champion()
     _show_commands(time.monotonic() - start)
     return 0 if right else 1
@@ -96,19 +96,19 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _ask(url: str) -> bool:
+def _predict(url: str) -> bool:
     photographs = dict(draw_sample(2, UNSEEN_SEED))
     expected = {"Negative/00001.jpg": NO_CRACK, "Positive/00001.jpg": CRACK}
     files = [("files", (name, content)) for name, content in photographs.items()]
     response = httpx.post(f"{url}/predict", files=files).raise_for_status()
     predictions = response.json()["predictions"]
     rows = [
-        {"photograph": p["file"], "truth": expected[p["file"]], "answer": p["label"]}
+        {"photograph": p["file"], "truth": expected[p["file"]], "prediction": p["label"]}
         | {"score": p["score"], "threshold": p["threshold"], "version": p["model_version"]}
         for p in predictions
     ]
     print_table(rows, f"POST {url}/predict", standard_output=True)
-    return all(row["truth"] == row["answer"] for row in rows)
+    return all(row["truth"] == row["prediction"] for row in rows)
 
 
 def _show_champion() -> None:

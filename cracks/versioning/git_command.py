@@ -80,7 +80,7 @@ def _settings(url: str) -> Mapping[str, str]:
     settings = {"http.lowSpeedLimit": "100", "http.lowSpeedTime": "60", "gc.auto": "0"}
     token, parts = os.environ.get(TOKEN), urlsplit(url)
     if token and parts.scheme in ("http", "https"):
-        pair = f"{os.environ.get(USER, 'x-access-token')}:{token}".encode()
+        pair = f"{os.environ.get(USER) or 'x-access-token'}:{token}".encode()
         header = f"Authorization: Basic {base64.b64encode(pair).decode()}"
         settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = header
     given = int(os.environ.get("GIT_CONFIG_COUNT", "0"))

@@ -66,8 +66,8 @@ def _show(manifest: Manifest, title: str) -> None:
             "kind": one.kind,
             "files": len(one.files),
             "MB": f"{one.size / 1e6:,.1f}",
+            "of": one.origin,
         }
-        | {"of": one.origin}
         for one in manifest.parts
     ]
     print_table(rows, title, standard_output=True)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import TypeVar
 
 from cracks.storage.object_store import FolderStore, ObjectStore
+from cracks.system.console import progress
 from cracks.system.hashing import digest_of_file
 from infra.backup.manifest import BackupRefused, Manifest
 
 NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z")
+
+#: Files at a time: of a bucket each one is mostly waited for.
+THREADS = 8
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 class Damaged(Exception):
@@ -78,7 +87,7 @@ class Archive:
         with self._locks[int(digest[:2], 16)]:
             if digest in self._whole:
                 return
-            if _path(digest) in self._known and self._is_whole(digest):
+            if _path(digest) in self._known and self.is_whole(digest):
                 self._whole[digest] = 0
                 return
             self.place.write_file(_path(digest), file)
@@ -101,12 +110,25 @@ class Archive:
                 raise Damaged(digest)
             yield local
 
-    def _is_whole(self, digest: str) -> bool:
+    def is_whole(self, digest: str) -> bool:
+        """Return whether a content is there, and the one that its name says."""
         try:
             with self.content(digest):
                 return True
         except Damaged:
             return False
+
+
+def for_each(
+    function: Callable[[Given], Result], items: Collection[Given], title: str
+) -> list[Result]:
+    """Return what a function returns for each item, computed by threads, and show the progress."""
+    results = []
+    with progress(len(items), title, "files") as advance, ThreadPool(THREADS) as pool:
+        for result in pool.imap(function, items):
+            results.append(result)
+            advance(1)
+    return results
 
 
 def _path(digest: str) -> str:

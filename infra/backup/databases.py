@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -59,11 +58,15 @@ class Database(ABC):
         """Return the tables that are there; none where a restore may begin."""
 
     @abstractmethod
-    def restore(self, dump: Path, then: Callable[[Database], None]) -> None:
-        """Bring a dump back, and call `then` before anybody sees it."""
+    def restore(self, dump: Path, moved: tuple[str, str] | None) -> None:
+        """Bring a dump back.
 
-    def move_artifacts(self, old: str, new: str) -> None:
-        """Let MLflow look below the URI `new` for the artifacts that lay below `old`."""
+        Args:
+            dump: as `dump` writes it.
+            moved: of MLflow, the URIs below which its artifacts lay, and now lie.
+        """
+
+    def _move_artifacts(self, old: str, new: str) -> None:
         from sqlalchemy import create_engine, inspect, text
 
         engine = create_engine(self._url)
@@ -126,12 +129,13 @@ class Sqlite(Database):
         return [str(self._file)] if self._file.exists() else []
 
     @override
-    def restore(self, dump: Path, then: Callable[[Database], None]) -> None:
+    def restore(self, dump: Path, moved: tuple[str, str] | None) -> None:
         from sqlalchemy import make_url
 
         with atomic_replace(self._file) as partial:
             shutil.copyfile(dump, partial)
-            then(Sqlite(make_url(f"sqlite:///{partial}")))
+            if moved:  # before anybody sees it
+                Sqlite(make_url(f"sqlite:///{partial}"))._move_artifacts(*moved)
 
 
 class PostgreSql(Database):
@@ -164,12 +168,13 @@ class PostgreSql(Database):
         return said.split()
 
     @override
-    def restore(self, dump: Path, then: Callable[[Database], None]) -> None:
+    def restore(self, dump: Path, moved: tuple[str, str] | None) -> None:
         # Owner and rights are those of the user that restores: elsewhere it may have another name.
         how = ["--no-owner", "--no-privileges", "--no-comments", "--no-password"]
         how += ["--exit-on-error", "--single-transaction"]
         self._run("pg_restore", *how, "--dbname", self._url.database or "", str(dump))
-        then(self)
+        if moved:
+            self._move_artifacts(*moved)
 
     def _run(self, tool: str, *arguments: str) -> str:
         """Run a tool of PostgreSQL; the password is in its environment, which others cannot see."""

@@ -89,7 +89,3 @@ class Manifest(BaseModel):
                 "with NAME=."
             )
         return manifest
-
-    def part(self, name: str) -> Part | None:
-        """Return the part of this name."""
-        return next((part for part in self.parts if part.name == name), None)

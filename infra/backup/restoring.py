@@ -8,18 +8,14 @@ what lies there for somebody's files.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from multiprocessing.pool import ThreadPool
-from typing import cast
 
 from cracks.inference.handover.champion import POINTER
 from cracks.storage.object_store import ObjectStore
-from cracks.system.console import progress
-from infra.backup.archive import Archive, Damaged
+from infra.backup.archive import Archive, for_each
 from infra.backup.databases import Database
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
-from infra.backup.saving import THREADS
 from infra.backup.state import MLFLOW, State, require_apart
 
 logger = logging.getLogger("cracks.backup")
@@ -115,16 +111,11 @@ class Restoring:
             place.write(MARK, self._mark.encode())
 
     def _files(self, part: Part, place: ObjectStore) -> None:
-        first = [file for file in part.files if file.path != POINTER]
-        # A service that looks already then finds the bundle that champion.json names.
-        last = [file for file in part.files if file.path == POINTER]
-        with (
-            progress(len(part.files), f"restoring {part.name}", "files") as advance,
-            ThreadPool(THREADS) as pool,
-        ):
-            for files in (first, last):
-                for _ in pool.imap_unordered(lambda one: self._file(one, place), files):
-                    advance(1)
+        files = [file for file in part.files if file.path != POINTER]
+        for_each(lambda file: self._file(file, place), files, f"restoring {part.name}")
+        # A service that looks already then finds the bundle that it names.
+        for pointer in (file for file in part.files if file.path == POINTER):
+            self._file(pointer, place)
 
     def _file(self, file: SavedFile, place: ObjectStore) -> None:
         with self._archive.content(file.sha256) as content:
@@ -134,18 +125,13 @@ class Restoring:
         if database.tables():
             return  # it is whole: a restore that was killed had come so far
         logger.info("restoring the database %s", part.name)
+        moved = None
+        if part.name == MLFLOW:  # it may name the artifacts by whole URIs
+            (artifacts,) = (one for one in self._manifest.parts if one.name == "artifacts")
+            moved = (artifacts.origin, self._state.files["artifacts"].origin)
         (dump,) = part.files
         with self._archive.content(dump.sha256) as content:
-            database.restore(content, self._move_artifacts if part.name == MLFLOW else _leave)
-
-    def _move_artifacts(self, database: Database) -> None:
-        """Let MLflow find the artifacts where they are now, if it names them by whole URIs."""
-        was = cast("Part", self._manifest.part("artifacts")).origin
-        database.move_artifacts(was, self._state.artifacts.origin)
-
-
-def _leave(_: Database) -> None:
-    """Nothing is to be changed in this database."""
+            database.restore(content, moved)
 
 
 def check(manifest: Manifest, archive: Archive) -> None:
@@ -154,37 +140,14 @@ def check(manifest: Manifest, archive: Archive) -> None:
     Raises:
         BackupRefused: some are damaged or absent; the message names them.
     """
-
-    def problem(named: tuple[str, SavedFile]) -> str | None:
-        name, file = named
-        try:
-            with archive.content(file.sha256):
-                return None
-        except Damaged:
-            return f"{name}/{file.path}"
-
-    files = list(_each_content(manifest))
-    with (
-        progress(len(files), f"checking {manifest.name}", "files") as advance,
-        ThreadPool(THREADS) as pool,
-    ):
-        damaged = []
-        for found in pool.imap(problem, files):
-            damaged += [found] if found else []
-            advance(1)
+    names = {
+        file.sha256: f"{part.name}/{file.path}" for part in manifest.parts for file in part.files
+    }
+    whole = for_each(archive.is_whole, names, f"checking {manifest.name}")
+    damaged = [name for name, is_whole in zip(names.values(), whole, strict=True) if not is_whole]
     if damaged:
         more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
         raise BackupRefused(
             f"The back-up {manifest.name} is damaged: {', '.join(damaged[:NAMED])}{more}. Nothing "
             "was restored; take another one with NAME=, or another place."
         )
-
-
-def _each_content(manifest: Manifest) -> Iterator[tuple[str, SavedFile]]:
-    """Yield part and file of each content once."""
-    seen = set()
-    for part in manifest.parts:
-        for file in part.files:
-            if file.sha256 not in seen:
-                seen.add(file.sha256)
-                yield part.name, file

@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from cracks.inference.handover.champion import POINTER
 from cracks.storage.object_store import ObjectStore
-from cracks.system.console import progress
 from cracks.system.hashing import digest_of_bytes, digest_of_file
-from infra.backup.archive import Archive, Damaged
+from infra.backup.archive import Archive, Damaged, for_each
 from infra.backup.manifest import BackupRefused, Manifest, Part, SavedFile
 from infra.backup.state import State, require_apart
 
@@ -23,9 +20,6 @@ logger = logging.getLogger("cracks.backup")
 
 #: How often a promotion may come in between before it is given up.
 ATTEMPTS = 3
-
-#: Files at a time: of a bucket each one is mostly waited for.
-THREADS = 8
 
 
 class Saving:
@@ -66,7 +60,7 @@ class Saving:
         for _ in range(ATTEMPTS):
             before = self._champion()
             databases = [self._database(name) for name in self._state.databases]
-            service = self._files("service", self._state.service)
+            service = self._files("service", self._state.files["service"])
             saved = {file.path: file.sha256 for file in service.files}.get(POINTER)
             if saved == before:
                 return databases, service
@@ -78,7 +72,7 @@ class Saving:
 
     def _champion(self) -> str | None:
         try:
-            return digest_of_bytes(self._state.service.read(POINTER))
+            return digest_of_bytes(self._state.files["service"].read(POINTER))
         except FileNotFoundError:
             return None
 
@@ -98,30 +92,17 @@ class Saving:
             paths = [path for path in place.sizes() if path not in saved]
             if not paths:
                 break
-            kept = self._copy(name, place, paths)
-            saved |= {one.path: one for one in kept}
+            kept = for_each(lambda path: self._copy(place, path), paths, f"backing up {name}")
+            saved |= {one.path: one for one in kept if one}
         files = sorted(saved.values(), key=lambda one: one.path)
         return Part(name=name, kind="files", origin=place.origin, files=files)
 
-    def _copy(self, name: str, place: ObjectStore, paths: Iterable[str]) -> list[SavedFile]:
-        wanted = list(paths)
-
-        def copied(path: str) -> SavedFile | None:
-            try:
-                with place.local(path) as local:
-                    return self._keep(local, path)
-            except FileNotFoundError:
-                return None  # it was removed meanwhile
-
-        saved = []
-        with (
-            progress(len(wanted), f"backing up {name}", "files") as advance,
-            ThreadPool(THREADS) as pool,
-        ):
-            for one in pool.imap(copied, wanted):
-                saved += [one] if one else []
-                advance(1)
-        return saved
+    def _copy(self, place: ObjectStore, path: str) -> SavedFile | None:
+        try:
+            with place.local(path) as local:
+                return self._keep(local, path)
+        except FileNotFoundError:
+            return None  # it was removed meanwhile
 
     def _keep(self, local: Path, path: str) -> SavedFile:
         for _ in range(ATTEMPTS):

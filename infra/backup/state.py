@@ -43,15 +43,8 @@ class State:
     """The databases and the places of files, by their names."""
 
     databases: Mapping[str, Database]
-    artifacts: ObjectStore
-    #: What nobody writes together with the database: the remote of DVC, answers kept elsewhere.
-    others: Mapping[str, ObjectStore]
-    service: ObjectStore
-
-    @property
-    def files(self) -> dict[str, ObjectStore]:
-        """All places of files, by their names."""
-        return {"artifacts": self.artifacts, **self.others, "service": self.service}
+    #: artifacts, dvc, service, and answers if these lie elsewhere than in the service folder.
+    files: Mapping[str, ObjectStore]
 
 
 def state_of(workspace: Paths, variables: Mapping[str, str]) -> State:
@@ -70,17 +63,15 @@ def state_of(workspace: Paths, variables: Mapping[str, str]) -> State:
     if MLFLOW not in databases:
         local = workspace.local_tracking.resolve() / "mlflow.db"
         databases[MLFLOW] = database_at(f"sqlite:///{local}")
-    others = {"dvc": place_at(variables[DVC]) if variables.get(DVC) else _dvc_remote(workspace)}
     service = FolderStore(workspace.service, _outlives_a_process)
+    files = {
+        "artifacts": place_at(artifacts or str(workspace.local_tracking / "artifacts")),
+        "dvc": place_at(variables[DVC]) if variables.get(DVC) else _dvc_remote(workspace),
+    }
     if variables.get(ANSWERS):
         answers = place_at(variables[ANSWERS])
-        others |= {} if _overlap(answers, service) else {"answers": answers}
-    return State(
-        databases=databases,
-        artifacts=place_at(artifacts or str(workspace.local_tracking / "artifacts")),
-        others=others,
-        service=service,
-    )
+        files |= {} if _overlap(answers, service) else {"answers": answers}
+    return State(databases, {**files, "service": service})
 
 
 def place_at(text: str, endpoint_url: str | None = None) -> ObjectStore:
@@ -100,15 +91,20 @@ def variables_of_stack(workspace: Path, variables: Mapping[str, str]) -> dict[st
     Raises:
         StackError: its ports or secrets cannot be read.
     """
-    from infra.stack.settings import CHECKOUT, FOLDER_VARIABLE, open_stack, read_ports, read_secrets
+    from infra.stack.settings import (
+        CHECKOUT,
+        DATABASES,
+        FOLDER_VARIABLE,
+        open_stack,
+        read_ports,
+        read_secrets,
+    )
 
     named = any(name == ARTIFACTS or name.startswith(DATABASE) for name in variables)
     stack = open_stack(variables)
     elsewhere = workspace.resolve() != CHECKOUT and not variables.get(FOLDER_VARIABLE)
     if named or elsewhere or not stack.secrets.is_file():
         return {}
-    from infra.stack.services import DATABASES
-
     port, secrets = read_ports(stack)["postgresql"], read_secrets(stack)
     passwords = {name: quote(secrets[f"CRACKS_{name.upper()}_DB_PASSWORD"]) for name in DATABASES}
     addresses = {

@@ -1,4 +1,4 @@
-"""`python -m infra.stack up|down|status|secrets|compose`: the stack on this machine.
+"""`python -m infra.stack up|down|status|secrets`: the stack on this machine.
 
 It exits with 0 when all is well, 1 when something is not, 2 for wrong usage, 130 on Ctrl-C.
 """
@@ -36,30 +36,22 @@ def _do(given: argparse.Namespace, stack: Stack) -> int:
     if given.what == "up":
         from infra.stack.up import up
 
-        up(stack, _tell, given.only)
+        up(stack, given.only)
     elif given.what == "down":
-        from infra.stack.down import down
+        from infra.stack.up import down
 
-        down(stack, _tell)
+        down(stack)
     elif given.what == "status":
         from infra.stack.status import show, status
 
         lines = status(stack)
         show(lines, as_json=given.json)
         return 0 if all(line.healthy for line in lines) else 1
-    elif given.what == "secrets":
+    else:
         stack.folder.mkdir(parents=True, exist_ok=True)
         keep_secrets(stack)
         print(stack.secrets)
-    else:
-        from infra.stack.compose import write
-
-        write()
     return 0
-
-
-def _tell(line: str) -> None:
-    print(line, flush=True)
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -75,7 +67,6 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     shown = commands.add_parser("status", help="show each service")
     shown.add_argument("--json", action="store_true", help="as JSON")
     commands.add_parser("secrets", help="make the secrets, and name their file")
-    commands.add_parser("compose", help="write infra/compose.yaml again")
     return parser.parse_args(arguments)
 
 

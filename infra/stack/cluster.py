@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 
-from cracks.system.atomic_files import remove
+from cracks.system.atomic_files import atomic_replace, remove
 from infra.stack.local import as_postgres, run
-from infra.stack.services import StackSite
+from infra.stack.services import Service
 from infra.stack.settings import Stack, StackError, postgresql_program
 
 
-def create_databases(stack: Stack, site: StackSite) -> None:
+def create_databases(stack: Stack, postgresql: Service) -> None:
     """Make the cluster of PostgreSQL where there is none.
 
     Raises:
@@ -23,21 +23,18 @@ def create_databases(stack: Stack, site: StackSite) -> None:
             f"{stack.databases} is no cluster of PostgreSQL (it has no PG_VERSION). Bring it back "
             "from a back-up, or move it away to begin again."
         )
-    partial = stack.databases.with_name(".postgresql.partial")
     password = stack.databases.with_name(".postgresql.password.partial")
     try:
-        remove(partial)
-        partial.mkdir(mode=0o700)
-        password.touch(mode=0o600)
-        password.write_text(site.secrets["CRACKS_POSTGRES_PASSWORD"], encoding="utf-8")
-        if as_postgres():
-            for path in (partial, password):
-                shutil.chown(path, "postgres", "postgres")
-        login = ["-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(password)]
-        options = ["-D", str(partial), "-E", "UTF8", "--no-locale", *login]
-        made = [postgresql_program("initdb"), *options]
-        run([*as_postgres(), *made], cwd=partial, what="initdb")
-        partial.rename(stack.databases)
+        with atomic_replace(stack.databases) as partial:
+            partial.mkdir(mode=0o700)
+            password.touch(mode=0o600)
+            password.write_text(postgresql.environment["POSTGRES_PASSWORD"], encoding="utf-8")
+            if as_postgres():
+                for path in (partial, password):
+                    shutil.chown(path, "postgres", "postgres")
+            options = ["-D", str(partial), "-U", "postgres", "--pwfile", str(password)]
+            options += postgresql.environment["POSTGRES_INITDB_ARGS"].split()
+            command = [*as_postgres(), postgresql_program("initdb"), *options]
+            run(command, cwd=partial, what="initdb")
     finally:
-        remove(partial)
         remove(password)

@@ -8,7 +8,6 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 #: Seconds that an answer may take.
@@ -30,34 +29,12 @@ def http_problem(url: str, status: int = 200, user: str = "", password: str = ""
         said = error.code
         error.close()
     except (OSError, http.client.HTTPException) as error:
-        return _reason(error)
+        return reason_of(error)
     return None if said == status else f"{urlsplit(url).path} answers {said}"
 
 
-def database_problem(environment: Mapping[str, str], user: str, password: str) -> str | None:
-    """Return why PostgreSQL does not answer a query of this user; None if it does."""
-    import psycopg2
-
-    try:
-        connection = psycopg2.connect(
-            host=environment["PGHOST"],
-            port=environment["PGPORT"],
-            user=user,
-            password=password,
-            dbname="postgres",
-            connect_timeout=int(TIMEOUT),
-        )
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-        finally:
-            connection.close()
-    except psycopg2.Error as error:
-        return _reason(error)
-    return None
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the last line that an error says."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     named = cause.strerror if isinstance(cause, OSError) else None
     lines = str(named or cause).strip().splitlines()
@@ -67,11 +44,11 @@ def _reason(error: Exception) -> str:
 def main(arguments: list[str]) -> int:
     """Return 0 if the address answers with 200.
 
-    A second argument is a pair USER,PASSWORD of names of variables.
+    Args:
+        arguments: the URL, and the names of the variables with user and password if it wants them.
     """
     url, *credentials = arguments
-    named = credentials[0].split(",") if credentials else []
-    problem = http_problem(url, 200, *(os.environ[name] for name in named))
+    problem = http_problem(url, 200, *(os.environ[name] for name in credentials))
     if problem:
         print(problem, file=sys.stderr)
     return 1 if problem else 0

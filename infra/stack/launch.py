@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from cracks.errors import CracksError
 from infra.stack.leftovers import end_leftovers
-from infra.stack.local import local_command, local_environment, local_site
+from infra.stack.local import local_command, local_environment
 from infra.stack.probing import problem_of
-from infra.stack.services import Service, StackSite, services
+from infra.stack.services import Service, describe
 from infra.stack.settings import CHECKOUT, open_stack
 
 #: Seconds between two looks at what is needed, and between two lines that say so.
@@ -27,25 +27,24 @@ def main(name: str) -> NoReturn:
     """Become the service, or exit with 1 and a line that says why that cannot be."""
     try:
         stack = open_stack()
-        site = local_site(stack)
-        known = services(site)
+        known = describe(stack).services
         service = known[name]
         end_leftovers(stack, name, flow_runs=False)
         for needed in service.needs:
             if needed in known:
-                _wait_for(known[needed], site)
+                _wait_for(known[needed])
         command = local_command(service)
     except CracksError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
     # PostgreSQL runs as another user than root, who may be able to enter no other folder.
-    os.chdir(stack.folder if service.probe is None else CHECKOUT)
+    os.chdir(stack.folder if name == "postgresql" else CHECKOUT)
     os.execvpe(command[0], command, local_environment(stack, service))
 
 
-def _wait_for(needed: Service, site: StackSite) -> None:
+def _wait_for(needed: Service) -> None:
     told = 0.0
-    while problem := problem_of(needed, site):
+    while problem := problem_of(needed):
         if time.monotonic() - told > TELL_INTERVAL:
             told = time.monotonic()
             print(f"waiting for {needed.name}: {problem}", file=sys.stderr, flush=True)

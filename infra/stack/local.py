@@ -1,4 +1,4 @@
-"""The site of the local stack: processes of this machine, which nobody reaches from elsewhere."""
+"""How commands of the stack are run on this machine, and in which environment."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.stack.services import Service, StackSite, Step
+from infra.stack.services import Step
 from infra.stack.settings import (
     CHECKOUT,
-    PORTS,
+    LOCALHOST,
     Stack,
     StackError,
     postgresql_program,
     rclone,
     read_others,
-    read_ports,
-    read_secrets,
     tool,
 )
-
-LOCALHOST = "127.0.0.1"
 
 #: Marks every process of a stack and what it starts: the folder, `#`, the service.
 MARK = "CRACKS_STACK_PART"
@@ -34,37 +30,19 @@ FOREIGN = ("AWS_", "CRACKS_", "DVC_", "MLFLOW_", "PG", "PREFECT_", "PYTHON", "RC
 AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
 
 
-def local_site(stack: Stack) -> StackSite:
-    """Return where the local stack runs.
+def local_command(part: Step) -> list[str]:
+    """Return the command as this machine runs it.
 
     Raises:
-        StackError: it has no secrets yet, a port is none, or a program is missing.
+        StackError: its program is missing, or root has nobody to run PostgreSQL.
     """
-    programs = {name: tool(name) for name in ("mlflow", "prefect", "cracks", "python")}
-    return StackSite(
-        listen=LOCALHOST,
-        hosts=dict.fromkeys(PORTS, LOCALHOST),
-        ports=read_ports(stack),
-        secrets=read_secrets(stack),
-        programs=programs | {"postgres": postgresql_program("postgres"), "rclone": rclone()},
-        folders={
-            "checkout": str(CHECKOUT),
-            "workspace": str(CHECKOUT),
-            "databases": str(stack.databases),
-            "storage": str(stack.storage),
-            "service": str(stack.service),
-            "prefect": str(stack.prefect),
-            "sockets": "",  # none: everything goes through the port
-        },
-    )
+    name, *arguments = part.command
+    if name == "postgres":
+        return [*as_postgres(), postgresql_program(name), *arguments]
+    return [rclone() if name == "rclone" else tool(name), *arguments]
 
 
-def local_command(part: Service | Step) -> list[str]:
-    """Return the command as this machine runs it."""
-    return [*(as_postgres() if part.name == "postgresql" else ()), *part.command]
-
-
-def local_environment(stack: Stack, part: Service | Step) -> dict[str, str]:
+def local_environment(stack: Stack, part: Step) -> dict[str, str]:
     """Return the whole environment of a service or step: its own, and what is nobody's setting."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     kept["PATH"] = os.pathsep.join([str(Path(tool("python")).parent), kept.get("PATH", os.defpath)])
@@ -78,8 +56,11 @@ def local_environment(stack: Stack, part: Service | Step) -> dict[str, str]:
         # Not that of the person who starts it, with the settings that lie there.
         "PREFECT_HOME": str(stack.prefect / "client"),
     }
-    others = read_others(stack)
-    return {**kept, **own, **others, **part.environment, MARK: mark(stack, part.name)}
+    # The image of PostgreSQL makes its cluster of these; here `initdb` has done so.
+    described = {
+        name: value for name, value in part.environment.items() if not name.startswith("POSTGRES_")
+    }
+    return {**kept, **own, **read_others(stack), **described, MARK: mark(stack, part.name)}
 
 
 def run(

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import psutil
 
 from infra.stack.leftovers import processes
-from infra.stack.local import LOCALHOST
-from infra.stack.settings import Stack, StackError, port_variable
+from infra.stack.settings import LOCALHOST, Stack, StackError, port_variable
 
 
 def refuse_taken_ports(stack: Stack, ports: Mapping[str, int]) -> None:

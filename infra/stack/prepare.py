@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cracks.errors import CracksError
-from infra.stack.services import ADMIN, BUCKETS, DATABASES
-from infra.stack.settings import StackError
+from infra.stack.settings import ADMIN, DATABASES, StackError
+
+#: What MLflow keeps of runs, DVC of data and models, and the service of its predictions.
+BUCKETS = ("mlflow", "dvc", "answers")
 
 #: Extensions that a database needs; only the superuser may add them.
 EXTENSIONS = {"prefect": ("pg_trgm",)}

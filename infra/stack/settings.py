@@ -12,10 +12,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cracks.errors import CracksError
+from cracks.system.atomic_files import atomic_replace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,15 @@ PORTS = {
     "worker": 4201,
     "serving": 8000,
 }
+
+#: Where every service listens.
+LOCALHOST = "127.0.0.1"
+
+#: The databases of PostgreSQL, each with an owner of its name.
+DATABASES = ("mlflow", "prefect")
+
+#: Who opens MLflow and Prefect, and whose key opens the service.
+ADMIN = "admin"
 
 #: Heads stack.env.
 COMMENT = "Ports, and variables for every service. After a change: make up"
@@ -61,71 +70,35 @@ class StackError(CracksError):
     """The stack cannot be started, stopped or asked; the message says what to do."""
 
 
-@dataclass(frozen=True)
 class Stack:
     """The places of one stack."""
 
-    folder: Path
-
-    @property
-    def secrets(self) -> Path:
-        """Every password and key, for nobody but the owner."""
-        return self.folder / "secrets.env"
-
-    @property
-    def ports(self) -> Path:
-        """The ports, and variables for the services (CRACKS_MENDELEY_URL), to be edited."""
-        return self.folder / "stack.env"
-
-    @property
-    def client(self) -> Path:
-        """What a shell sources to use the stack: addresses and credentials."""
-        return self.folder / "client.env"
-
-    @property
-    def databases(self) -> Path:
-        """The cluster of PostgreSQL."""
-        return self.folder / "postgresql"
-
-    @property
-    def storage(self) -> Path:
-        """The folder that S3 serves: each folder in it is a bucket."""
-        return self.folder / "s3"
-
-    @property
-    def service(self) -> Path:
-        """The folder through which promotion hands bundles to the service."""
-        return self.folder / "service"
-
-    @property
-    def prefect(self) -> Path:
-        """What Prefect keeps beside its database: results, and copies in passing."""
-        return self.folder / "prefect"
-
-    @property
-    def deployed(self) -> Path:
-        """The digest of what was deployed last."""
-        return self.folder / "deployed.txt"
-
-    @property
-    def logs(self) -> Path:
-        """One file a service."""
-        return self.folder / "logs"
-
-    @property
-    def supervisor(self) -> Path:
-        """The configuration of the supervisor, written at each start."""
-        return self.folder / "supervisord.conf"
-
-    @property
-    def socket(self) -> Path:
-        """Where the supervisor takes orders, from the owner only."""
-        return self.folder / "supervisor.sock"
-
-    @property
-    def lock(self) -> Path:
-        """Held by whoever starts or stops the stack."""
-        return self.folder / ".lock"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        #: Every password and key, for nobody but the owner.
+        self.secrets = folder / "secrets.env"
+        #: The ports, and variables for the services (CRACKS_MENDELEY_URL), to be edited.
+        self.ports = folder / "stack.env"
+        #: What a shell sources to use the stack: addresses and credentials.
+        self.client = folder / "client.env"
+        #: The cluster of PostgreSQL.
+        self.databases = folder / "postgresql"
+        #: What S3 serves: each folder in it is a bucket.
+        self.storage = folder / "s3"
+        #: Through which promotion hands bundles to the service.
+        self.service = folder / "service"
+        #: What Prefect keeps beside its database: results, and copies in passing.
+        self.prefect = folder / "prefect"
+        #: The digest of what was deployed last.
+        self.deployed = folder / "deployed.txt"
+        #: One file a service.
+        self.logs = folder / "logs"
+        #: The configuration of the supervisor, written at each start.
+        self.supervisor = folder / "supervisord.conf"
+        #: Where the supervisor takes orders, from the owner only.
+        self.socket = folder / "supervisor.sock"
+        #: Held by whoever starts or stops the stack.
+        self.lock = folder / ".lock"
 
     def log(self, service: str) -> Path:
         """Return the log file of one service."""
@@ -162,24 +135,26 @@ def read_ports(stack: Stack) -> dict[str, int]:
     Raises:
         StackError: a port is no number, or two services have the same.
     """
-    written = read_env(stack.ports)
+    return _ports_of(read_env(stack.ports), stack.ports)
+
+
+def _ports_of(written: Mapping[str, str], file: Path) -> dict[str, int]:
     ports = {
-        name: _port(written.get(port_variable(name), str(usual)), name, stack.ports)
+        name: _port(written.get(port_variable(name), str(usual)), name, file)
         for name, usual in PORTS.items()
     }
     for name, port in ports.items():
         others = [other for other in ports if ports[other] == port and other != name]
         if others:
             raise StackError(
-                f"{name} and {others[0]} both have port {port}. "
-                f"Give one of them another in {stack.ports}."
+                f"{name} and {others[0]} both have port {port}. Give one of them another in {file}."
             )
     return ports
 
 
 def read_others(stack: Stack) -> dict[str, str]:
     """Return what stands in stack.env beside the ports: variables that every service gets."""
-    ports = {port_variable(name) for name in PORTS}
+    ports = set(map(port_variable, PORTS))
     return {name: value for name, value in read_env(stack.ports).items() if name not in ports}
 
 
@@ -189,29 +164,14 @@ def choose_ports(stack: Stack, environment: Mapping[str, str]) -> dict[str, int]
     Raises:
         StackError: as `read_ports`.
     """
-    asked = {
-        port_variable(name): environment[port_variable(name)]
-        for name in PORTS
-        if environment.get(port_variable(name))
-    }
     usual = {port_variable(name): str(port) for name, port in PORTS.items()}
-    written = usual | read_env(stack.ports) | asked
-    if written != read_env(stack.ports):
-        before = stack.ports.read_bytes() if stack.ports.is_file() else None
+    chosen = {name: environment[name] for name in usual if environment.get(name)}
+    before = read_env(stack.ports)
+    written = usual | before | chosen
+    ports = _ports_of(written, stack.ports)
+    if written != before:
         write_env(stack.ports, written, COMMENT)
-        try:
-            return read_ports(stack)
-        except StackError:
-            _put_back(stack.ports, before)
-            raise
-    return read_ports(stack)
-
-
-def _put_back(file: Path, content: bytes | None) -> None:
-    if content is None:
-        file.unlink()
-    else:
-        file.write_bytes(content)
+    return ports
 
 
 def _port(text: str, service: str, file: Path) -> int:
@@ -302,11 +262,9 @@ def write_env(file: Path, variables: Mapping[str, str], comment: str) -> None:
     content = f"# {comment}\n" + "".join(quoted)
     if file.is_file() and file.read_text(encoding="utf-8") == content:
         return
-    partial = file.with_name(f".{file.name}.partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(content)
-    partial.replace(file)
+    with atomic_replace(file) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(content, encoding="utf-8")
 
 
 # --- programs -------------------------------------------------------------------------------------

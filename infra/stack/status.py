@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from cracks.system.console import print_table
-from infra.stack.local import local_site
 from infra.stack.probing import champion, problems_of
-from infra.stack.services import Service, StackSite, services
+from infra.stack.services import Service, describe
 from infra.stack.settings import Stack, StackError
 from infra.stack.supervision import ProcessState, Supervisor
 
@@ -35,18 +35,15 @@ def status(stack: Stack) -> list[Line]:
     """
     if not stack.secrets.is_file():
         raise StackError(f"There is no stack in {stack.folder}. `make up` makes one.")
-    site = local_site(stack)
-    known = services(site)
-    watched, problems = Supervisor(stack).watched(), problems_of(known, site)
+    known = describe(stack).services
+    watched, problems = Supervisor(stack).watched(), problems_of(known)
     return [
-        _line(stack, site, service, watched.get(name), problems[name])
-        for name, service in known.items()
+        _line(stack, service, watched.get(name), problems[name]) for name, service in known.items()
     ]
 
 
 def _line(
     stack: Stack,
-    site: StackSite,
     service: Service,
     watched: ProcessState | None,
     problem: str | None,
@@ -54,7 +51,7 @@ def _line(
     runs = watched is not None and watched.pid is not None
     if watched is not None and watched.state == "LAUNCHING":
         problem = "starting"
-    note = champion(site) if service.name == "serving" and not problem else ""
+    note = champion(service) if service.name == "serving" and not problem else ""
     if runs:
         health = problem or ", ".join(filter(None, ["healthy", note]))
     elif problem:
@@ -97,12 +94,5 @@ def _from_here(file: str) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else file
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    shown = [f"{number} {unit}" for number, unit in parts if number]
-    return " ".join(shown[:2]) or "0 s"
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=int(seconds))

@@ -81,7 +81,8 @@ def _program(stack: Stack, service: Service, order: int) -> str:
         "CRACKS_STACK_SETTINGS": _fingerprint(stack, service),
         "CRACKS_RCLONE": os.environ.get("CRACKS_RCLONE", ""),
     }
-    as_group = str(service.ends_as_group).lower()
+    # Those of PostgreSQL are its own business.
+    as_group = str(service.name != "postgresql").lower()
     return _section(
         f"program:{service.name}",
         {

@@ -1,11 +1,14 @@
-"""`make up`: bring up what is not up, in the order of what needs what, and say what to open."""
+"""`make up` and `make down`.
+
+What is not up is brought up in the order of what needs what, and it is said what to open.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +18,12 @@ from filelock import FileLock, Timeout
 from cracks.system.hashing import digest_of_bytes
 from infra.stack.cluster import create_databases
 from infra.stack.leftovers import end_leftovers
-from infra.stack.local import as_postgres, local_environment, local_site, run
+from infra.stack.local import as_postgres, local_command, local_environment, run
 from infra.stack.ports import refuse_taken_ports
 from infra.stack.probing import champion, problem_of
-from infra.stack.services import (
-    ADMIN,
-    Service,
-    StackSite,
-    Step,
-    client_environment,
-    parts_for,
-    services,
-)
+from infra.stack.services import Service, Step, describe
 from infra.stack.settings import (
+    ADMIN,
     CHECKOUT,
     PORTS,
     Stack,
@@ -48,16 +44,12 @@ MOST_STARTS = 3
 #: Lines of a log that are shown of a service that does not start.
 SHOWN_LINES = 5
 
-#: Takes a line for a person.
-Tell = Callable[[str], None]
 
-
-def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
+def up(stack: Stack, only: Collection[str] = ()) -> None:
     """Bring up the stack; what is up already is left alone.
 
     Args:
         stack: which one.
-        tell: takes what a person is told.
         only: services that are wanted, with what they need; none means all.
 
     Raises:
@@ -67,27 +59,45 @@ def up(stack: Stack, tell: Tell, only: Collection[str] = ()) -> None:
     """
     start = time.monotonic()
     _require_known(only)
-    make_folder(stack)
-    with only_one(stack):
+    _make_folder(stack)
+    with _only_one(stack):
         ports = choose_ports(stack, os.environ)
         keep_secrets(stack)
-        site, supervisor = local_site(stack), Supervisor(stack)
-        parts = parts_for(site, only)
+        described = describe(stack)
+        parts = described.parts(only)
         refuse_taken_ports(stack, {name: ports[name] for name in ports if name in parts})
-        create_databases(stack, site)
-        start_up = _StartUp(stack, site, supervisor, tell, parts)
+        create_databases(stack, described.services["postgresql"])
+        start_up = _StartUp(stack, described.services, parts, Supervisor(stack))
         try:
             start_up.run()
         except KeyboardInterrupt:
             start_up.undo()
             raise
         comment = f"To use the stack: set -a; . {stack.client}; set +a"
-        write_env(stack.client, client_environment(site), comment)
+        write_env(stack.client, described.client, comment)
     changed = f"up in {time.monotonic() - start:.0f} s" if start_up.started else "up already"
     if only:
-        tell(f"\n{', '.join(only)}: {changed}. `make up` starts the rest.")
+        _tell(f"\n{', '.join(only)}: {changed}. `make up` starts the rest.")
         return
-    tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, site)}")
+    _tell(f"\nThe stack is {changed}. To open:\n{_to_open(stack, described.services)}")
+
+
+def down(stack: Stack) -> None:
+    """End the stack, the last service first; what it keeps stays.
+
+    Raises:
+        StackError: somebody starts it at this moment, or the supervisor does not end.
+    """
+    ran, ended = False, 0
+    if stack.folder.is_dir():
+        with _only_one(stack):
+            ran = Supervisor(stack).end()
+            ended = end_leftovers(stack, flow_runs=True)
+    if not ran and not ended:
+        _tell("The stack is down already.")
+        return
+    also = f" {ended} processes that nobody watched were ended too." if ended else ""
+    _tell(f"The stack is down; its data stays in {stack.folder}.{also}")
 
 
 def _require_known(names: Collection[str]) -> None:
@@ -96,7 +106,7 @@ def _require_known(names: Collection[str]) -> None:
         raise StackError(f"There is no service {unknown[0]}. Take of: {', '.join(PORTS)}.")
 
 
-def make_folder(stack: Stack) -> None:
+def _make_folder(stack: Stack) -> None:
     """Make the folder of the stack, which holds others that not everybody may read.
 
     Raises:
@@ -119,7 +129,7 @@ def make_folder(stack: Stack) -> None:
 
 
 @contextmanager
-def only_one(stack: Stack) -> Iterator[None]:
+def _only_one(stack: Stack) -> Iterator[None]:
     """Keep others from starting or stopping the stack at the same time.
 
     Raises:
@@ -142,10 +152,10 @@ class _StartUp:
     """One `make up`: what it has started, and what is done."""
 
     stack: Stack
-    site: StackSite
+    services: Mapping[str, Service]
+    #: What is wanted of the services and steps.
+    parts: Mapping[str, Step]
     supervisor: Supervisor
-    tell: Tell
-    parts: Mapping[str, Service | Step]
     started: list[str] = field(default_factory=list)
     supervisor_started: bool = False
     #: The processes that each service was seen as.
@@ -153,7 +163,7 @@ class _StartUp:
 
     def run(self) -> None:
         """Start what does not run, as soon as what it needs is healthy; wait until all is."""
-        self._supervise(services(self.site))
+        self._supervise()
         waiting = dict(self.parts)
         done: set[str] = set()
         since: dict[str, float] = {}
@@ -162,7 +172,7 @@ class _StartUp:
             for name, part in list(waiting.items()):
                 if not done.issuperset(part.needs):
                     continue
-                if isinstance(part, Step):
+                if not isinstance(part, Service):
                     self._do(part)
                 elif not self._is_healthy(part, since):
                     continue
@@ -174,7 +184,7 @@ class _StartUp:
 
     def undo(self) -> None:
         """End what this call has started, and nothing else."""
-        self.tell("Interrupted: what this had started is ended again.")
+        _tell("Interrupted: what this had started is ended again.")
         if self.supervisor_started:
             self.supervisor.end()
             end_leftovers(self.stack, flow_runs=False)
@@ -182,8 +192,8 @@ class _StartUp:
             for name in reversed(self.started):
                 self.supervisor.stop_service(name)
 
-    def _supervise(self, known: Mapping[str, Service]) -> None:
-        configured = configuration(self.stack, known)
+    def _supervise(self) -> None:
+        configured = configuration(self.stack, self.services)
         written = self.stack.supervisor
         changed = not written.is_file() or written.read_text(encoding="utf-8") != configured
         if changed:
@@ -195,7 +205,7 @@ class _StartUp:
             self.supervisor.start()
         elif changed:
             for name in self.supervisor.take_over():
-                self.tell(f"{name:<12} its settings have changed: it is restarted")
+                _tell(f"{name:<12} its settings have changed: it is restarted")
 
     def _is_healthy(self, service: Service, since: dict[str, float]) -> bool:
         """Return whether a service is healthy; start it if nobody has."""
@@ -206,10 +216,10 @@ class _StartUp:
                 self.started.append(service.name)
                 self.supervisor.start_service(service.name)
         took = time.monotonic() - since[service.name]
-        problem = problem_of(service, self.site)
+        problem = problem_of(service)
         if problem is None and self._is_running(service.name):
             how = f"healthy after {took:.0f} s" if service.name in self.started else "healthy"
-            self.tell(f"{service.name:<12} {how:<20} {service.address}")
+            _tell(f"{service.name:<12} {how:<20} {service.address}")
             return True
         if took > service.start_seconds or self._ends_again_and_again(service.name):
             raise StackError(self._why_not(service, problem or "it ended"))
@@ -245,11 +255,11 @@ class _StartUp:
             return
         start = time.monotonic()
         environment = local_environment(self.stack, step)
-        run(list(step.command), cwd=CHECKOUT, what=step.name, environment=environment)
+        run(local_command(step), cwd=CHECKOUT, what=step.name, environment=environment)
         if digest:
             self.stack.deployed.write_text(digest, encoding="utf-8")
         if self.started:
-            self.tell(f"{step.name:<12} done in {time.monotonic() - start:.0f} s")
+            _tell(f"{step.name:<12} done in {time.monotonic() - start:.0f} s")
 
 
 def _digest_of_flows(stack: Stack) -> str:
@@ -262,16 +272,22 @@ def _digest_of_flows(stack: Stack) -> str:
     return digest_of_bytes(f"{CHECKOUT}{others}".encode() + contents)
 
 
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
 def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
-def _to_open(stack: Stack, site: StackSite) -> str:
+def _to_open(stack: Stack, services: Mapping[str, Service]) -> str:
     password = f"user {ADMIN}, password in {stack.secrets}:"
     lines = (
-        ("MLflow", site.url("mlflow"), f"{password} CRACKS_MLFLOW_PASSWORD"),
-        ("Prefect", site.url("prefect"), f"{password} CRACKS_PREFECT_PASSWORD"),
-        ("Service", site.url("serving"), champion(site)),
+        ("MLflow", "mlflow", f"{password} CRACKS_MLFLOW_PASSWORD"),
+        ("Prefect", "prefect", f"{password} CRACKS_PREFECT_PASSWORD"),
+        ("Service", "serving", champion(services["serving"])),
     )
-    shown = "\n".join(f"  {name:<9}{url:<25} {note}" for name, url, note in lines)
+    shown = "\n".join(
+        f"  {title:<9}{services[name].address:<25} {note}" for title, name, note in lines
+    )
     return f"{shown}\n  A shell   set -a; . {stack.client}; set +a"

@@ -53,15 +53,12 @@ class RunningStack:
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Do what the targets up, down and status of the Makefile do."""
-        return subprocess.run(
-            [sys.executable, "-m", "infra.stack", *arguments],
-            cwd=CHECKOUT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
+        process = self.begin(*arguments)
+        try:
+            output, error = process.communicate(timeout=400)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(process.args, process.returncode, output, error)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin what `make` does, and do not wait."""

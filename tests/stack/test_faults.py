@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,12 +30,12 @@ from cracks.inference.bundle.bundle import open_bundle
 from cracks.registry.tags import BUNDLE_TAG
 from cracks.storage.client import ATTEMPTS
 from cracks.workspace.params_file import set_params
-from infra.stack.local import local_site
-from infra.stack.services import services
+from infra.stack.local import local_command
+from infra.stack.services import describe
 from infra.stack.supervision import Supervisor
 from tests.e2e.conftest import LITTLE_EVALUATION
-from tests.stack.asking import Asking
-from tests.stack.conftest import FINAL, TRAINING_TIMEOUT, Facts, RunningStack
+from tests.stack.conftest import Facts, RunningStack
+from tests.stack.steady_client import SteadyClient
 
 #: "some": each fault at one moment; "all": the whole matrix.
 WANTED = os.environ.get("CRACKS_TEST_FAULTS")
@@ -102,21 +102,10 @@ class Ground:
         set_params(workspace / "params.yaml", [f"evaluate.resamples={next(self.numbers)}"])
 
     def end_of(self, run: str) -> Facts:
-        """Return a flow run when it has ended; the server of Prefect may be away meanwhile."""
+        return self.stack.wait_for(run, interval=0.5)
 
-        def ended() -> Facts | None:
-            with suppress(httpx.HTTPError):
-                now: Facts = self.stack.prefect("GET", f"/flow_runs/{run}")
-                return now if now["state"]["type"] in FINAL else None
-            return None
-
-        what = f"the end of the flow run {run}"
-        found = wait_until(ended, what, timeout=TRAINING_TIMEOUT, interval=0.5)
-        assert found is not None
-        return found
-
-    def asking(self) -> Asking:
-        return Asking(self.stack, self.photograph)
+    def predicting(self) -> AbstractContextManager[SteadyClient]:
+        return SteadyClient(self.stack).predicting(self.photograph)
 
 
 @pytest.fixture(scope="module")
@@ -207,10 +196,9 @@ def storage_behind(
 ) -> Iterator[S3Proxy]:
     """Let everybody reach S3 at its usual address through a proxy that spoils answers."""
     place = stack.place
-    site, supervisor = local_site(place), Supervisor(place)
-    port = free_port()
-    known = services(site)["s3"]
-    command = [part.replace(f":{stack.ports['s3']}", f":{port}") for part in known.command]
+    supervisor, port = Supervisor(place), free_port()
+    known = describe(place).services["s3"]
+    command = [part.replace(f":{stack.ports['s3']}", f":{port}") for part in local_command(known)]
     supervisor.stop_service("s3")
     behind = subprocess.Popen(
         [str(rclone()), *command[1:]],
@@ -237,7 +225,7 @@ def _answers(url: str) -> bool:
 # --- what must hold after each --------------------------------------------------------------------
 
 
-def require_sound(ground: Ground, asking: Asking, killed: float | None = None) -> None:
+def require_sound(ground: Ground, client: SteadyClient, killed: float | None = None) -> None:
     """Nothing is lost, nothing half-registered, and what answers is what the registry says."""
     stack = ground.stack
     wait_until(lambda: stack.unhealthy() == {}, "all services", timeout=BACK_TIMEOUT, interval=1)
@@ -257,7 +245,7 @@ def require_sound(ground: Ground, asking: Asking, killed: float | None = None) -
     (answer,) = stack.predict({"patch.jpg": ground.photograph})
     assert answer["run_id"] == versions[aliases["champion"]]["run_id"]
     require_whole(ground.workspace)
-    wait_until(lambda: not asking.unrecorded(killed), "the record of all answers", timeout=90)
+    wait_until(lambda: not client.unrecorded(killed), "the log of all predictions", timeout=90)
 
 
 def require_whole(workspace: Path) -> None:
@@ -321,7 +309,7 @@ def require_one_line(ended: Facts, *words: str) -> None:
 
 def test_prefect_the_worker_and_the_service_are_killed_while_it_trains(ground: Ground) -> None:
     stack, before = ground.stack, runs_in_turn(ground.stack)
-    with ground.asking() as asking:
+    with ground.predicting() as client:
         run = ground.begin()
         handed_over = another_is_handed_over(stack)
         at(stage_runs(ground.workspace, "evaluate"), "the stage evaluate")
@@ -332,8 +320,8 @@ def test_prefect_the_worker_and_the_service_are_killed_while_it_trains(ground: G
         killed = kill(stack, "serving")
         ended = ground.end_of(run)
         require_another_champion(ground, ended, before)
-    asking.require_answers(runs_in_turn(stack)[-2:], killed)
-    require_sound(ground, asking, killed)
+    client.require_predictions(runs_in_turn(stack)[-2:], killed)
+    require_sound(ground, client, killed)
 
 
 @pytest.mark.parametrize("names", [("s3", "postgresql"), ("mlflow",)], ids=" ".join)
@@ -341,15 +329,15 @@ def test_what_mlflow_needs_is_killed_while_a_run_is_recorded(
     ground: Ground, names: tuple[str, ...]
 ) -> None:
     stack, before = ground.stack, runs_in_turn(ground.stack)
-    with ground.asking() as asking:
+    with ground.predicting() as client:
         run = ground.begin()
         for name in names:
             at(another_is_recorded(stack), "what MLflow keeps of the run")
             kill(stack, name)
         ended = ground.end_of(run)
         require_another_champion(ground, ended, before)
-    asking.require_answers(runs_in_turn(stack)[-2:])
-    require_sound(ground, asking)
+    client.require_predictions(runs_in_turn(stack)[-2:])
+    require_sound(ground, client)
 
 
 @EVERYTHING
@@ -362,15 +350,15 @@ def test_a_service_is_killed(ground: Ground, name: str, moment: str) -> None:
         "record": another_is_recorded(stack),
         "hand over": another_is_handed_over(stack),
     }
-    with ground.asking() as asking:
+    with ground.predicting() as client:
         run = ground.begin()
         at(moments[moment], moment)
         now = kill(stack, name)
         ended = ground.end_of(run)
         require_another_champion(ground, ended, before)
     killed = now if name == "serving" else None
-    asking.require_answers(runs_in_turn(stack)[-2:], killed)
-    require_sound(ground, asking, killed)
+    client.require_predictions(runs_in_turn(stack)[-2:], killed)
+    require_sound(ground, client, killed)
 
 
 def test_s3_refuses_everything_then_every_sixth_and_cuts_bodies_short(ground: Ground) -> None:
@@ -388,7 +376,7 @@ def test_s3_refuses_everything_then_every_sixth_and_cuts_bodies_short(ground: Gr
         return answer
 
     _add_photographs(stack.place.storage / SOURCE, ADDED, seed=2)
-    with ground.asking() as asking, storage_behind(stack, lambda *_: slow_down()) as proxy:
+    with ground.predicting() as client, storage_behind(stack, lambda *_: slow_down()) as proxy:
         run = stack.begin_training(ground.workspace)
         # One more than botocore asks by itself: the flow has begun to try again.
         at(lambda: len(_listings(proxy)) > ATTEMPTS, "a listing that is refused again and again")
@@ -397,8 +385,8 @@ def test_s3_refuses_everything_then_every_sixth_and_cuts_bodies_short(ground: Gr
         require_another_champion(ground, ended, before)
     assert any(one.startswith(f"cut GET /{SOURCE}") for one in spoiled)
     assert any("/mlflow/" in one for one in spoiled)
-    asking.require_answers(runs_in_turn(stack)[-2:])
-    require_sound(ground, asking)
+    client.require_predictions(runs_in_turn(stack)[-2:])
+    require_sound(ground, client)
 
 
 def _listings(proxy: S3Proxy) -> list[str]:
@@ -408,12 +396,12 @@ def _listings(proxy: S3Proxy) -> list[str]:
 @EVERYTHING
 def test_s3_refuses_everything_for_long(ground: Ground) -> None:
     stack, before = ground.stack, runs_in_turn(ground.stack)
-    with ground.asking() as asking, storage_behind(stack, lambda *_: slow_down()):
+    with ground.predicting() as client, storage_behind(stack, lambda *_: slow_down()):
         ended = ground.end_of(stack.begin_training(ground.workspace))
         require_one_line(ended, f"s3://{SOURCE}", "Run it again")
         assert runs_in_turn(stack) == before
-    asking.require_answers(before[-1:])
-    require_sound(ground, asking)
+    client.require_predictions(before[-1:])
+    require_sound(ground, client)
 
 
 @pytest.fixture
@@ -429,7 +417,7 @@ def test_the_disk_of_the_workspace_is_full(ground: Ground, small_disk: Path, sta
     workspace = small_disk / "workspace"
     shutil.copytree(ground.workspace, workspace, symlinks=True)
     ballast = small_disk / "ballast"
-    with ground.asking() as asking:
+    with ground.predicting() as client:
         run = ground.begin(workspace)
         at(stage_runs(workspace, stage), f"the stage {stage}")
         _fill(ballast)
@@ -439,9 +427,9 @@ def test_the_disk_of_the_workspace_is_full(ground: Ground, small_disk: Path, sta
         ballast.unlink()
         ended = ground.end_of(stack.begin_training(workspace))
         require_another_champion(ground, ended, before)
-    asking.require_answers(runs_in_turn(stack)[-2:])
+    client.require_predictions(runs_in_turn(stack)[-2:])
     require_whole(workspace)
-    require_sound(ground, asking)
+    require_sound(ground, client)
 
 
 def _fill(ballast: Path) -> None:
@@ -458,7 +446,7 @@ def test_trainings_started_at_once(ground: Ground, tmp_path: Path) -> None:
     shutil.copytree(ground.workspace, other, symlinks=True)
     ground.let_something_be_new(other)
     done: dict[str, subprocess.CompletedProcess[str]] = {}
-    with ground.asking() as asking:
+    with ground.predicting() as client:
         first, second = ground.begin(), stack.begin_training(ground.workspace)
         desk = threading.Thread(target=lambda: done.update(other=stack.cracks(other, "train")))
         desk.start()
@@ -481,6 +469,6 @@ def test_trainings_started_at_once(ground: Ground, tmp_path: Path) -> None:
     assert same.returncode == 0 or same.stderr.splitlines()[-1].startswith(
         f"error: Another run works in {ground.workspace}. Wait until it ends"
     )
-    asking.require_answers(after[-3:])
+    client.require_predictions(after[-3:])
     require_whole(other)
-    require_sound(ground, asking)
+    require_sound(ground, client)

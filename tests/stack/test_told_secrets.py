@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,11 +12,10 @@ import pytest
 from processes import CHECKOUT, wait_until
 
 from infra.stack.leftovers import processes
-from infra.stack.services import DATABASES
-from infra.stack.settings import SECRETS, postgresql_program
+from infra.stack.settings import DATABASES, postgresql_program
 from serving.middleware.api_keys import new_key
-from tests.stack.asking import recorded_in
 from tests.stack.conftest import RunningStack, Training
+from tests.stack.steady_client import recorded_in
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
@@ -102,12 +100,6 @@ def _containing(files: list[Path], secrets: Mapping[str, str]) -> Iterator[tuple
                 text = rest + block
                 yield from ((name, file) for name, secret in wanted.items() if secret in text)
                 rest = text[-longest:]
-
-
-def test_secrets_are_for_the_owner_only(stack: RunningStack) -> None:
-    assert set(stack.secrets) == set(SECRETS)
-    for file in (stack.place.secrets, stack.place.client):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_none_of_the_secrets_stands_anywhere(stack: RunningStack, told: list[Path]) -> None:

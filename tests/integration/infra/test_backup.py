@@ -51,14 +51,14 @@ OF_PROCESSES = {"processes/web7-4711.json": b"{}", ".champion.json.partial": b"{
 
 
 @dataclass(frozen=True)
-class StackSite:
+class Site:
     """A workspace, and where its MLflow keeps everything."""
 
     paths: Paths
     variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def made(cls, root: Path, variables: Mapping[str, str] | None = None) -> StackSite:
+    def made(cls, root: Path, variables: Mapping[str, str] | None = None) -> Site:
         """Return a new workspace with the settings of this checkout."""
         for name in ("params.yaml", "dvc.yaml", ".dvc/config"):
             write_files(root, {name: (CHECKOUT / name).read_bytes()})
@@ -130,24 +130,24 @@ class StackSite:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> StackSite:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A workspace with a local store, a champion and one before it; not to be changed."""
     with tracking_address(None):
-        site = StackSite.made(tmp_path_factory.mktemp("here"))
+        site = Site.made(tmp_path_factory.mktemp("here"))
         site.fill()
     write_files(site.paths.root / ".dvc/storage", DATA)
     return site
 
 
 @pytest.fixture
-def local(filled: StackSite) -> Iterator[StackSite]:
+def local(filled: Site) -> Iterator[Site]:
     with tracking_address(None):
         yield filled
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> StackSite:
-    return StackSite.made(tmp_path / "elsewhere")
+def elsewhere(tmp_path: Path) -> Site:
+    return Site.made(tmp_path / "elsewhere")
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def archive(tmp_path: Path) -> str:
 
 
 def test_a_local_store_that_is_restored_elsewhere_answers_as_before(
-    start: StartProcess, local: StackSite, elsewhere: StackSite, archive: str
+    start: StartProcess, local: Site, elsewhere: Site, archive: str
 ) -> None:
     answered, verified = local.answer(), local.verified()
     saving = local.run(start, "save", archive)
@@ -183,7 +183,7 @@ def lost(root: Path) -> Iterator[None]:
         aside.rename(root)
 
 
-def require_alive(site: StackSite, answered: tuple[str, float], verified: str) -> None:
+def require_alive(site: Site, answered: tuple[str, float], verified: str) -> None:
     """Fail unless a restored place answers, verifies, and can go on."""
     assert site.answer() == answered
     assert site.verified() == verified
@@ -230,7 +230,7 @@ def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
     assert PASSWORD not in manifest.text
 
 
-def site_on(address: str, s3: S3Server, root: Path) -> StackSite:
+def site_on(address: str, s3: S3Server, root: Path) -> Site:
     """Return a workspace with a database, a folder and a bucket of its own for what MLflow keeps.
 
     The addresses of artifacts are whole ones: a restore elsewhere must let MLflow find them.
@@ -242,7 +242,7 @@ def site_on(address: str, s3: S3Server, root: Path) -> StackSite:
         "CRACKS_BACKUP_ARTIFACTS": str(root / "artifacts"),
         "CRACKS_BACKUP_DVC": f"s3://{s3.new_bucket().name}",
     }
-    return StackSite.made(root, variables)
+    return Site.made(root, variables)
 
 
 def execute(address: str, statement: str) -> None:
@@ -256,7 +256,7 @@ def execute(address: str, statement: str) -> None:
 # --- what a back-up is ----------------------------------------------------------------------------
 
 
-def test_a_second_backup_copies_only_what_is_new(local: StackSite, archive: str) -> None:
+def test_a_second_backup_copies_only_what_is_new(local: Site, archive: str) -> None:
     first = local.save(archive)
     objects = files(Path(archive) / "objects")
     assert {Path(path).name for path in objects} == {
@@ -281,7 +281,7 @@ def wait_for_the_next_second(name: str) -> None:
 
 
 def test_a_content_that_was_damaged_is_written_again_by_the_next_backup(
-    local: StackSite, archive: str, elsewhere: StackSite
+    local: Site, archive: str, elsewhere: Site
 ) -> None:
     first = local.save(archive)
     (file,) = (one for part in first.parts for one in part.files if one.path.endswith("cdef"))
@@ -303,7 +303,7 @@ def damage(path: Path) -> None:
 
 
 def test_champion_and_ledger_are_of_the_same_moment(
-    local: StackSite, archive: str, elsewhere: StackSite
+    local: Site, archive: str, elsewhere: Site
 ) -> None:
     class Promoted(Sqlite):
         """A database during whose dump somebody promotes, the first time."""
@@ -339,7 +339,7 @@ def test_where_there_is_a_stack_its_state_is_found(tmp_path: Path) -> None:
         "prefect": "postgresql://prefect:***",
     }
     assert secrets["CRACKS_MLFLOW_DB_PASSWORD"] in found[MLFLOW_DATABASE]
-    assert state.artifacts.origin == (stack.storage / "mlflow/artifacts").as_uri()
+    assert state.files["artifacts"].origin == (stack.storage / "mlflow/artifacts").as_uri()
     assert found["CRACKS_SERVICE_DIR"] == str(stack.service)
     told = {"CRACKS_BACKUP_ARTIFACTS": "s3://elsewhere"}
     assert variables_of_stack(tmp_path, variables | told) == {}
@@ -352,7 +352,7 @@ def test_where_there_is_a_stack_its_state_is_found(tmp_path: Path) -> None:
     "path", ["mlruns/mlflow.db", "mlruns/artifacts/1/a", ".dvc/storage/a", "service/champion.json"]
 )
 def test_a_place_that_is_not_empty_is_named_and_nothing_is_restored(
-    local: StackSite, archive: str, elsewhere: StackSite, path: str
+    local: Site, archive: str, elsewhere: Site, path: str
 ) -> None:
     local.save(archive)
     write_files(elsewhere.paths.root, {path: b"precious"})
@@ -363,7 +363,7 @@ def test_a_place_that_is_not_empty_is_named_and_nothing_is_restored(
 
 
 def test_a_damaged_backup_is_refused_by_the_name_of_the_file(
-    local: StackSite, archive: str, elsewhere: StackSite
+    local: Site, archive: str, elsewhere: Site
 ) -> None:
     manifest = local.save(archive)
     before = tree(elsewhere.paths.root)
@@ -388,7 +388,7 @@ def test_a_damaged_backup_is_refused_by_the_name_of_the_file(
 
 
 def test_places_that_do_not_belong_together_are_refused(
-    local: StackSite, archive: str, elsewhere: StackSite, tmp_path: Path
+    local: Site, archive: str, elsewhere: Site, tmp_path: Path
 ) -> None:
     with pytest.raises(BackupRefused, match="has no back-up"):
         elsewhere.restore(archive)
@@ -422,7 +422,7 @@ MANY = 800
 
 
 def test_what_is_killed_is_no_backup_and_no_restore_until_it_was_run_again(
-    start: StartProcess, local: StackSite, archive: str, elsewhere: StackSite, tmp_path: Path
+    start: StartProcess, local: Site, archive: str, elsewhere: Site, tmp_path: Path
 ) -> None:
     many = tmp_path / "many"
     write_files(many, {f"{n % 50}/{n}": str(n).encode() for n in range(MANY)})
@@ -445,7 +445,7 @@ def test_what_is_killed_is_no_backup_and_no_restore_until_it_was_run_again(
 
 
 def test_a_restore_that_was_killed_at_its_very_end_is_run_again_too(
-    local: StackSite, archive: str, elsewhere: StackSite
+    local: Site, archive: str, elsewhere: Site
 ) -> None:
     local.save(archive)
     kept = Archive(place_at(archive))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from infra.stack.compose import container_site
-from infra.stack.services import client_environment, parts_for, services, steps
+from infra.stack.services import Description, describe
 from infra.stack.settings import (
     PORTS,
     SECRETS,
@@ -24,6 +24,7 @@ from infra.stack.settings import (
     read_ports,
     write_env,
 )
+from tests.unit.builders import ROOT
 
 
 @pytest.fixture
@@ -95,6 +96,7 @@ def test_a_shell_reads_what_is_written(stack: Stack) -> None:
     }
     write_env(stack.client, values, "for a shell")
     assert read_env(stack.client) == values
+    assert stat.S_IMODE(stack.client.stat().st_mode) == 0o600
     show = f'set -a; . {stack.client}; printf \'%s\\n\' "$PLAIN" "$SPACED" "$SIGNS" "$ODD"'
     shown = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines() == list(values.values())
@@ -113,11 +115,48 @@ def test_postgresql_is_found_where_only_its_server_is_installed(
     assert Path(postgresql_program("initdb")) in installed
 
 
-def test_no_command_line_tells_a_secret() -> None:
-    site = container_site()
-    for part in (*services(site).values(), *steps(site).values()):
-        told = " ".join(part.command)
-        assert not [name for name in SECRETS if name in told], part.name
+# --- what compose.yaml describes, on this machine ------------------------------------------------
+
+
+@pytest.fixture
+def described(stack: Stack) -> Description:
+    keep_secrets(stack)
+    write_env(stack.ports, {"CRACKS_MLFLOW_PORT": "5001", "CRACKS_GIT_BRANCH": "next"}, "")
+    return describe(stack)
+
+
+def test_a_service_runs_with_the_ports_folders_and_variables_of_the_stack(
+    stack: Stack, described: Description
+) -> None:
+    assert list(described.services) == list(PORTS)
+    mlflow, worker = described.services["mlflow"], described.services["worker"]
+    assert mlflow.command[-5:-1] == ("127.0.0.1", "--port", "5001", "--artifacts-destination")
+    assert mlflow.environment["PGHOST"] == "127.0.0.1"
+    assert mlflow.environment["PGPORT"] == "5433"
+    assert mlflow.environment["PGUSER"] == "mlflow"
+    assert mlflow.environment["MLFLOW_DISABLE_TELEMETRY"] == "true"  # of mlflow/server.env
+    assert mlflow.environment["MLFLOW_AUTH_CONFIG_PATH"] == str(ROOT / "mlflow/basic_auth.ini")
+    assert mlflow.check[-3].startswith(f"{mlflow.address}/api/")
+    assert worker.environment["MLFLOW_TRACKING_URI"] == mlflow.address == "http://127.0.0.1:5001"
+    assert worker.environment["CRACKS_SERVICE_DIR"] == str(stack.service)
+    assert worker.environment["CRACKS_GIT_BRANCH"] == "next"
+    assert (worker.stop_signal, worker.stop_seconds, mlflow.start_seconds) == ("TERM", 45, 300)
+    assert str(stack.databases) in described.services["postgresql"].command
+    assert described.services["s3"].command[-1] == str(stack.storage)
+
+
+def test_nothing_that_only_a_container_has_is_left_and_nothing_listens_for_others(
+    described: Description,
+) -> None:
+    for part in described.parts([]).values():
+        for value in (*part.command, *part.environment.values()):
+            assert not re.search(r"\$|0\.0\.0\.0|/srv/|/opt/|/var/(lib|run)/", value), part.name
+
+
+def test_no_command_line_tells_a_secret(stack: Stack, described: Description) -> None:
+    secrets = read_env(stack.secrets).values()
+    for part in described.parts([]).values():
+        assert not [secret for secret in secrets if secret in " ".join(part.command)], part.name
 
 
 @pytest.mark.parametrize(
@@ -131,21 +170,13 @@ def test_no_command_line_tells_a_secret() -> None:
     ],
 )
 def test_a_service_that_is_wanted_alone_brings_what_it_needs_and_no_more(
-    named: list[str], parts: set[str]
+    described: Description, named: list[str], parts: set[str]
 ) -> None:
-    assert set(parts_for(container_site(), named)) == parts
+    assert set(described.parts(named)) == parts
 
 
-def test_only_who_asks_the_service_has_its_key() -> None:
-    site = container_site()
-    assert client_environment(site)["CRACKS_SERVICE_KEY"] == site.secrets["CRACKS_SERVICE_KEY"]
-    for service in services(site).values():
-        assert "CRACKS_SERVICE_KEY" not in service.environment, service.name
-
-
-def test_everything_that_is_needed_is_described() -> None:
-    site = container_site()
-    known = {**services(site), **steps(site)}
-    assert list(services(site)) == list(PORTS)
-    for part in known.values():
-        assert set(part.needs) <= set(known)
+def test_only_who_asks_the_service_has_its_key(stack: Stack, described: Description) -> None:
+    key = read_env(stack.secrets)["CRACKS_SERVICE_KEY"]
+    assert described.client["CRACKS_SERVICE_KEY"] == key
+    for service in described.services.values():
+        assert key not in service.environment.values(), service.name
