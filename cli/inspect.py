@@ -9,10 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cracks.errors import DataError
+from cracks.inference.photos.overlap import MAX_OVERLAP, OVERLAP
 from cracks.workspace.paths import open_workspace
-
-#: What cracks.inference.photos.tiling says, which is not imported for `--help` alone.
-OVERLAP, MAX_OVERLAP = 0.25, 0.75
 
 
 def inspect(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cracks.inference.photos.tiling import MAX_OVERLAP, OVERLAP, Tiling
+from cracks.inference.photos.overlap import MAX_OVERLAP
+from cracks.inference.photos.tiling import Tiling
 
 lengths = st.integers(1, 200)
 overlaps = st.floats(0, MAX_OVERLAP)
@@ -77,9 +78,3 @@ def test_patches_of_a_huge_photograph_cost_no_more_memory_than_a_batch() -> None
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 1024**2
-
-
-def test_the_command_line_offers_the_overlaps_that_there_are() -> None:
-    import cli.inspect as command
-
-    assert (command.OVERLAP, command.MAX_OVERLAP) == (OVERLAP, MAX_OVERLAP)
