@@ -90,9 +90,9 @@ def _service(settings: ServiceSettings) -> Service:
     counted.also(PipelineCollector(settings.service, watched))
     watch = ChampionWatch(
         settings.service,
+        counted,
         max_waiting=settings.max_waiting,
         processes=settings.processes,
-        metrics=counted,
     )
     recorder = Recorder(
         settings.record,
