@@ -167,7 +167,7 @@ class Overview(OpenPage):
 
     def open(self) -> None:
         super().open()
-        self.wait(lambda: not self.text("runs-card").startswith("Asking"), "the overview")
+        self.wait(lambda: not self.text("runs-card").startswith("Loading"), "the overview")
         self.settle()
 
     def pixels(self, number: int) -> npt.NDArray[np.uint8]:
