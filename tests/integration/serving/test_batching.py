@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 @pytest.fixture(scope="module")
 def engine(classifier: Classifier) -> Iterator[Engine]:
-    engine = Engine(classifier, Metrics())
-    yield engine
-    engine.close()
+    with closing(Engine(classifier, Metrics())) as engine:
+        yield engine
 
 
 class GatedClassifier(Classifier):
@@ -122,10 +122,8 @@ def test_alone_an_image_does_not_wait_for_others_and_under_load_batches_fill(
         gated.gate.set()
         await asyncio.gather(*asked)
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
     sizes = [len(batch) for batch in gated.greys]
     assert max(sizes) == BATCH_SIZE
     assert len(sizes) < len(IMAGES) / 2
@@ -147,10 +145,8 @@ def test_a_single_image_does_not_wait_for_all_of_a_large_request(gated: GatedCla
         assert not large.done()
         await large
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
     before = [200 in batch for batch in gated.greys].index(True)
     assert before < len(many) / BATCH_SIZE / 2
 
@@ -200,10 +196,8 @@ def test_when_too_many_wait_a_request_is_refused_at_once_and_told_when_to_come_a
         assert len(await large) == len(IMAGES)
         assert len(await engine.predict(IMAGES[:3], NAMES)) == 3
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
 
 
 def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) -> None:
@@ -225,10 +219,8 @@ def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) ->
         assert sum(map(len, gated.greys)) <= 5 + (gated.parallel_batches + 1) * BATCH_SIZE
         assert engine.waiting == 0
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
 
 
 def test_an_error_of_the_network_fails_its_request_and_the_next_one_is_served(

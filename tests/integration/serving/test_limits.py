@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.middleware.api_keys import create_key, revoke_key
+from serving.middleware.api_keys import create_key
 from serving.middleware.security_headers import HEADERS
 from serving.settings import MEGABYTE
 from tests.integration.bundles import grey_image, hand_over, make_bundle, plain_image
@@ -112,22 +112,6 @@ def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
         assert response.status_code == 200
         assert service.line_of(response)["key"] == "ann"
     assert key not in service.process.stderr
-
-
-def test_whether_it_lives_is_told_to_anybody(service: ServiceProcess) -> None:
-    for path in ("/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"):
-        assert httpx.get(service.client.base_url.join(path)).status_code == 200, path
-
-
-def test_a_key_is_made_and_revoked_while_the_service_runs(
-    service: ServiceProcess, place: Path
-) -> None:
-    file, url = place / "service/keys.json", service.client.base_url.join("/model")
-    headers = {"X-API-Key": create_key(file, "ben")}
-    assert httpx.get(url, headers=headers).status_code == 200
-    revoke_key(file, "ben")
-    assert httpx.get(url, headers=headers).status_code == 401
-    assert service.client.get("/model").status_code == 200
 
 
 def test_the_command_line_makes_lists_and_revokes_keys(cracks: RunCracks, tmp_path: Path) -> None:
