@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cracks.errors import DataError
+from cracks.inference.photos.overlap import MAX_OVERLAP, OVERLAP
 from cracks.workspace.paths import open_workspace
 
-#: What cracks.inference.photos.tiling says, which is not imported for `--help` alone.
-OVERLAP, MAX_OVERLAP = 0.25, 0.75
+if TYPE_CHECKING:
+    from cracks.inference.handover.champion import Champion
 
 
 def inspect(
@@ -56,7 +57,7 @@ def inspect(
                     unreadable.extend(inspect_files(bundle, folder, files, missing, advance))
         finally:
             inspected = folder.write_report(files, unreadable)
-    summary = _summary(out, inspected, unreadable, champion.version, champion.run_id)
+    summary = _summary(out, inspected, unreadable, champion)
     _tell(summary, as_json)
     if not inspected:
         raise DataError(f"No photograph could be read. {summary['unreadable_list']} says why.")
@@ -66,8 +67,7 @@ def _summary(
     out: Path,
     inspected: list[dict[str, Any]],
     unreadable: list[dict[str, str]],
-    version: str,
-    run_id: str,
+    champion: Champion,
 ) -> dict[str, Any]:
     from cracks.dataset.labels import CRACK
     from cracks.inference.photos.inspection_folder import REPORT, UNREADABLE
@@ -79,8 +79,8 @@ def _summary(
         "cracked": sum(one["label"] == CRACK for one in inspected),
         "unreadable": len(unreadable),
         "unreadable_list": str(out / UNREADABLE) if unreadable else None,
-        "model_version": version,
-        "run_id": run_id,
+        "model_version": champion.version,
+        "run_id": champion.run_id,
         "inspections": [
             {name: one[name] for name in wanted} | {"folder": str(out / one["folder"])}
             for one in inspected

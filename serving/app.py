@@ -23,7 +23,6 @@ from serving.middleware.request_limits import RequestLimits
 from serving.middleware.request_log import RequestLog
 from serving.middleware.security_headers import SecurityHeaders
 from serving.routes import (
-    answers,
     feedback,
     inspect,
     metrics,
@@ -33,6 +32,7 @@ from serving.routes import (
     page,
     pipeline,
     predict,
+    predictions,
 )
 from serving.schemas import problems
 from serving.schemas.openapi import describe
@@ -46,7 +46,7 @@ from serving.telemetry.pipeline_metrics import PipelineCollector
 ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
     predict.routes,
     inspect.routes,
-    answers.routes,
+    predictions.routes,
     feedback.routes,
     model.routes,
     metrics.routes,
@@ -90,9 +90,9 @@ def _service(settings: ServiceSettings) -> Service:
     counted.also(PipelineCollector(settings.service, watched))
     watch = ChampionWatch(
         settings.service,
+        counted,
         max_waiting=settings.max_waiting,
         processes=settings.processes,
-        metrics=counted,
     )
     recorder = Recorder(
         settings.record,

@@ -50,20 +50,18 @@ class Overloaded(Exception):
 class Engine:
     """Computes with one bundle for as long as it is in service."""
 
-    def __init__(
-        self, classifier: Classifier, max_waiting: int = 256, metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, classifier: Classifier, metrics: Metrics, max_waiting: int = 256) -> None:
         """Send patches through every part of the network, and start the workers.
 
         Args:
             classifier: predicts, in the workers' threads.
-            max_waiting: patches that may wait; of a request that comes while none waits all may.
             metrics: counts batches, and how many patches wait.
+            max_waiting: patches that may wait; of a request that comes while none waits all may.
 
         Raises:
             BundleError: the network gives no numbers.
         """
-        self._classifier, self._max_waiting, self._metrics = classifier, max_waiting, metrics
+        self._classifier, self._metrics, self._max_waiting = classifier, metrics, max_waiting
         self._changed = threading.Condition()  # guards all that follows, and the jobs
         self._jobs: deque[_Job] = deque()  # those with a patch that waits
         self._waiting, self._busy, self._closed = 0, 0, False
@@ -160,8 +158,7 @@ class Engine:
 
     def _count(self, change: int) -> None:
         self._waiting += change
-        if self._metrics:
-            self._metrics.waiting(self._waiting)
+        self._metrics.waiting(self._waiting)
 
     # --- in the workers' threads ------------------------------------------------------------------
 
@@ -203,8 +200,7 @@ class Engine:
     def _computed(self, measure: Measure, batch: Sequence[Pixels]) -> list[Prediction]:
         if not batch:
             return []
-        if self._metrics:
-            self._metrics.batch(len(batch))
+        self._metrics.batch(len(batch))
         return self._classifier.predictions_from(measure(np.stack(batch)))
 
     def _hand_out(

@@ -57,20 +57,20 @@ class ChampionWatch:
     def __init__(
         self,
         service: Path,
+        metrics: Metrics,
         *,
         max_waiting: int = 256,
         processes: int = 1,
-        metrics: Metrics | None = None,
     ) -> None:
-        """Look at nothing yet.
+        """Read nothing yet.
 
         Args:
             service: the folder through which promotion hands bundles over.
+            metrics: counts swaps, refusals, and what the engine does.
             max_waiting: patches that may wait for the network.
             processes: how many share the cores of this machine.
-            metrics: counts swaps, refusals, and what the engine does.
         """
-        self._service, self._max_waiting, self._metrics = service, max_waiting, metrics
+        self._service, self._metrics, self._max_waiting = service, metrics, max_waiting
         self._threads = share_of_cores(processes)
         self._reporter = ServiceReporter(service)
         self._lock = threading.Lock()  # guards `current` and the leases
@@ -182,7 +182,7 @@ class ChampionWatch:
     def _loaded(self, champion: Champion) -> ActiveModel:
         classifier = Classifier(open_promoted(self._service, champion), self._threads)
         return ActiveModel(
-            champion, classifier, Engine(classifier, self._max_waiting, self._metrics)
+            champion, classifier, Engine(classifier, self._metrics, self._max_waiting)
         )
 
     def _may_switch(self, current: ActiveModel, named: Champion) -> bool:
@@ -212,14 +212,13 @@ class ChampionWatch:
         self._next = self.problem = self._refused = None
         if old:
             self._retired.append(old)
-        if self._metrics:
-            self._metrics.swapped(new.champion.version, new.champion.run_id)
+        self._metrics.swapped(new.champion.version, new.champion.run_id)
         logger.info("version %s of %s is in service", new.champion.version, new.champion.model_name)
 
     def _refuse(self, named: Champion | None, problem: str) -> None:
         self._forget_next()
         self._stand_by(problem)
-        if self._metrics and named not in (None, self._refused):
+        if named not in (None, self._refused):
             self._metrics.refused()
         self._refused = named
 

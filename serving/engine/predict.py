@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,30 +17,14 @@ from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.system.hashing import digest_of_bytes
 from serving.engine.champion_watch import ActiveModel
-from serving.middleware.request_context import RequestContext, request_context
+from serving.middleware.request_context import request_context
 from serving.schemas.uploads import Upload
 from serving.service import Service
 
 
-@dataclass(frozen=True)
-class IdentifiedPrediction:
-    """A prediction for one image, and the id under which it is recorded."""
-
-    prediction: Prediction
-    prediction_id: str
-
-
-@dataclass(frozen=True)
-class PredictionBatch:
-    """The predictions for one request; all from the same model."""
-
-    champion: Champion
-    predictions: list[IdentifiedPrediction]
-
-
 async def predict_uploads(
     service: Service, scope: Scope, in_service: ActiveModel, uploads: Sequence[Upload]
-) -> PredictionBatch:
+) -> list[RecordedPrediction]:
     """Return the predictions for encoded images, in their order.
 
     Args:
@@ -58,12 +41,12 @@ async def predict_uploads(
     names = [upload.name for upload in uploads]
     most = service.settings.max_patch_pixels
     predictions = await in_service.engine.predict(contents, names, most)
-    return _given(service, request_context(scope), in_service, contents, predictions)
+    return _record(service, scope, in_service.champion, contents, predictions)
 
 
 async def predict_pixels(
     service: Service, scope: Scope, in_service: ActiveModel, pixels: Pixels
-) -> PredictionBatch:
+) -> list[RecordedPrediction]:
     """Return the predictions for patches that are decoded already, in their order.
 
     Args:
@@ -78,65 +61,62 @@ async def predict_pixels(
     """
     predictions = await in_service.engine.predict_pixels(pixels)
     contents = [patch.tobytes() for patch in pixels]
-    return _given(service, request_context(scope), in_service, contents, predictions)
+    return _record(service, scope, in_service.champion, contents, predictions)
 
 
-def _given(
+def _record(
     service: Service,
-    notes: RequestContext,
-    in_service: ActiveModel,
+    scope: Scope,
+    champion: Champion,
     contents: Sequence[bytes],
     predictions: Sequence[Prediction],
-) -> PredictionBatch:
-    champion, now = in_service.champion, datetime.now(UTC)
+) -> list[RecordedPrediction]:
+    now, notes = datetime.now(UTC), request_context(scope)
     notes.images, notes.model_version = len(predictions), champion.version
-    sketches = _sketches(predictions)
-    given = []
-    for number, (content, prediction) in enumerate(zip(contents, predictions, strict=True)):
-        sha256 = digest_of_bytes(content)
-        name = str(prediction_id(champion, sha256, now))
-        given.append(IdentifiedPrediction(prediction, name))
-        service.metrics.count_prediction(prediction.score, prediction.novel)
-        service.recorder.add(
-            recorded(
-                champion,
-                prediction,
-                name,
-                sha256,
-                now,
-                milliseconds=notes.milliseconds,
-                sketch=None if sketches is None else sketches[number],
-                image=content if service.settings.keep_images else None,
-            )
+    rows = [
+        recorded(
+            champion,
+            prediction,
+            content,
+            now,
+            milliseconds=notes.milliseconds,
+            sketch=sketched,
+            keep_image=service.settings.keep_images,
         )
-    return PredictionBatch(champion, given)
+        for content, prediction, sketched in zip(
+            contents, predictions, _sketches(predictions), strict=True
+        )
+    ]
+    for row in rows:
+        service.metrics.count_prediction(row.score, row.novel)
+        service.recorder.add(row)
+    return rows
 
 
 def recorded(
     champion: Champion,
     prediction: Prediction,
-    name: str,
-    sha256: str,
+    content: bytes,
     time: datetime,
     *,
     milliseconds: float,
     sketch: NDArray[np.float32] | None,
-    image: bytes | None,
+    keep_image: bool,
 ) -> RecordedPrediction:
     """Return the row of the prediction log for a patch.
 
     Args:
         champion: that made it.
         prediction: for one patch.
-        name: its prediction id.
-        sha256: of what was sent.
+        content: what was sent.
         time: when it was made, with its time zone.
         milliseconds: that the request has taken so far.
         sketch: of its features, (64,).
-        image: what was sent, if it is kept.
+        keep_image: whether what was sent is kept.
     """
+    sha256 = digest_of_bytes(content)
     return RecordedPrediction(
-        prediction_id=name,
+        prediction_id=str(prediction_id(champion, sha256, time)),
         time=time,
         kind="predict",
         image_sha256=sha256,
@@ -150,10 +130,11 @@ def recorded(
         novelty=prediction.novelty,
         novel=prediction.novel,
         sketch=sketch,
-        image=image,
+        image=content if keep_image else None,
     )
 
 
-def _sketches(predictions: Sequence[Prediction]) -> NDArray[np.float32] | None:
+def _sketches(predictions: Sequence[Prediction]) -> Sequence[NDArray[np.float32] | None]:
+    """Return a sketch of the features of each; None from a bundle that gives no features."""
     features = [one.features for one in predictions if one.features is not None]
-    return sketch(np.array(features)) if len(features) == len(predictions) > 0 else None
+    return list(sketch(np.array(features))) if features else [None] * len(predictions)

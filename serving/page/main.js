@@ -1,12 +1,12 @@
 // The page: photos come in, and what becomes of them is shown.
 
 import * as about from "./about.js";
-import * as result from "./answer.js";
 import { startColours } from "./colours.js";
 import { byId, element } from "./elements.js";
 import { labelOf } from "./heat.js";
 import { keyFromDialog } from "./key.js";
 import { Photos } from "./photos.js";
+import * as result from "./prediction.js";
 import { showCountdown, showProblem } from "./problems.js";
 import { whenKeyIsWanted } from "./service.js";
 

@@ -14,7 +14,7 @@ const LARGE = 20 * 1024 * 1024;
 /**
  * Each photo: file, name, state (waiting, sending, done, failed, cancelled), sent (its share),
  * problem, repeats and seconds until the next one; then prediction, heat, threshold, drawn (the picture
- * by the service, where the browser cannot draw the file), marked (a tile), seen (see answer.js).
+ * by the service, where the browser cannot draw the file), marked (a tile), seen (see prediction.js).
  * Only the chosen one has a picture: decoded photographs are large.
  */
 export class Photos {

@@ -71,7 +71,7 @@ function showFigures({ champion, answering, runs, windows, live }) {
       run && words.moment(run.ended), run?.why && `started for: ${run.why}`),
     figure("Watching", last ? (fired.length ? words.counted(fired.length, "alarm") : "no alarm") : "nothing yet",
       last ? (fired.length ? "is-bad" : "is-good") : "",
-      last && `last looked ${words.moment(last.made)}`,
+      last && `last checked ${words.moment(last.made)}`,
       last && `${words.counted(judged.length, "window")} judged`),
     figure("Right in service", live?.accuracy.rate != null ? words.percent(live.accuracy.rate) : "unknown", "",
       live?.accuracy.rate != null ? between(live.accuracy) : "nobody has said yet",

@@ -105,7 +105,11 @@ def routes(service: Service) -> APIRouter:
             Feedback(one.prediction_id, one.label, one.by.strip() or who, one.note)
             for one in given.feedback
         ]
-        return KeptLabels(feedback=[_kept(one) for one in _take(place, said)])
+        kept = [
+            Kept(status=one.status, agrees=one.entry.agrees, **one.entry.model_dump())
+            for one in _take(place, said)
+        ]
+        return KeptLabels(feedback=kept)
 
     return router
 
@@ -123,14 +127,3 @@ def _take(place: _Place, said: list[Feedback]) -> list[Taken]:
         raise HTTPException(
             503, f"The feedback cannot be kept now ({reason}). Nothing of it was; send it again."
         ) from None
-
-
-def _kept(taken: Taken) -> Kept:
-    entry = taken.entry
-    return Kept(
-        prediction_id=entry.prediction_id,
-        label=entry.label,
-        answered=entry.answered,
-        agrees=entry.agrees,
-        status=taken.status,
-    )

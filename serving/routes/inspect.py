@@ -17,8 +17,9 @@ from cracks.errors import UnreadableImage
 from cracks.images.decode import decode_upright, stored_size
 from cracks.inference.handover.prediction_id import prediction_id
 from cracks.inference.photos.inspection import PhotoInspection, inspect_photo
+from cracks.inference.photos.overlap import MAX_OVERLAP, OVERLAP
 from cracks.inference.photos.overlay import draw_overlay, encoded_picture
-from cracks.inference.photos.tiling import MAX_OVERLAP, OVERLAP, Tiling
+from cracks.inference.photos.tiling import Tiling
 from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.system.console import Advance

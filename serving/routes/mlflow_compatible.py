@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.engine.predict import PredictionBatch, predict_pixels
+from serving.engine.predict import predict_pixels
 from serving.schemas.json_body import as_patches, read_document
 from serving.schemas.prediction import Prediction, predictions
 from serving.schemas.problems import OF_PREDICTIONS, described, schema_of
@@ -77,8 +77,11 @@ def routes(service: Service) -> APIRouter:
                 service.settings,
                 lambda document: as_patches(_values(document), size, service.settings.max_files),
             )
-            given = await predict_pixels(service, request.scope, in_service, pixels)
-        return Response(_invoked(given), media_type="application/json")
+            rows = await predict_pixels(service, request.scope, in_service, pixels)
+        names = [f"image {number}" for number in range(1, len(rows) + 1)]
+        raw = [[row.raw_score] for row in rows]
+        invoked = Invoked(predictions=raw, answers=predictions(rows, names))
+        return Response(invoked.model_dump_json(), media_type="application/json")
 
     @router.get("/ping", response_class=PlainTextResponse, responses=described(503, 504))
     async def ping() -> Response:
@@ -112,9 +115,3 @@ def _only(named: Any) -> Any:
     if not isinstance(named, dict) or set(named) != {INPUT}:
         raise HTTPException(400, f"The model's only input is `{INPUT}`.")
     return named[INPUT]
-
-
-def _invoked(given: PredictionBatch) -> str:
-    names = [f"image {number}" for number in range(1, len(given.predictions) + 1)]
-    raw = [[one.prediction.raw] for one in given.predictions]
-    return Invoked(predictions=raw, answers=predictions(given, names)).model_dump_json()

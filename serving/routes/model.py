@@ -97,20 +97,8 @@ def routes(service: Service) -> APIRouter:
         """Tell which model is in service, since when, how good it is, and where it comes from."""
         with service.watch.lease() as in_service:
             content, champion = in_service.classifier.bundle.content, in_service.champion
-        return Model(
-            model_name=champion.model_name,
-            model_version=champion.version,
-            run_id=champion.run_id,
-            promoted_at=champion.promoted_at,
-            bundle_digest=champion.bundle_digest,
-            labels=list(content.labels),
-            threshold=content.threshold,
-            architecture=content.architecture,
-            patch_size=content.patch_size,
-            precision=content.precision,
-            metrics=content.metrics,
-            lineage=content.lineage,
-        )
+        known = champion.model_dump() | content.model_dump()
+        return Model.model_validate(known | {"model_version": champion.version})
 
     @router.get("/model/history", responses=described(401, 503, 504))
     def history() -> History:

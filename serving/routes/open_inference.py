@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel, Field
 
+from cracks.inference.handover.champion import Champion
 from serving.engine.champion_watch import ActiveModel
-from serving.engine.predict import PredictionBatch, predict_pixels, predict_uploads
+from serving.engine.predict import predict_pixels, predict_uploads
 from serving.schemas.json_body import read_document
 from serving.schemas.problems import OF_PREDICTIONS, described, schema_of
 from serving.schemas.tensors import (
@@ -185,27 +186,29 @@ async def _infer(
     parts = split_body(await request.body(), request.headers.get(LENGTH_HEADER))
     with _leased(service, name, version) as in_service:
         size = in_service.classifier.bundle.content.patch_size
-        taken = Taken(size, service.settings.max_files, tuple(_outputs(in_service)))
+        outputs = _outputs(in_service)
+        taken = Taken(size, service.settings.max_files, tuple(outputs))
         asked = await read_document(
             parts.document,
             service.settings,
             lambda document: understood(document, parts.tensors, taken),
         )
         if asked.pixels is not None:
-            given = await predict_pixels(service, request.scope, in_service, asked.pixels)
+            rows = await predict_pixels(service, request.scope, in_service, asked.pixels)
         else:
             files = [Upload(f"file {n}", one) for n, one in enumerate(asked.files or [], 1)]
-            given = await predict_uploads(service, request.scope, in_service, files)
-    return _response(asked, given)
+            rows = await predict_uploads(service, request.scope, in_service, files)
+        values = {output: [getattr(row, output) for row in rows] for output in outputs}
+        return _response(asked, in_service.champion, values)
 
 
-def _response(asked: Asked, given: PredictionBatch) -> Response:
-    outputs, tensors = encoded(asked, _values(given))
+def _response(asked: Asked, champion: Champion, values: dict[str, list[Any]]) -> Response:
+    outputs, tensors = encoded(asked, values)
     document = {
-        "model_name": given.champion.model_name,
-        "model_version": given.champion.version,
+        "model_name": champion.model_name,
+        "model_version": champion.version,
         **({} if asked.request.id is None else {"id": asked.request.id}),
-        "parameters": {"run_id": given.champion.run_id},
+        "parameters": {"run_id": champion.run_id},
         "outputs": outputs,
     }
     content = as_json(document)
@@ -234,22 +237,8 @@ def _metadata(in_service: ActiveModel) -> ModelMetadata:
 
 
 def _outputs(in_service: ActiveModel) -> dict[str, str]:
-    """Return the outputs of a model and their types."""
+    """Return the outputs of a model, named as in the prediction log, and their types."""
     names = {"score": "FP64", "label": "BYTES", "threshold": "FP64", "prediction_id": "BYTES"}
     if in_service.classifier.bundle.novelty:
         names |= {"novelty": "FP64", "novel": "BOOL"}
     return names
-
-
-def _values(given: PredictionBatch) -> dict[str, list[Any]]:
-    predictions = [one.prediction for one in given.predictions]
-    values: dict[str, list[Any]] = {
-        "score": [one.score for one in predictions],
-        "label": [one.label for one in predictions],
-        "threshold": [one.threshold for one in predictions],
-        "prediction_id": [one.prediction_id for one in given.predictions],
-    }
-    if all(one.novelty is not None for one in predictions):
-        values["novelty"] = [one.novelty for one in predictions]
-        values["novel"] = [one.novel for one in predictions]
-    return values

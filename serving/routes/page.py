@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fastapi import APIRouter, Request, Response
 
 from cracks.system.hashing import digest_of_bytes
+from cracks.system.templates import render
 from serving.service import Service
 
 PLACE = Path(__file__).resolve().parents[1] / "page"
 
-#: What belongs to the pages, by what it is. Nothing else is read, whatever a request names.
+#: What belongs to the pages, by what it is. Nothing else is served, whatever a request names.
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -20,7 +21,8 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 
-#: Where the pages themselves are found; their other files are below /page/.
+#: Where the pages themselves are found, each filled in from its template; other files are below
+#: /page/.
 PAGES = {"index.html": "/", "pipeline.html": "/pipeline"}
 
 
@@ -52,15 +54,14 @@ def routes(_: Service) -> APIRouter:
 
 def read_assets() -> dict[str, Asset]:
     """Return the files of the pages by name, those in a folder with its name before theirs."""
+    contents = {name: render(f"serving/page/{name}.jinja").encode() for name in PAGES}
+    for file in sorted(PLACE.rglob("*")):
+        if file.suffix in MEDIA_TYPES:
+            contents[file.relative_to(PLACE).as_posix()] = file.read_bytes()
     return {
-        file.relative_to(PLACE).as_posix(): _asset(file.read_bytes(), MEDIA_TYPES[file.suffix])
-        for file in sorted(PLACE.rglob("*"))
-        if file.suffix in MEDIA_TYPES
+        name: Asset(content, MEDIA_TYPES[PurePath(name).suffix], f'"{digest_of_bytes(content)}"')
+        for name, content in contents.items()
     }
-
-
-def _asset(content: bytes, media_type: str) -> Asset:
-    return Asset(content, media_type, f'"{digest_of_bytes(content)}"')
 
 
 def _known(request: Request) -> list[str]:

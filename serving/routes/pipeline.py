@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import BaseModel, Field
@@ -76,7 +76,7 @@ def routes(service: Service) -> APIRouter:
     @router.get(
         "/pipeline/overview",
         responses={
-            200: {"content": {"application/json": {"example": _example()}}},
+            200: {"content": {"application/json": {"example": json.loads(EXAMPLE.read_bytes())}}},
             **described(401, 422, 504),
         },
     )
@@ -159,8 +159,3 @@ def _shortened(windows: list[Window]) -> list[Window]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _example() -> Any:
-    """Return what OpenAPI shows as a response."""
-    return json.loads(EXAMPLE.read_bytes())

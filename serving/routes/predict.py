@@ -35,8 +35,8 @@ def routes(service: Service) -> APIRouter:
         """Predict for each image: one as the body itself, or one or more in a form."""
         uploads = await read_uploads(request, FIELD, service.settings.max_files)
         with service.watch.lease() as in_service:
-            given = await predict_uploads(service, request.scope, in_service, uploads)
-        document = Predictions(predictions=predictions(given, [upload.name for upload in uploads]))
+            rows = await predict_uploads(service, request.scope, in_service, uploads)
+        document = Predictions(predictions=predictions(rows, [upload.name for upload in uploads]))
         # As it is, and not through FastAPI, which would check it once more.
         return Response(document.model_dump_json(), media_type="application/json")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from serving.engine.predict import PredictionBatch
+from cracks.monitoring.prediction_log.schema import RecordedPrediction
 
 #: An id in the description of the interface.
 EXAMPLE_ID = "v3-1f0a2b3c4d5e-9e107d9d372bb682-20261121T161422417Z"
@@ -59,19 +59,10 @@ class Prediction(BaseModel):
     run_id: RunId
 
 
-def predictions(given: PredictionBatch, names: Iterable[str]) -> list[Prediction]:
+def predictions(rows: Iterable[RecordedPrediction], names: Iterable[str]) -> list[Prediction]:
     """Return the predictions of a request under the names of its images, in their order."""
+    recorded = Prediction.model_fields.keys() - {"file"}
     return [
-        Prediction(
-            file=name,
-            label=one.prediction.label,
-            score=one.prediction.score,
-            threshold=one.prediction.threshold,
-            novelty=one.prediction.novelty,
-            novel=one.prediction.novel,
-            prediction_id=one.prediction_id,
-            model_version=given.champion.version,
-            run_id=given.champion.run_id,
-        )
-        for name, one in zip(names, given.predictions, strict=True)
+        Prediction(file=name, **{field: getattr(row, field) for field in recorded})
+        for name, row in zip(names, rows, strict=True)
     ]

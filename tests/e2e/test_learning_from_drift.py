@@ -21,7 +21,6 @@ from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import open_champion
-from cracks.inference.handover.prediction_id import prediction_id
 from cracks.monitoring.history import place_of_monitoring, read_picture, read_windows
 from cracks.monitoring.prediction_log.feature_projection import sketch
 from cracks.monitoring.prediction_log.part_files import PartFolder
@@ -126,17 +125,15 @@ def record_answers(service: Path, photographs: Photographs, hour: datetime) -> l
     rows = []
     for second, (content, one) in enumerate(zip(contents, answers, strict=True)):
         assert one.features is not None
-        time, sha256 = hour + timedelta(seconds=second), digest_of_bytes(content)
         rows.append(
             recorded(
                 champion,
                 one,
-                str(prediction_id(champion, sha256, time)),
-                sha256,
-                time,
+                content,
+                hour + timedelta(seconds=second),
                 milliseconds=9.0,
                 sketch=sketch(one.features[None])[0],
-                image=content,
+                keep_image=True,
             )
         )
     number = int(hour.timestamp()) // 3600

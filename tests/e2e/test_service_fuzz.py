@@ -1,4 +1,4 @@
-"""Whatever is sent to the service: it answers or refuses, lives on, and leaves nothing behind."""
+"""Whatever is sent to the service: it predicts or refuses, lives on, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from processes import TOOLS, StartProcess, environment
 
 from cracks.images.synthetic_concrete import draw_sample
 from tests.integration.bundles import grey_image, hand_over, make_bundle
-from tests.integration.services import Service, make_workspace, serving
+from tests.integration.services import Service, ServiceProcess, make_workspace, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ CLIENTS, OPERATIONS = 8, 8
 #: Bytes of memory that nobody may drive the service to.
 MOST_MEMORY = 1_500_000_000
 
-#: What may be said of an image: answered, no request, too large, no image, too much to do.
+#: What may be said of an image: predicted, no request, too large, no image, too much to do.
 SAID = {200, 400, 413, 415, 429}
 
 SCHEMATHESIS = """
@@ -49,7 +49,7 @@ SCHEMATHESIS = """
 class Watched:
     """A service, and the folder in which it could leave something."""
 
-    service: Service
+    service: ServiceProcess
     place: Path
 
     @property
@@ -71,8 +71,8 @@ class Watched:
         return int(found[1]) * 1024
 
     def require_unharmed(self) -> None:
-        (answer,) = self.service.predict(column=grey_image(200))
-        assert answer["label"] == "crack"
+        (prediction,) = self.service.predict(column=grey_image(200))
+        assert prediction["label"] == "crack"
         assert "Traceback" not in self.service.process.stderr
         assert self.peak < MOST_MEMORY
         assert sorted(self.left) == [self.place / "workspace/dvc.yaml"]
@@ -121,18 +121,18 @@ def send_all(service: Service, images: dict[str, bytes], ways: int = 4) -> Count
 
     def send(numbered: tuple[int, tuple[str, bytes]]) -> int:
         number, (name, content) = numbered
-        answer = sent(service.client, number % ways, name, content)
-        assert answer.status_code in SAID, f"{name}: {answer.status_code} {answer.text[:500]}"
-        if answer.status_code != 200:
-            assert len(answer.json()["detail"].splitlines()) == 1
-        return answer.status_code
+        response = sent(service.client, number % ways, name, content)
+        assert response.status_code in SAID, f"{name}: {response.status_code} {response.text[:500]}"
+        if response.status_code != 200:
+            assert len(response.json()["detail"].splitlines()) == 1
+        return response.status_code
 
     service.client.timeout = httpx.Timeout(90)
     with ThreadPoolExecutor(CLIENTS) as clients:
         return Counter(clients.map(send, enumerate(images.items())))
 
 
-def test_damaged_images_are_answered_or_refused(watched: Watched) -> None:
+def test_damaged_images_are_predicted_or_refused(watched: Watched) -> None:
     rng = random.Random(2026)
     good = [content for _, content in draw_sample(20, seed=8)]
     damaged = {
@@ -156,7 +156,7 @@ def test_what_schemathesis_makes_up_is_answered_as_described(
     watched: Watched, tmp_path: Path
 ) -> None:
     (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
-    url = str(watched.service.client.base_url).rstrip("/")
+    url = watched.service.url
     command = f"run {url}/openapi.json --url {url} --phases examples,coverage,fuzzing --checks all"
     done = subprocess.run(
         [

@@ -107,6 +107,19 @@ class OpenPage:
         features = [{"name": name, "value": value} for name, value in wanted.items()]
         self.emulate("Emulation.setEmulatedMedia", features=features)
 
+    def texts_too_faint(self) -> tuple[int, set[str]]:
+        """Return how many texts are seen, and which have less than 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+        texts = self.run(COLOURS_OF_TEXTS)
+        faint = {one for one, text, ground in texts if contrast(rgb(text), rgb(ground)) < 4.5}
+        return len(texts), faint
+
+    def widths(self) -> list[int]:
+        """Return how wide what is on the page is, and how wide the screen."""
+        widths: list[int] = self.run(
+            "return [document.documentElement.scrollWidth, window.innerWidth]"
+        )
+        return widths
+
 
 AnyPage = TypeVar("AnyPage", bound=OpenPage)
 

@@ -1,4 +1,4 @@
-"""Small bundles whose answers are known beforehand: brightness is the score, colour is novel."""
+"""Small bundles of known predictions: brightness is the score, colour is novel."""
 
 from __future__ import annotations
 
@@ -24,16 +24,30 @@ def write_network(model: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> N
     The score (n, 1) is the mean grey value / 255 × `factor`; the features (n, 3) are the means of
     red, green and blue.
     """
-    import openvino
     from openvino import opset13
 
     pixels = opset13.parameter([-1, size, size, 3], np.uint8, name="image")
     floats = opset13.convert(pixels, "f32")
     mean = opset13.reduce_mean(floats, opset13.constant([1, 2, 3]), keep_dims=False)
     scaled = opset13.multiply(mean, opset13.constant(np.float32(factor / 255)))
-    score = opset13.unsqueeze(scaled, opset13.constant([1]))
+    save_network(model, pixels, floats, scaled)
+
+
+def save_network(model: Path, pixels: Any, floats: Any, scores: Any) -> None:
+    """Write a network of `scores`, one an image, whose features are the means of the colours.
+
+    Args:
+        model: the file, *.xml.
+        pixels: the input.
+        floats: the input as f32, (n, size, size, 3).
+        scores: (n,).
+    """
+    import openvino
+    from openvino import opset13
+
+    column = opset13.unsqueeze(scores, opset13.constant([1]))
     colours = opset13.reduce_mean(floats, opset13.constant([1, 2]), keep_dims=False)
-    network = openvino.Model([colours, score], [pixels])
+    network = openvino.Model([colours, column], [pixels])
     for output, name in zip(network.outputs, ("features", "score"), strict=True):
         output.get_tensor().set_names({name})
     openvino.save_model(network, model, compress_to_fp16=False)

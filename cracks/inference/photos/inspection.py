@@ -15,8 +15,9 @@ from cracks.images.decode import Pixels
 from cracks.inference.bundle.bundle import Bundle
 from cracks.inference.bundle.classifier import BATCH_SIZE, Measured
 from cracks.inference.photos.heat_map import HeatMap, heat_map
+from cracks.inference.photos.overlap import OVERLAP
 from cracks.inference.photos.regions import connected_regions
-from cracks.inference.photos.tiling import OVERLAP, Tiling
+from cracks.inference.photos.tiling import Tiling
 from cracks.system.console import Advance
 
 #: Digits of a score and of a novelty, as in every prediction; and of a share and of a length.

@@ -12,9 +12,6 @@ import numpy.typing as npt
 
 from cracks.images.decode import Pixels
 
-#: Share of a patch's side that it has in common with the next one, and the most that is useful.
-OVERLAP, MAX_OVERLAP = 0.25, 0.75
-
 
 @dataclass(frozen=True)
 class Tiling:
@@ -29,7 +26,7 @@ class Tiling:
     width: int  # of the photograph, in pixels
     height: int
     size: int  # of a patch
-    overlap: float  # 0 to MAX_OVERLAP
+    overlap: float  # 0 to `overlap.MAX_OVERLAP`
 
     def __len__(self) -> int:
         return _count(self.width, self.size, self.overlap) * _count(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cracks.errors import BundleError, UnreadableImage
 from cracks.images.decode import Pixels, decode_to_size
 from cracks.inference.bundle.classifier import BATCH_SIZE, Classifier, Measured
 from serving.engine.batching import Engine, Overloaded
+from serving.telemetry.metrics import Metrics
 from tests.integration.bundles import grey_image, make_bundle
 
 pytestmark = pytest.mark.integration
@@ -32,9 +34,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 @pytest.fixture(scope="module")
 def engine(classifier: Classifier) -> Iterator[Engine]:
-    engine = Engine(classifier)
-    yield engine
-    engine.close()
+    with closing(Engine(classifier, Metrics())) as engine:
+        yield engine
 
 
 class GatedClassifier(Classifier):
@@ -109,7 +110,7 @@ def test_no_image_gets_no_prediction(engine: Engine) -> None:
 def test_alone_an_image_does_not_wait_for_others_and_under_load_batches_fill(
     gated: GatedClassifier,
 ) -> None:
-    engine = Engine(gated)
+    engine = Engine(gated, Metrics())
     gated.greys.clear()
 
     async def ask() -> None:
@@ -121,17 +122,15 @@ def test_alone_an_image_does_not_wait_for_others_and_under_load_batches_fill(
         gated.gate.set()
         await asyncio.gather(*asked)
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
     sizes = [len(batch) for batch in gated.greys]
     assert max(sizes) == BATCH_SIZE
     assert len(sizes) < len(IMAGES) / 2
 
 
 def test_a_single_image_does_not_wait_for_all_of_a_large_request(gated: GatedClassifier) -> None:
-    engine = Engine(gated)
+    engine = Engine(gated, Metrics())
     gated.greys.clear()
     many, one = [grey_image(60, size=SIZE)] * 64, [grey_image(200, size=SIZE)]
 
@@ -146,10 +145,8 @@ def test_a_single_image_does_not_wait_for_all_of_a_large_request(gated: GatedCla
         assert not large.done()
         await large
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
     before = [200 in batch for batch in gated.greys].index(True)
     assert before < len(many) / BATCH_SIZE / 2
 
@@ -184,7 +181,7 @@ def test_an_image_of_more_pixels_than_allowed_is_refused_undecoded(engine: Engin
 def test_when_too_many_wait_a_request_is_refused_at_once_and_told_when_to_come_again(
     gated: GatedClassifier,
 ) -> None:
-    engine = Engine(gated, max_waiting=8)
+    engine = Engine(gated, Metrics(), max_waiting=8)
 
     async def ask() -> None:
         gated.gate.clear()
@@ -199,14 +196,12 @@ def test_when_too_many_wait_a_request_is_refused_at_once_and_told_when_to_come_a
         assert len(await large) == len(IMAGES)
         assert len(await engine.predict(IMAGES[:3], NAMES)) == 3
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
 
 
 def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) -> None:
-    engine = Engine(gated)
+    engine = Engine(gated, Metrics())
 
     async def ask() -> None:
         gated.gate.clear()
@@ -224,10 +219,8 @@ def test_a_client_that_has_gone_leaves_nothing_behind(gated: GatedClassifier) ->
         assert sum(map(len, gated.greys)) <= 5 + (gated.parallel_batches + 1) * BATCH_SIZE
         assert engine.waiting == 0
 
-    try:
+    with closing(engine):
         asyncio.run(ask())
-    finally:
-        engine.close()
 
 
 def test_an_error_of_the_network_fails_its_request_and_the_next_one_is_served(
@@ -242,13 +235,13 @@ def test_an_error_of_the_network_fails_its_request_and_the_next_one_is_served(
 def test_a_network_that_gives_no_numbers_never_comes_into_service(tmp_path: Path) -> None:
     broken = Classifier(make_bundle(tmp_path / "broken", float("nan"), SIZE))
     with pytest.raises(BundleError, match="gives no numbers"):
-        Engine(broken)
+        Engine(broken, Metrics())
 
 
 def test_a_closed_engine_has_predicted_what_waited_and_has_no_threads_left(
     gated: GatedClassifier,
 ) -> None:
-    engine = Engine(gated)
+    engine = Engine(gated, Metrics())
     threads = [thread for thread in threading.enumerate() if thread.name == "engine"]
 
     async def ask() -> int:

@@ -1,4 +1,4 @@
-"""`POST /feedback` on a real service: for predictions that it made, by anybody with a key."""
+"""`POST /feedback`: for predictions that the service made, by anybody with a key."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import StartProcess
 
 from cracks.monitoring.feedback.record import FeedbackRecord
 from cracks.monitoring.request_counts import FOLDER as REQUESTS
 from serving.middleware.api_keys import create_key
 from tests.integration.bundles import grey_image, hand_over, make_bundle
-from tests.integration.services import Service, make_workspace, serving
+from tests.integration.services import Service, in_process
 
 pytestmark = pytest.mark.integration
 
@@ -20,20 +19,12 @@ BRIGHT = grey_image(200)  # predicted as `crack`
 UNKNOWN = "v1-000000000000-0123456789abcdef-20261121T120000000Z"
 
 
-@pytest.fixture(scope="module")
-def service(
-    start_for_module: StartProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    place = tmp_path_factory.mktemp("place")
-    hand_over(place / "service", make_bundle(place / "v1"), "1")
-    key = create_key(place / "service" / "keys.json", "ann")
-    workspace = make_workspace(place / "workspace")
-    folder, options = place / "service", ("--host", "127.0.0.1")
-    with serving(
-        start_for_module, workspace, folder, *options, headers={"X-API-Key": key}
-    ) as running:
-        running.wait_for_version("1")
-        yield running
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    folder = tmp_path / "service"
+    hand_over(folder, make_bundle(tmp_path / "v1"), "1")
+    with in_process(folder, key=create_key(folder / "keys.json", "ann")) as service:
+        yield service
 
 
 def say(service: Service, *said: tuple[str, str]) -> tuple[int, object]:
@@ -70,16 +61,10 @@ def test_what_is_no_feedback_is_refused_in_words(service: Service) -> None:
     assert FeedbackRecord.beside(service.folder).everything() == before
 
 
-def test_without_a_key_nobody_says_anything(service: Service) -> None:
-    response = service.client.post(
-        "/feedback", json={"feedback": []}, headers={"X-API-Key": "crk_wrong"}
-    )
-    assert response.status_code == 401
-
-
-def test_the_service_leaves_how_many_requests_it_failed(service: Service, tmp_path: Path) -> None:
-    service.predict(column=BRIGHT)
-    service.process.end()  # at its end it writes the last ones
+def test_the_service_leaves_how_many_requests_it_failed(tmp_path: Path) -> None:
+    hand_over(tmp_path / "service", make_bundle(tmp_path / "v1"), "1")
+    with in_process(tmp_path / "service") as service:
+        service.predict(column=BRIGHT)
     files = list((service.folder / "answers/monitoring" / REQUESTS).rglob("*.json"))
     assert len(files) in (1, 2)
     assert '"failed": 0' in files[0].read_text()

@@ -8,13 +8,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
-import openvino
 import pytest
-from fastapi.testclient import TestClient
 from openvino import opset13
 from PIL import Image
-from processes import TOOLS, RunningProcess, StartProcess
 
 from cracks.dataset.labels import LABELS
 from cracks.images.decode import Pixels
@@ -24,12 +22,11 @@ from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.inference.photos.inspection import inspect_photo
 from cracks.system.hashing import digest_of_bytes
-from serving.app import create_app
 from serving.routes.inspect import chosen_kind
 from serving.schemas.inspection import Inspected
-from serving.settings import ServiceSettings
-from tests.integration.bundles import hand_over
-from tests.integration.services import make_workspace
+from tests.integration.bundles import hand_over, save_network
+from tests.integration.services import in_process
+from tests.integration.serving.conftest import RunCracks
 from tests.unit.builders import surface
 
 pytestmark = pytest.mark.integration
@@ -46,13 +43,8 @@ def write_darkness_network(model: Path) -> None:
     grey = opset13.reduce_mean(floats, opset13.constant([3]), keep_dims=False)
     dark = opset13.convert(opset13.less(grey, opset13.constant(np.float32(75))), "f32")
     share = opset13.reduce_mean(dark, opset13.constant([1, 2]), keep_dims=False)
-    score = opset13.clamp(opset13.multiply(share, opset13.constant(np.float32(40))), 0.0, 1.0)
-    scores = opset13.unsqueeze(score, opset13.constant([1]))
-    colours = opset13.reduce_mean(floats, opset13.constant([1, 2]), keep_dims=False)
-    network = openvino.Model([colours, scores], [pixels])
-    for output, name in zip(network.outputs, ("features", "score"), strict=True):
-        output.get_tensor().set_names({name})
-    openvino.save_model(network, model, compress_to_fp16=False)
+    scores = opset13.clamp(opset13.multiply(share, opset13.constant(np.float32(40))), 0.0, 1.0)
+    save_network(model, pixels, floats, scores)
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +116,13 @@ def service(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(service: Path) -> Iterator[TestClient]:
-    settings = ServiceSettings(service=service, open=True, max_photo_pixels=1_000_000)
-    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
-        yield client
+def client(service: Path) -> Iterator[httpx.Client]:
+    with in_process(service, max_photo_pixels=1_000_000) as running:
+        yield running.client
 
 
 def test_a_photograph_gets_tiles_regions_and_what_explains_them(
-    client: TestClient, photo: Pixels
+    client: httpx.Client, photo: Pixels
 ) -> None:
     content = encoded(photo)
     response = client.post(
@@ -155,7 +146,7 @@ def test_a_photograph_gets_tiles_regions_and_what_explains_them(
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_photograph_is_the_whole_body_too_and_is_turned_upright(
-    client: TestClient, photo: Pixels, format_: str
+    client: httpx.Client, photo: Pixels, format_: str
 ) -> None:
     response = client.post(
         "/inspect",
@@ -172,7 +163,7 @@ def test_a_photograph_is_the_whole_body_too_and_is_turned_upright(
 
 @pytest.mark.parametrize(("kind", "format_"), [("image/png", "PNG"), ("image/jpeg", "JPEG")])
 def test_the_overlay_is_the_response_where_a_picture_is_asked_for(
-    client: TestClient, photo: Pixels, kind: str, format_: str
+    client: httpx.Client, photo: Pixels, kind: str, format_: str
 ) -> None:
     response = client.post(
         "/inspect", files={"photo": encoded(photo)}, headers={"Accept": f"{kind}, */*;q=0.1"}
@@ -225,7 +216,7 @@ def test_the_type_of_the_response_is_what_the_client_prefers(accept: str, kind: 
     ids=str,
 )
 def test_what_cannot_be_inspected_is_refused_in_one_line(
-    client: TestClient,
+    client: httpx.Client,
     parameters: dict[str, str],
     content: bytes,
     headers: dict[str, str],
@@ -243,12 +234,11 @@ def test_what_cannot_be_inspected_is_refused_in_one_line(
 def test_more_photographs_than_there_is_room_for_are_refused_and_the_rest_is_served(
     service: Path,
 ) -> None:
-    settings = ServiceSettings(service=service, open=True, max_inspections=1)
     content, statuses = encoded(np.full((1800, 2400, 3), 150, np.uint8), "JPEG"), []
-    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+    with in_process(service, max_inspections=1) as running:
 
         def ask() -> None:
-            response = client.post("/inspect?overlap=0.5", files={"photo": content})
+            response = running.client.post("/inspect?overlap=0.5", files={"photo": content})
             statuses.append((response.status_code, response.headers.get("Retry-After")))
 
         asking = [threading.Thread(target=ask) for _ in range(8)]
@@ -258,15 +248,10 @@ def test_more_photographs_than_there_is_room_for_are_refused_and_the_rest_is_ser
             thread.join(60)
         assert {status for status, _ in statuses} == {200, 429}
         assert all(bool(retry) == (status == 429) for status, retry in statuses)
-        assert client.post("/inspect", files={"photo": content}).status_code == 200
+        assert running.client.post("/inspect", files={"photo": content}).status_code == 200
 
 
 # --- without a server -----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("workspace") / "root")
 
 
 @pytest.fixture
@@ -280,23 +265,12 @@ def photos(tmp_path: Path, photo: Pixels) -> Path:
     return folder
 
 
-def inspect(
-    start: StartProcess, workspace: Path, service: Path, *arguments: str | Path
-) -> RunningProcess:
-    process = start(
-        [TOOLS / "cracks", "-C", workspace, "inspect", *arguments],
-        variables={"CRACKS_SERVICE_DIR": str(service)},
-    )
-    process.wait(60)
-    return process
-
-
 def test_a_folder_becomes_pictures_tables_and_a_page(
-    start: StartProcess, workspace: Path, service: Path, photos: Path, tmp_path: Path
+    cracks: RunCracks, service: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     arguments = (photos, "--out", out, "--mm-per-px", "0.5", "--json")
-    done = inspect(start, workspace, service, *arguments)
+    done = cracks(service, "inspect", *arguments)
     assert done.exit_code == 0, done.log
     said = json.loads(done.stdout)
     assert (said["photographs"], said["cracked"], said["unreadable"]) == (2, 1, 1)
@@ -313,20 +287,20 @@ def test_a_folder_becomes_pictures_tables_and_a_page(
     assert "pier 1 &lt;west&gt;.jpg" in page
     assert "broken.jpg" in page
 
-    again = inspect(start, workspace, service, *arguments)
+    again = cracks(service, "inspect", *arguments)
     assert json.loads(again.stdout) == said, "a second call changes nothing"
     (photos / "pier-3.png").write_bytes((photos / "pier-2.png").read_bytes())
-    more = json.loads(inspect(start, workspace, service, *arguments).stdout)
+    more = json.loads(cracks(service, "inspect", *arguments).stdout)
     assert more["photographs"] == 3
     assert all(one in more["inspections"] for one in said["inspections"])
 
 
 def test_inspections_made_in_another_way_are_not_mixed_in(
-    start: StartProcess, workspace: Path, service: Path, photos: Path, tmp_path: Path
+    cracks: RunCracks, service: Path, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert inspect(start, workspace, service, photos, "--out", out).exit_code == 0
-    other = inspect(start, workspace, service, photos, "--out", out, "--overlap", "0.5")
+    assert cracks(service, "inspect", photos, "--out", out).exit_code == 0
+    other = cracks(service, "inspect", photos, "--out", out, "--overlap", "0.5")
     assert (other.exit_code, other.stdout) == (1, "")
     (line,) = other.stderr.splitlines()
     assert line.startswith(f"error: {out} holds inspections with overlap 0.25, not 0.5.")
@@ -341,14 +315,9 @@ def test_inspections_made_in_another_way_are_not_mixed_in(
     ],
 )
 def test_wrong_calls_are_refused(
-    start: StartProcess,
-    workspace: Path,
-    service: Path,
-    arguments: list[str],
-    code: int,
-    reason: str,
+    cracks: RunCracks, service: Path, arguments: list[str], code: int, reason: str
 ) -> None:
-    done = inspect(start, workspace, service, *arguments)
+    done = cracks(service, "inspect", *arguments)
     assert (done.exit_code, done.stdout) == (code, "")
     assert reason in done.stderr
     assert not Path("x").exists()

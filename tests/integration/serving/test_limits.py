@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import TOOLS, StartProcess
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.middleware.api_keys import create_key, revoke_key
+from serving.middleware.api_keys import create_key
 from serving.middleware.security_headers import HEADERS
 from serving.settings import MEGABYTE
 from tests.integration.bundles import grey_image, hand_over, make_bundle, plain_image
-from tests.integration.services import Service, make_workspace, serving, uploads
+from tests.integration.services import ServiceProcess, uploads
+from tests.integration.serving.conftest import RunCracks, Serve
 
 pytestmark = pytest.mark.integration
 
@@ -40,38 +39,24 @@ LIMITS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a workspace, a service folder with version 1, and one for temporary files."""
+    """A folder with a service folder with version 1, and one for temporary files."""
     place = tmp_path_factory.mktemp("guarded")
-    make_workspace(place / "workspace")
     (place / "temporary").mkdir()
     hand_over(place / "service", make_bundle(place / "v1", novelty=True), "1")
     return place
 
 
-def cracks(start: StartProcess, place: Path, *arguments: str) -> tuple[int, str, str]:
-    process = start(
-        [TOOLS / "cracks", "-C", place / "workspace", *arguments],
-        variables={"CRACKS_SERVICE_DIR": str(place / "service")},
-    )
-    return process.wait(30), process.stdout, process.stderr
+@pytest.fixture(scope="module")
+def key(place: Path) -> str:
+    return create_key(place / "service/keys.json", "ann")
 
 
 @pytest.fixture(scope="module")
-def key(start_for_module: StartProcess, place: Path) -> str:
-    code, printed, _ = cracks(start_for_module, place, "keys", "create", "ann")
-    assert code == 0
-    return printed.strip()
-
-
-@pytest.fixture(scope="module")
-def service(start_for_module: StartProcess, place: Path, key: str) -> Iterator[Service]:
+def service(serve: Serve, place: Path, key: str) -> Iterator[ServiceProcess]:
     """A service that wants a key and has small limits; its client has a key."""
-    with serving(
-        start_for_module,
-        place / "workspace",
+    with serve(
         place / "service",
-        "--processes",
-        "1",
+        *("--processes", "1"),
         variables={**LIMITS, "TMPDIR": str(place / "temporary")},
         headers={"X-API-Key": key},
     ) as running:
@@ -83,28 +68,14 @@ def service(start_for_module: StartProcess, place: Path, key: str) -> Iterator[S
 
 
 def test_without_a_key_it_starts_only_if_it_is_told_to_serve_anybody(
-    start: StartProcess, place: Path, tmp_path: Path
+    cracks: RunCracks, tmp_path: Path
 ) -> None:
-    process = start(
-        [TOOLS / "cracks", "-C", place / "workspace", "serve", "--port", "0"],
-        variables={"CRACKS_SERVICE_DIR": str(tmp_path / "service")},
-    )
-    assert process.wait(30) == 1
-    (line,) = process.stderr.splitlines()
+    done = cracks(tmp_path / "service", "serve", "--port", "0")
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
     assert line.startswith("error: Nobody has a key yet")
     assert "`cracks keys create NAME`" in line
     assert "--open" in line
-    assert process.stdout == ""
-
-
-def test_an_unknown_setting_is_refused_in_one_line(start: StartProcess, place: Path) -> None:
-    process = start(
-        [TOOLS / "cracks", "-C", place / "workspace", "serve", "--open", "--port", "0"],
-        variables={"CRACKS_SERVE_MAX_FILE": "3"},
-    )
-    assert process.wait(30) == 1
-    (line,) = process.stderr.splitlines()
-    assert "Did you mean CRACKS_SERVE_MAX_FILES?" in line
 
 
 @pytest.mark.parametrize(
@@ -120,7 +91,7 @@ def test_an_unknown_setting_is_refused_in_one_line(start: StartProcess, place: P
 )
 @pytest.mark.parametrize("path", ["/model", "/metrics", "/openapi.json", "/nothing"])
 def test_nothing_is_told_without_a_known_key(
-    service: Service, headers: dict[str, str], path: str
+    service: ServiceProcess, headers: dict[str, str], path: str
 ) -> None:
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
     response = httpx.get(service.client.base_url.join(path), headers=raw)
@@ -133,7 +104,7 @@ def test_nothing_is_told_without_a_known_key(
 
 
 def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
-    service: Service, key: str
+    service: ServiceProcess, key: str
 ) -> None:
     url = service.client.base_url.join("/predict")
     for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
@@ -143,30 +114,16 @@ def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
     assert key not in service.process.stderr
 
 
-def test_whether_it_lives_is_told_to_anybody(service: Service) -> None:
-    for path in ("/", "/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready"):
-        assert httpx.get(service.client.base_url.join(path)).status_code == 200, path
-
-
-def test_a_key_is_made_and_revoked_while_the_service_runs(service: Service, place: Path) -> None:
-    file, url = place / "service/keys.json", service.client.base_url.join("/model")
-    headers = {"X-API-Key": create_key(file, "ben")}
-    assert httpx.get(url, headers=headers).status_code == 200
-    revoke_key(file, "ben")
-    assert httpx.get(url, headers=headers).status_code == 401
-    assert service.client.get("/model").status_code == 200
-
-
-def test_the_command_line_lists_and_revokes_keys(start: StartProcess, place: Path) -> None:
-    key = create_key(place / "service/keys.json", "zoe")
-    code, listed, _ = cracks(start, place, "keys", "list", "--json")
-    (row,) = (row for row in json.loads(listed) if row["name"] == "zoe")
-    assert (code, row["ending"], row["revoked"]) == (0, key[-4:], None)
-    assert key[4:20] not in listed
-    assert cracks(start, place, "keys", "revoke", "zoe")[0] == 0
-    code, _, said = cracks(start, place, "keys", "revoke", "zoe")
-    assert code == 1
-    assert said.splitlines() == [
+def test_the_command_line_makes_lists_and_revokes_keys(cracks: RunCracks, tmp_path: Path) -> None:
+    key = cracks(tmp_path, "keys", "create", "zoe").stdout.strip()
+    listed = cracks(tmp_path, "keys", "list", "--json")
+    (row,) = json.loads(listed.stdout)
+    assert (row["name"], row["ending"], row["revoked"]) == ("zoe", key[-4:], None)
+    assert key[4:20] not in listed.stdout
+    assert cracks(tmp_path, "keys", "revoke", "zoe").exit_code == 0
+    again = cracks(tmp_path, "keys", "revoke", "zoe")
+    assert again.exit_code == 1
+    assert again.stderr.splitlines() == [
         "error: There is no key 'zoe' in use. `cracks keys list` shows all of them."
     ]
 
@@ -174,50 +131,22 @@ def test_the_command_line_lists_and_revokes_keys(start: StartProcess, place: Pat
 # --- sizes and times ------------------------------------------------------------------------------
 
 
-class Raw:
-    """A connection on which a request is sent piece by piece."""
-
-    def __init__(self, service: Service, key: str, *headers: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", service.port), timeout=10)
-        lines = ("POST /predict HTTP/1.1", "Host: test", f"X-API-Key: {key}", *headers, "", "")
-        self.send("\r\n".join(lines).encode())
-
-    def __enter__(self) -> Raw:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def send(self, content: bytes) -> None:
-        self._socket.sendall(content)
-
-    def response(self) -> tuple[int, str]:
-        """Return the status, and what else came until the body ended or the connection did."""
-        said = b""
-        while b"\r\n\r\n" not in said or not said.rstrip().endswith(b"}"):
-            more = self._socket.recv(65536)
-            if not more:
-                break
-            said += more
-        return int(said.split(b" ", 2)[1]), said.decode()
-
-
 JPEG = "Content-Type: image/jpeg"
 
 
 def test_what_is_announced_as_too_large_is_refused_before_it_is_sent(
-    service: Service, key: str
+    service: ServiceProcess,
 ) -> None:
-    with Raw(service, key, JPEG, f"Content-Length: {10**13}") as request:
+    with service.post(JPEG, f"Content-Length: {10**13}") as request:
         status, said = request.response()
     assert status == 413
     assert "at most 2 MiB" in said
 
 
 def test_what_grows_too_large_unannounced_is_refused_while_it_is_sent(
-    service: Service, key: str
+    service: ServiceProcess,
 ) -> None:
-    with Raw(service, key, JPEG, "Transfer-Encoding: chunked") as request:
+    with service.post(JPEG, "Transfer-Encoding: chunked") as request:
         chunk = bytes(MEGABYTE // 2)
         for _ in range(5):
             request.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
@@ -226,9 +155,9 @@ def test_what_grows_too_large_unannounced_is_refused_while_it_is_sent(
     assert service.predict(column=BRIGHT)[0]["label"] == "crack"
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(service: Service, key: str) -> None:
+def test_a_body_that_does_not_come_is_not_waited_for(service: ServiceProcess) -> None:
     begin = time.monotonic()
-    with Raw(service, key, JPEG, "Content-Length: 1000") as request:
+    with service.post(JPEG, "Content-Length: 1000") as request:
         request.send(b"\xff\xd8\xff")
         status, said = request.response()
     assert status == 408
@@ -238,13 +167,12 @@ def test_a_body_that_does_not_come_is_not_waited_for(service: Service, key: str)
 
 
 def test_many_large_uploads_at_a_time_are_refused_for_now_and_then_forgotten(
-    service: Service, key: str
+    service: ServiceProcess,
 ) -> None:
     length = 2 * MEGABYTE - 10
     with ExitStack() as stack:
         sent = [
-            stack.enter_context(Raw(service, key, JPEG, f"Content-Length: {length}"))
-            for _ in range(2)
+            stack.enter_context(service.post(JPEG, f"Content-Length: {length}")) for _ in range(2)
         ]
         for request in sent:
             request.send(bytes(length - 1))
@@ -261,7 +189,9 @@ def test_many_large_uploads_at_a_time_are_refused_for_now_and_then_forgotten(
     )
 
 
-def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_served(service: Service) -> None:
+def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_served(
+    service: ServiceProcess,
+) -> None:
     before = service.metric("cracks_overload_refusals_total")
     files = uploads(**{f"{n}": plain_image((n, n, n), "PNG", 300) for n in range(3)})
 
@@ -277,7 +207,7 @@ def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_served(service: 
     assert service.predict(column=BRIGHT)[0]["label"] == "crack"
 
 
-def test_pixels_are_counted_before_they_are_decoded(service: Service) -> None:
+def test_pixels_are_counted_before_they_are_decoded(service: ServiceProcess) -> None:
     response = service.client.post("/predict", files=uploads(wide=plain_image((9, 9, 9), size=400)))
     assert response.status_code == 413
     assert response.json()["detail"].startswith("wide: too many pixels: 400×400")
@@ -298,7 +228,7 @@ def test_pixels_are_counted_before_they_are_decoded(service: Service) -> None:
     ],
 )
 def test_every_body_is_read_as_what_it_is_said_to_be(
-    service: Service, path: str, content: bytes, headers: str, status: int, reason: str
+    service: ServiceProcess, path: str, content: bytes, headers: str, status: int, reason: str
 ) -> None:
     response = service.client.post(path, content=content, headers={"Content-Type": headers})
     assert response.status_code == status, response.text
@@ -306,7 +236,7 @@ def test_every_body_is_read_as_what_it_is_said_to_be(
 
 
 def test_compressed_requests_are_refused_because_nobody_knows_what_they_become(
-    service: Service,
+    service: ServiceProcess,
 ) -> None:
     bomb = gzip.compress(bytes(50 * MEGABYTE))
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -314,15 +244,21 @@ def test_compressed_requests_are_refused_because_nobody_knows_what_they_become(
     assert response.status_code == 415
 
 
-def test_too_many_files_are_refused_whatever_they_are_called(service: Service) -> None:
-    for field in ("files", "others"):
-        images = [(field, (f"{n}.png", BRIGHT)) for n in range(5)]
-        response = service.client.post("/predict", files=images)
+def test_as_many_files_as_are_allowed_are_predicted_and_more_refused(
+    service: ServiceProcess,
+) -> None:
+    def post(field: str, count: int) -> httpx.Response:
+        images = [(field, (f"{n}.png", BRIGHT)) for n in range(count)]
+        return service.client.post("/predict", files=images)
+
+    assert len(post("files", 3).json()["predictions"]) == 3
+    for field, count in (("files", 4), ("files", 5), ("others", 5)):
+        response = post(field, count)
         assert response.status_code == 413
         assert "at most 3 files" in response.json()["detail"]
 
 
-def test_nothing_of_an_upload_is_written_to_the_disk(service: Service, place: Path) -> None:
+def test_nothing_of_an_upload_is_written_to_the_disk(service: ServiceProcess, place: Path) -> None:
     image = plain_image((90, 90, 90), "PNG", 300) + bytes(3 * MEGABYTE // 2)
     assert len(service.predict(large=image)) == 1
     assert list((place / "temporary").iterdir()) == []
@@ -344,7 +280,7 @@ def test_nothing_of_an_upload_is_written_to_the_disk(service: Service, place: Pa
     ],
 )
 def test_every_response_has_an_id_and_tells_browsers_to_be_careful(
-    service: Service, method: str, path: str, status: int
+    service: ServiceProcess, method: str, path: str, status: int
 ) -> None:
     response = service.client.request(method, path)
     assert response.status_code == status
@@ -359,7 +295,7 @@ def test_every_response_has_an_id_and_tells_browsers_to_be_careful(
     assert (line["status"], line["method"]) == (status, method)
 
 
-def test_the_id_of_a_request_is_kept_if_it_can_do_no_harm(service: Service) -> None:
+def test_the_id_of_a_request_is_kept_if_it_can_do_no_harm(service: ServiceProcess) -> None:
     def id_for(given: str) -> str:
         response = service.client.get("/health", headers={"X-Request-ID": given})
         return response.headers["X-Request-ID"]
@@ -372,7 +308,7 @@ def test_the_id_of_a_request_is_kept_if_it_can_do_no_harm(service: Service) -> N
 
 
 def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_the_image(
-    service: Service,
+    service: ServiceProcess,
 ) -> None:
     files = {"files": ("secret-bridge.png", BRIGHT)}
     line = service.line_of(service.client.post("/predict", files=files))
@@ -387,7 +323,9 @@ def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_the_image(
     assert "secret-bridge" not in service.process.stderr
 
 
-def test_an_address_is_logged_by_its_template_not_as_it_was_written(service: Service) -> None:
+def test_an_address_is_logged_by_its_template_not_as_it_was_written(
+    service: ServiceProcess,
+) -> None:
     response = service.client.get("/v2/models/some%0Aname/ready")
     assert service.line_of(response)["path"] == "/v2/models/{name}/ready"
     response = service.client.get("/%0A/../nothing?key=crk_1")
@@ -395,7 +333,9 @@ def test_an_address_is_logged_by_its_template_not_as_it_was_written(service: Ser
     assert "crk_1" not in service.process.stderr
 
 
-def test_the_metrics_count_what_happened_in_a_form_that_prometheus_reads(service: Service) -> None:
+def test_the_metrics_count_what_happened_in_a_form_that_prometheus_reads(
+    service: ServiceProcess,
+) -> None:
     before = service.metric("cracks_images_total")
     strange = plain_image((250, 160, 40))
     service.predict(usual=BRIGHT, strange=strange)
@@ -425,7 +365,7 @@ def test_the_metrics_count_what_happened_in_a_form_that_prometheus_reads(service
     assert 'method="BREW"' not in service.client.get("/metrics").text
 
 
-def test_earlier_champions_are_told_newest_first(service: Service, place: Path) -> None:
+def test_earlier_champions_are_told_newest_first(service: ServiceProcess, place: Path) -> None:
     assert service.client.get("/model/history").json() == {"history": []}
     row = {"kind": "promote", "time": "2026-11-21T08:00:00+00:00", "who": "ann", "why": "better"}
     rows = [
@@ -439,19 +379,5 @@ def test_earlier_champions_are_told_newest_first(service: Service, place: Path) 
     assert (damaged.status_code, "is damaged" in damaged.json()["detail"]) == (503, True)
 
 
-def test_any_of_several_processes_tells_the_metrics_of_all(
-    start: StartProcess, place: Path, tmp_path: Path
-) -> None:
-    hand_over(tmp_path / "service", make_bundle(tmp_path / "v1", size=32), "1")
-    options = ("--open", "--processes", "2")
-    with serving(start, place / "workspace", tmp_path / "service", *options) as service:
-        service.wait_for_version("1")
-        for _ in range(8):
-            with httpx.Client(base_url=service.client.base_url) as another:
-                another.post("/predict", files=uploads(column=BRIGHT)).raise_for_status()
-        assert service.metric("cracks_images_total") == 8
-        assert service.metric('cracks_model_info{run_id="run-1",version="1"}') == 1
-
-
-def test_no_request_has_failed_inside(service: Service) -> None:
+def test_no_request_has_failed_inside(service: ServiceProcess) -> None:
     assert [line for line in service.log if line["level"] == "ERROR"] == []

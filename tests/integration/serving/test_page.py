@@ -6,30 +6,28 @@ import csv
 import io
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
-from processes import TOOLS, StartProcess
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from cracks.system.atomic_files import write_json
+from serving.middleware.api_keys import create_key
 from tests.integration.browsers import (
-    COLOURS_OF_TEXTS,
     NEEDS_CHROMIUM,
     ONLINE,
     OpenPage,
     browser,
-    contrast,
     is_dark,
     opened,
-    rgb,
 )
 from tests.integration.bundles import hand_over, make_bundle
+from tests.integration.serving.conftest import Serve
 
 __all__ = ["browser"]  # a fixture
 
@@ -130,45 +128,20 @@ class Page(OpenPage):
         return file
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As much of a checkout as serving looks for."""
-    root = tmp_path_factory.mktemp("workspace")
-    (root / ".dvc").mkdir()
-    (root / "dvc.yaml").touch()
-    return root
-
-
-def serve(
-    start: StartProcess, workspace: Path, folder: Path, options: Sequence[str], **variables: str
-) -> str:
-    """Start the service with version 1 as its champion and return its address."""
+def hand_over_first(folder: Path) -> None:
+    """Make version 1 the champion of a service."""
     hand_over(folder, make_bundle(folder.with_name("v1"), size=PATCH_SIZE, novelty=True), "1")
     write_json(folder / "history.json", [HISTORY])
-    process = start(
-        [TOOLS / "cracks", "-C", workspace, "serve", "--port", "0", "--json", *options],
-        variables={"CRACKS_SERVICE_DIR": str(folder), **variables},
-        name="cracks serve",
-    )
-    url: str = json.loads(process.wait_until(lambda: process.stdout, "the address"))["url"]
-    process.wait_until(lambda: is_ready(url), "the champion")
-    return url
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready", timeout=20).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
-def open_url(
-    start_for_module: StartProcess, workspace: Path, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def open_url(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service that serves anybody."""
     folder = tmp_path_factory.mktemp("open") / "service"
-    return serve(start_for_module, workspace, folder, ["--open"], CRACKS_SERVE_MAX_INSPECTIONS="1")
+    hand_over_first(folder)
+    with serve(folder, variables={"CRACKS_SERVE_MAX_INSPECTIONS": "1"}) as service:
+        service.wait_for_version("1")
+        yield service.url
 
 
 @pytest.fixture
@@ -461,16 +434,15 @@ def test_a_busy_service_is_asked_again_after_a_while(
 
 
 def test_a_service_with_keys_asks_for_one(
-    browser: webdriver.Chrome,
-    start_for_module: StartProcess,
-    workspace: Path,
-    tmp_path: Path,
+    browser: webdriver.Chrome, serve: Serve, tmp_path: Path
 ) -> None:
-    from serving.middleware.api_keys import create_key
-
     folder = tmp_path / "service"
+    hand_over_first(folder)
     key = create_key(folder / "keys.json", "ann")
-    with opened(browser, serve(start_for_module, workspace, folder, []), Page) as page:
+    with (
+        serve(folder, *("--processes", "1")) as service,
+        opened(browser, service.url, Page) as page,
+    ):
         page.wait(lambda: page["key-dialog"].is_displayed(), "the dialog")
         assert page.browser.switch_to.active_element == page["key"]
         page["key"].send_keys("crk_wrong", Keys.ENTER)
@@ -514,12 +486,8 @@ def test_text_can_be_read_in_light_and_dark(page: Page, tmp_path: Path, scheme: 
     page.prefer(scheme)
     page.inspect(tmp_path, "brick.png", photograph(ground=(190, 40, 20)))
     assert is_dark(page) == (scheme == "dark")
-    texts = page.run(COLOURS_OF_TEXTS)
-    assert len(texts) > 50
-    # WCAG 2.2, 1.4.3: 4.5 to 1.
-    pairs = {text: (rgb(colour), rgb(behind)) for text, colour, behind in texts}
-    low = {text: contrast(*pair) for text, pair in pairs.items() if contrast(*pair) < 4.5}
-    assert low == {}
+    texts, faint = page.texts_too_faint()
+    assert (texts > 50, faint) == (True, set())
 
 
 def test_the_colours_can_be_chosen_and_are_kept(page: Page) -> None:
@@ -536,8 +504,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
     page: Page, tmp_path: Path, width: int
 ) -> None:
     page.shape(width, 700)
-    widths = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert page.run(widths) == [width, width]
+    assert page.widths() == [width, width]
     page.inspect(tmp_path, "a-very-long-name-of-a-photo-without-any-space-in-it-0000001.png")
-    assert page.run(widths) == [width, width]
+    assert page.widths() == [width, width]
     assert page["take"].is_displayed() or page["choose"].is_displayed()

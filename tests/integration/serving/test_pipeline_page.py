@@ -11,7 +11,6 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
-from processes import StartProcess
 from prometheus_client.parser import text_string_to_metric_families
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
@@ -20,7 +19,6 @@ from cracks.inference.handover.training_summaries import FILE
 from serving.middleware.api_keys import create_key
 from serving.routes.pipeline import PipelineOverview
 from tests.integration.browsers import (
-    COLOURS_OF_TEXTS,
     NEEDS_CHROMIUM,
     OpenPage,
     browser,
@@ -31,7 +29,8 @@ from tests.integration.browsers import (
 )
 from tests.integration.bundles import hand_over, make_bundle
 from tests.integration.pipeline_content import PICTURE, TRAININGS, leave_trainings, leave_windows
-from tests.integration.services import Service, make_workspace, serving
+from tests.integration.services import ServiceProcess
+from tests.integration.serving.conftest import Serve
 
 __all__ = ["browser"]  # a fixture
 
@@ -54,33 +53,29 @@ def key(place: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def full(start_for_module: StartProcess, place: Path, key: str) -> Iterator[Service]:
+def full(serve: Serve, place: Path, key: str) -> Iterator[ServiceProcess]:
     """A service with keys, after some weeks."""
     folder, now = place / "full/service", datetime.now(UTC)
     hand_over(folder, make_bundle(place / "v3", size=64), "3")
     leave_trainings(folder, now)
     leave_windows(folder, now)
-    workspace, given = make_workspace(place / "full/workspace"), {"X-API-Key": key}
-    options = ("--host", "127.0.0.1")  # in place of --open
-    with serving(
-        start_for_module, workspace, folder, *options, variables=TOOLS, headers=given
-    ) as service:
+    options = ("--processes", "1")  # in place of --open
+    with serve(folder, *options, variables=TOOLS, headers={"X-API-Key": key}) as service:
         service.wait_for_version("3")
         yield service
 
 
 @pytest.fixture(scope="module")
-def empty(start_for_module: StartProcess, place: Path) -> Iterator[Service]:
+def empty(serve: Serve, place: Path) -> Iterator[ServiceProcess]:
     """A service before anything has happened."""
-    workspace = make_workspace(place / "empty/workspace")
-    with serving(start_for_module, workspace, place / "empty/service") as service:
+    with serve(place / "empty/service") as service:
         yield service
 
 
 # --- the interface --------------------------------------------------------------------------------
 
 
-def test_the_overview_tells_what_the_pipeline_handed_over(full: Service) -> None:
+def test_the_overview_tells_what_the_pipeline_handed_over(full: ServiceProcess) -> None:
     said = full.client.get("/pipeline/overview").json()
     assert said["champion"]["version"] == said["answering"] == "3"
     assert [run["outcome"] for run in said["runs"]] == [one[1] for one in reversed(TRAININGS)]
@@ -101,7 +96,7 @@ def test_the_overview_tells_what_the_pipeline_handed_over(full: Service) -> None
     assert full.client.get("/pipeline/overview?days=0").status_code == 422
 
 
-def test_what_cannot_be_read_is_told_of_and_hides_nothing_else(full: Service) -> None:
+def test_what_cannot_be_read_is_told_of_and_hides_nothing_else(full: ServiceProcess) -> None:
     file = full.folder / FILE
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
@@ -116,19 +111,18 @@ def test_what_cannot_be_read_is_told_of_and_hides_nothing_else(full: Service) ->
     assert full.metric("cracks_pipeline_problems") == 0
 
 
-def test_data_and_pictures_want_a_key_and_the_page_asks_for_it(full: Service) -> None:
-    url = str(full.client.base_url)
+def test_data_and_pictures_want_a_key_and_the_page_asks_for_it(full: ServiceProcess) -> None:
     picture = f"/pipeline/pictures/{PICTURE}"
     for path in ("/pipeline/overview", picture):
-        assert httpx.get(f"{url}{path}").status_code == 401, path
-    assert httpx.get(f"{url}/pipeline").status_code == 200
+        assert httpx.get(f"{full.url}{path}").status_code == 401, path
+    assert httpx.get(f"{full.url}/pipeline").status_code == 200
     assert full.client.get(picture).headers["content-type"] == "image/png"
     for name in ("none.png", "..%2f..%2faccuracy.json", ".png"):
         assert full.client.get(f"/pipeline/pictures/{name}").status_code == 404, name
     assert full.client.post("/pipeline/overview").status_code == 405
 
 
-def test_the_interface_is_described_with_an_example_that_is_one(full: Service) -> None:
+def test_the_interface_is_described_with_an_example_that_is_one(full: ServiceProcess) -> None:
     described = full.client.get("/openapi.json").json()["paths"]
     response = described["/pipeline/overview"]["get"]["responses"]["200"]["content"]
     example = response["application/json"]["example"]
@@ -139,7 +133,7 @@ def test_the_interface_is_described_with_an_example_that_is_one(full: Service) -
     assert "/pipeline/pictures/{name}" in described
 
 
-def test_before_anything_has_happened_everything_is_empty(empty: Service) -> None:
+def test_before_anything_has_happened_everything_is_empty(empty: ServiceProcess) -> None:
     said = empty.client.get("/pipeline/overview").json()
     assert {name for name, value in said.items() if value} == {"links"}
     names = empty.client.get("/metrics").text
@@ -147,7 +141,7 @@ def test_before_anything_has_happened_everything_is_empty(empty: Service) -> Non
     assert empty.metric("cracks_pipeline_problems") == 0
 
 
-def test_prometheus_is_told_of_champion_training_data_and_monitoring(full: Service) -> None:
+def test_prometheus_is_told_of_champion_training_data_and_monitoring(full: ServiceProcess) -> None:
     text = full.client.get("/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["cracks_champion_version"].samples[0].value == 3
@@ -173,7 +167,7 @@ class Overview(OpenPage):
 
     def open(self) -> None:
         super().open()
-        self.wait(lambda: not self.text("runs-card").startswith("Asking"), "the overview")
+        self.wait(lambda: not self.text("runs-card").startswith("Loading"), "the overview")
         self.settle()
 
     def pixels(self, number: int) -> npt.NDArray[np.uint8]:
@@ -202,9 +196,8 @@ class Overview(OpenPage):
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, full: Service, key: str) -> Iterator[Overview]:
+def page(browser: webdriver.Chrome, full: ServiceProcess, key: str) -> Iterator[Overview]:
     """The page with a key entered; afterwards nothing must have gone wrong unseen."""
-    url = str(full.client.base_url).rstrip("/")
 
     class WithKey(Overview):
         def open(self) -> None:
@@ -215,7 +208,7 @@ def page(browser: webdriver.Chrome, full: Service, key: str) -> Iterator[Overvie
             self.wait(lambda: self["alarm-card"].text, "the last part")
             self.settle()
 
-    with opened(browser, url, WithKey, "/pipeline") as page:
+    with opened(browser, full.url, WithKey, "/pipeline") as page:
         yield page
 
 
@@ -289,10 +282,8 @@ def test_text_and_curves_can_be_seen_in_light_and_dark(page: Overview, scheme: s
     page.prefer(scheme)
     page.wait(lambda: is_dark(page) == (scheme == "dark"), scheme)
     page.settle()
-    texts = page.run(COLOURS_OF_TEXTS)
-    assert len(texts) > 100
-    pairs = {text: (rgb(colour), rgb(behind)) for text, colour, behind in texts}
-    assert {text for text, pair in pairs.items() if contrast(*pair) < 4.5} == set()
+    texts, faint = page.texts_too_faint()
+    assert (texts > 100, faint) == (True, set())
     # WCAG 2.2, 1.4.11: what is drawn has 3 to 1 against its ground; the curves change colours too.
     card = page.run("return getComputedStyle(document.querySelector('.card')).backgroundColor")
     pixels = page.pixels(0)
@@ -312,19 +303,14 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page: Overview) -> None:
     page.settle()
     width = "return document.querySelector('.uplot').offsetWidth"
     page.wait(lambda: page.run(width) < 320, "narrow charts")
-    widths = "return [document.documentElement.scrollWidth, window.innerWidth]"
-    assert page.run(widths) == [320, 320]
+    assert page.widths() == [320, 320]
 
 
 @NEEDS_CHROMIUM
 def test_a_page_without_a_key_says_so_and_can_ask_again(
-    browser: webdriver.Chrome, full: Service, key: str
+    browser: webdriver.Chrome, full: ServiceProcess, key: str
 ) -> None:
-    class Locked(OpenPage):
-        pass
-
-    url = str(full.client.base_url).rstrip("/")
-    with opened(browser, url, Locked, "/pipeline") as page:
+    with opened(browser, full.url, OpenPage, "/pipeline") as page:
         page.wait(lambda: page["key-dialog"].is_displayed(), "the dialog")
         page["key-cancel"].click()
         page.wait_for_text("problem", "The service asks for a key.")
@@ -337,10 +323,9 @@ def test_a_page_without_a_key_says_so_and_can_ask_again(
 
 @NEEDS_CHROMIUM
 def test_an_empty_pipeline_says_what_will_fill_it(
-    browser: webdriver.Chrome, empty: Service
+    browser: webdriver.Chrome, empty: ServiceProcess
 ) -> None:
-    url = str(empty.client.base_url).rstrip("/")
-    with opened(browser, url, Overview, "/pipeline") as page:
+    with opened(browser, empty.url, Overview, "/pipeline") as page:
         assert "No champion yet" in page.text("champion-card")
         assert "No training has ended yet" in page.text("runs-card")
         assert "Nothing watched yet" in page.text("watching-card")

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import schemathesis
-from processes import CHECKOUT, TOOLS, StartProcess, environment
+from processes import CHECKOUT, TOOLS, environment
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from tests.integration.bundles import grey_image, hand_over, make_bundle
-from tests.integration.services import Service, make_workspace, serving
+from tests.integration.services import ServiceProcess
+from tests.integration.serving.conftest import Serve
 
 pytestmark = pytest.mark.integration
 
@@ -30,13 +31,10 @@ MODEL = "/v2/models/brightness"
 
 
 @pytest.fixture(scope="module")
-def service(
-    start_for_module: StartProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
+def service(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     place = tmp_path_factory.mktemp("protocols")
-    workspace = make_workspace(place / "workspace")
     hand_over(place / "service", make_bundle(place / "v1", size=SIZE, novelty=True), "1")
-    with serving(start_for_module, workspace, place / "service") as running:
+    with serve(place / "service") as running:
         running.wait_for_version("1")
         yield running
 
@@ -55,7 +53,7 @@ def service(
     ids=["inputs", "named inputs", "instances", "named instances"],
 )
 def test_it_responds_as_mlflow_models_serve_does_and_says_more(
-    service: Service, body: dict[str, Any]
+    service: ServiceProcess, body: dict[str, Any]
 ) -> None:
     response = service.client.post("/invocations", json=body)
     assert response.status_code == 200, response.text
@@ -81,17 +79,15 @@ def test_it_responds_as_mlflow_models_serve_does_and_says_more(
         ({"inputs": None}, "the shape one number"),
     ],
 )
-def test_other_inputs_are_refused_in_words(service: Service, body: Any, reason: str) -> None:
+def test_other_inputs_are_refused_in_words(service: ServiceProcess, body: Any, reason: str) -> None:
     response = service.client.post("/invocations", json=body)
     assert response.status_code == 400
     assert reason in response.json()["detail"]
 
 
-def test_mlflows_signs_of_life(service: Service) -> None:
-    assert (service.client.get("/ping").status_code, service.client.get("/ping").text) == (
-        200,
-        "\n",
-    )
+def test_mlflows_signs_of_life(service: ServiceProcess) -> None:
+    ping = service.client.get("/ping")
+    assert (ping.status_code, ping.text) == (200, "\n")
     assert service.client.get("/version").text[0].isdigit()
 
 
@@ -155,7 +151,7 @@ def triton_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_nvidias_client_asks_here_as_it_asks_triton(
-    service: Service, triton_client: Path, tmp_path: Path
+    service: ServiceProcess, triton_client: Path, tmp_path: Path
 ) -> None:
     image = tmp_path / "bright.jpg"
     image.write_bytes(grey_image(200, "JPEG"))
@@ -188,7 +184,7 @@ def test_nvidias_client_asks_here_as_it_asks_triton(
     assert (status, message) == ("404", "That is not in service; version 1 of brightness is.")
 
 
-def infer(service: Service, document: Any, tail: bytes = b"", length: str = "") -> Any:
+def infer(service: ServiceProcess, document: Any, tail: bytes = b"", length: str = "") -> Any:
     content = json.dumps(document).encode()
     headers = {"Inference-Header-Content-Length": length or str(len(content))}
     return service.client.post(f"{MODEL}/infer", content=content + tail, headers=headers)
@@ -202,7 +198,7 @@ FILE = base64.b64encode(BRIGHT).decode()
 PACKED = struct.pack("<I", len(BRIGHT)) + BRIGHT
 
 
-def test_files_come_as_base64_in_plain_json_too(service: Service) -> None:
+def test_files_come_as_base64_in_plain_json_too(service: ServiceProcess) -> None:
     document = tensor("encoded", "BYTES", [2], data=[FILE, FILE])
     response = service.client.post(f"{MODEL}/versions/1/infer", json=document).json()
     assert response["parameters"] == {"run_id": "run-1"}
@@ -244,7 +240,7 @@ def test_files_come_as_base64_in_plain_json_too(service: Service) -> None:
     ],
 )
 def test_another_request_is_refused_where_clients_of_the_protocol_look(
-    service: Service, document: Any, tail: bytes, status: int, reason: str
+    service: ServiceProcess, document: Any, tail: bytes, status: int, reason: str
 ) -> None:
     response = infer(service, document, tail)
     assert response.status_code == status
@@ -252,7 +248,7 @@ def test_another_request_is_refused_where_clients_of_the_protocol_look(
     assert response.json()["error"] == response.json()["detail"]
 
 
-def test_a_length_of_the_json_that_is_none_is_refused(service: Service) -> None:
+def test_a_length_of_the_json_that_is_none_is_refused(service: ServiceProcess) -> None:
     document = tensor("encoded", "BYTES", [1], parameters={"binary_data_size": len(PACKED)})
     assert infer(service, document, PACKED).status_code == 200
     for length in ("-1", "10000000", "many", "1e3"):
@@ -263,7 +259,7 @@ def test_a_length_of_the_json_that_is_none_is_refused(service: Service) -> None:
 
 
 @pytest.fixture(scope="module")
-def description(service: Service) -> dict[str, Any]:
+def description(service: ServiceProcess) -> dict[str, Any]:
     content: dict[str, Any] = service.client.get("/openapi.json").json()
     return content
 
@@ -293,6 +289,8 @@ def test_the_description_is_valid_and_names_every_route(description: dict[str, A
         "GET /v2",
         "GET /version",
     }
+    refusals = operations(description)["POST /predict"]["responses"].keys()
+    assert {"413", "415", "422", "503"} <= refusals
 
 
 def test_every_operation_says_what_it_does_what_it_returns_and_how_it_refuses(

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 import pytest
-from processes import StartProcess, wait_until
+from processes import wait_until
 
 from cracks.errors import ServiceError
-from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
+from cracks.inference.handover.champion import POINTER, Champion, name_champion, stage_bundle
 from cracks.inference.handover.service_processes import (
     ServiceReporter,
     living_processes,
     wait_for_service,
 )
 from serving.engine.champion_watch import ChampionWatch
+from serving.telemetry.metrics import Metrics
 from tests.integration.bundles import champion_of, grey_image, make_bundle
-from tests.integration.services import Service, make_workspace, serving, uploads
+from tests.integration.services import ServiceProcess, uploads
+from tests.integration.serving.conftest import Serve
 
 pytestmark = pytest.mark.integration
 
@@ -112,11 +114,6 @@ class Client(threading.Thread):
         self.join(30)
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("place") / "workspace")
-
-
 @pytest.fixture
 def handover(tmp_path: Path) -> Handover:
     return Handover.made(tmp_path)
@@ -127,14 +124,14 @@ def handover(tmp_path: Path) -> Handover:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_no_request_fails_and_none_is_served_by_a_version_that_was_swapped_away(
-    start: StartProcess, workspace: Path, handover: Handover, processes: int
+    serve: Serve, handover: Handover, processes: int
 ) -> None:
     options = ("--open", "--processes", str(processes))
     swaps: list[tuple[str, float, float]] = []  # version, named, all have loaded it
-    with serving(start, workspace, handover.service, *options) as service:
+    with serve(handover.service, *options) as service:
         wait_until(lambda: len(living_processes(handover.service)) == processes, "the processes")
         wait_for_service(handover.service, handover.name("1"), 20)
-        clients = [Client(str(service.client.base_url)) for _ in range(CLIENTS)]
+        clients = [Client(service.url) for _ in range(CLIENTS)]
         for client in clients:
             client.start()
         try:
@@ -160,21 +157,30 @@ def test_no_request_fails_and_none_is_served_by_a_version_that_was_swapped_away(
     assert set.union(*(one.versions for one in asked)) == set(FACTORS)
 
 
+#: A service of two processes, and the folder that it follows.
+Two: TypeAlias = tuple[ServiceProcess, Handover]
+
+
 @pytest.fixture(scope="module")
-def two(
-    start_for_module: StartProcess, workspace: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Handover]]:
-    """A service of two processes, with version 1 as its champion."""
+def two(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    """Two processes with version 1 as their champion."""
     handover = Handover.made(tmp_path_factory.mktemp("two"))
-    options = ("--open", "--processes", "2")
-    with serving(start_for_module, workspace, handover.service, *options) as service:
+    with serve(handover.service, "--open", "--processes", "2") as service:
         wait_until(lambda: len(living_processes(handover.service)) == 2, "the processes")
         yield service, handover
 
 
-def test_a_broken_bundle_is_refused_by_all_and_the_old_one_stays(
-    two: tuple[Service, Handover],
-) -> None:
+def test_any_of_several_processes_tells_the_metrics_of_all(two: Two) -> None:
+    service, _ = two
+    service.wait_for_version("1")
+    for _ in range(8):
+        with httpx.Client(base_url=service.url) as another:
+            another.post("/predict", files=uploads(image=IMAGES["200"])).raise_for_status()
+    assert service.metric("cracks_images_total") == 8
+    assert service.metric('cracks_model_info{run_id="run-1",version="1"}') == 1
+
+
+def test_a_broken_bundle_is_refused_by_all_and_the_old_one_stays(two: Two) -> None:
     service, handover = two
     handover.damage("3")
     with pytest.raises(ServiceError, match=r"refused it: .*model\.bin has not the SHA-256"):
@@ -186,9 +192,7 @@ def test_a_broken_bundle_is_refused_by_all_and_the_old_one_stays(
     assert service.wait_for_version("2")["problem"] is None
 
 
-def test_a_process_that_is_killed_is_replaced_by_one_that_serves_the_champion(
-    two: tuple[Service, Handover],
-) -> None:
+def test_a_process_that_is_killed_is_replaced_by_one_that_serves_the_champion(two: Two) -> None:
     service, handover = two
     pids = {int(one.process.rpartition("-")[2]) for one in living_processes(handover.service)}
     os.kill(min(pids), signal.SIGKILL)
@@ -206,22 +210,18 @@ def test_a_process_that_is_killed_is_replaced_by_one_that_serves_the_champion(
 
 
 def test_when_it_is_told_to_end_a_request_under_way_is_finished_and_no_report_is_left(
-    two: tuple[Service, Handover],
+    two: Two,
 ) -> None:
     service, handover = two
     image = IMAGES["200"]
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
-        f"Content-Type: image/png\r\nContent-Length: {len(image)}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", service.port), timeout=15) as connection:
-        connection.sendall(head.encode() + image[:50])
+    headers = ("Connection: close", "Content-Type: image/png", f"Content-Length: {len(image)}")
+    with service.post(*headers) as request:
+        request.send(image[:50])
         time.sleep(0.5)  # until one of the two has begun with it
         os.kill(service.process.pid, signal.SIGTERM)
         wait_until(lambda: len(living_processes(handover.service)) < 2, "the end of the other one")
-        connection.sendall(image[50:])
-        response = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert response.startswith(b"HTTP/1.1 200")
+        request.send(image[50:])
+        assert request.response()[0] == 200
     assert service.process.wait(15) in (0, 130)
     assert living_processes(handover.service) == []
     assert "Traceback" not in service.process.stderr
@@ -232,7 +232,7 @@ def test_when_it_is_told_to_end_a_request_under_way_is_finished_and_no_report_is
 
 @pytest.fixture
 def watch(handover: Handover) -> Iterator[ChampionWatch]:
-    watch = ChampionWatch(handover.service)
+    watch = ChampionWatch(handover.service, Metrics())
     watch.poll()
     yield watch
     watch.close()
@@ -312,6 +312,34 @@ def test_a_promotion_that_is_undone_while_it_waits_changes_nothing(
     other.end()
     watch.poll()
     assert (watch.current, watch.problem) == (before, None)
+
+
+@pytest.mark.parametrize("nonsense", [b"{", b'{"version": 2}', b"\x80\x81\xff"])
+def test_a_damaged_champion_file_is_reported_until_it_is_fixed(
+    handover: Handover, watch: ChampionWatch, nonsense: bytes
+) -> None:
+    pointer = handover.service / POINTER
+    sound = pointer.read_bytes()
+    pointer.write_bytes(nonsense)
+    watch.poll()
+    assert POINTER in str(watch.problem)
+    assert version_of(watch) == "1"
+    pointer.write_bytes(sound)
+    watch.poll()
+    assert watch.problem is None
+    handover.name("2")
+    watch.poll()
+    assert version_of(watch) == "2"
+
+
+def test_what_stands_in_the_way_is_logged_once_and_not_at_every_poll(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = ChampionWatch(tmp_path / "service", Metrics())
+    for _ in range(5):
+        watch.poll()
+    assert "No champion is in service yet" in (watch.problem or "")
+    assert len(caplog.records) <= 1
 
 
 def test_a_request_keeps_its_version_to_the_end_and_then_the_old_one_is_freed(

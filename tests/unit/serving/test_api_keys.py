@@ -145,6 +145,7 @@ def test_a_key_comes_in_either_of_two_headers(headers: list[tuple[bytes, bytes]]
 
 
 def test_only_the_page_and_signs_of_life_need_no_key() -> None:
-    assert all(map(is_open, ("/", "/health", "/ready", "/v2/health/live", "/page/page.css")))
+    alive = ("/health", "/ready", "/ping", "/v2/health/live", "/v2/health/ready")
+    assert all(map(is_open, (*alive, "/", "/pipeline", "/page/page.css")))
     closed = ("/predict", "/inspect", "/model", "/metrics", "/answers", "/openapi.json", "/page")
     assert not any(map(is_open, (*closed, "//", "/health/", "/Health", "/v2", "")))

@@ -81,6 +81,7 @@ def test_the_library_is_what_npm_has_and_its_licence_lies_beside_it() -> None:
     [
         "/page/",
         "/page/index.html",
+        "/page/frame.html.jinja",
         "/page/uplot",
         "/page/uplot/LICENSE",
         "/page/../app.py",

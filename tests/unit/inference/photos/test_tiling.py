@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cracks.inference.photos.tiling import MAX_OVERLAP, Tiling
+from cracks.inference.photos.overlap import MAX_OVERLAP
+from cracks.inference.photos.tiling import Tiling
 
 lengths = st.integers(1, 200)
 overlaps = st.floats(0, MAX_OVERLAP)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from cracks.errors import CracksError
-from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from serving.schemas.prediction import GivenId, Label, ModelVersion, Novel, RunId, Threshold
 from serving.schemas.problems import described
 from serving.service import Service
@@ -61,17 +60,14 @@ def routes(service: Service) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST, description="how many at most")] = 50,
     ) -> LoggedPredictions:
         """List the newest predictions; those of other processes appear seconds later."""
-        newest = _newest(service, limit)
+        try:
+            newest = service.recorder.recent(limit)
+        except (CracksError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise HTTPException(
+                503,
+                f"The prediction log cannot be read ({reason}). Predictions are made all the same.",
+            ) from None
         return LoggedPredictions(answers=[LoggedPrediction.model_validate(one) for one in newest])
 
     return router
-
-
-def _newest(service: Service, limit: int) -> list[RecordedPrediction]:
-    try:
-        return service.recorder.recent(limit)
-    except (CracksError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise HTTPException(
-            503, f"The prediction log cannot be read ({reason}). Predictions are made all the same."
-        ) from None
