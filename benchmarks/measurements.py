@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from cracks.errors import one_line
+
 Ours = TypeVar("Ours")
 Reference = TypeVar("Reference")
 
@@ -109,7 +111,7 @@ def run_measures(
                 rows.append(row)  # noqa: PERF402 (what was measured before a failure counts)
         except Exception as error:
             well = False
-            tell(f"error: {name}: {_in_one_line(error)}")
+            tell(f"error: {name}: {one_line(error)}")
         tell(f"{name} took {time.monotonic() - start:.0f} s")
     return rows, well
 
@@ -140,7 +142,3 @@ def _shown(value: float | None) -> str:
 
 def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from cracks.errors import UnreadableImage
+from cracks.errors import UnreadableImage, one_line
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -136,8 +136,7 @@ def _opened(content: bytes, formats: Sequence[str], max_pixels: int) -> Iterator
     except UnreadableImage:
         raise
     except Exception as error:  # Pillow raises anything, AssertionError too, on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"damaged image: {reason}") from None
+        raise UnreadableImage(f"damaged image: {one_line(error)}") from None
 
 
 def _listed(formats: Sequence[str]) -> str:

@@ -127,13 +127,13 @@ def following(last: Entry | None, *, who: str, why: str, **change: Any) -> Entry
     return Entry(
         number=last.number + 1 if last else 1,
         previous=last.hash if last else NO_ENTRY,
-        who=one_line(who, LONGEST_WHO),
-        why=one_line(why, LONGEST_WHY),
+        who=printable_line(who, LONGEST_WHO),
+        why=printable_line(why, LONGEST_WHY),
         **({"at": now} | change),
     )
 
 
-def one_line(text: str, longest: int) -> str:
+def printable_line(text: str, longest: int) -> str:
     """Return what a person wrote as one line that every database takes, cut where it is too long.
 
     PostgreSQL takes no NUL, and no UTF-8 has the halves of characters that a terminal may send.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from cracks.errors import CracksError, FeedbackError, TrackingError
+from cracks.errors import CracksError, FeedbackError, TrackingError, one_line
 from cracks.monitoring.feedback.record import (
     FOLDER,
     LONGEST_NAME,
@@ -123,7 +123,7 @@ def _take(place: _Place, said: list[Feedback]) -> list[Taken]:
     except TrackingError as error:  # no prediction id
         raise HTTPException(422, str(error)) from None
     except (CracksError, OSError) as error:
-        reason = " ".join(str(error).split())
         raise HTTPException(
-            503, f"The feedback cannot be kept now ({reason}). Nothing of it was; send it again."
+            503,
+            f"The feedback cannot be kept now ({one_line(error)}). Nothing of it was; send it again.",
         ) from None

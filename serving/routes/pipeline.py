@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, HTTPException, Path, Query, Response
 from pydantic import BaseModel, Field
 
-from cracks.errors import CracksError
+from cracks.errors import CracksError, one_line
 from cracks.inference.handover.champion import read_champion
 from cracks.inference.handover.promotion_history import read_history
 from cracks.inference.handover.training_summaries import TrainingRun, read_runs
@@ -105,7 +105,7 @@ def routes(service: Service) -> APIRouter:
         try:
             content = service.watched.picture(name)
         except (CracksError, OSError, ValueError) as error:
-            raise HTTPException(503, f"The picture cannot be read: {_line(error)}") from None
+            raise HTTPException(503, f"The picture cannot be read: {one_line(error)}") from None
         if content is None:
             raise HTTPException(404, "There is no such picture of a window.")
         return Response(content, media_type="image/png")
@@ -122,7 +122,7 @@ def _overview(service: Service, days: int) -> PipelineOverview:
         try:
             return what()
         except (CracksError, OSError) as error:
-            problems.append(_line(error))
+            problems.append(one_line(error))
             return otherwise
 
     champion = read(lambda: read_champion(folder), None)
@@ -155,7 +155,3 @@ def _shortened(windows: list[Window]) -> list[Window]:
         else window.model_copy(update={"movers": (), "picture": "", "skipped": ()})
         for number, window in enumerate(windows)
     ]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

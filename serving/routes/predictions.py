@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from cracks.errors import CracksError
+from cracks.errors import CracksError, one_line
 from serving.schemas.prediction import GivenId, Label, ModelVersion, Novel, RunId, Threshold
 from serving.schemas.problems import described
 from serving.service import Service
@@ -63,10 +63,9 @@ def routes(service: Service) -> APIRouter:
         try:
             newest = service.recorder.recent(limit)
         except (CracksError, OSError) as error:
-            reason = " ".join(str(error).split())
             raise HTTPException(
                 503,
-                f"The prediction log cannot be read ({reason}). Predictions are made all the same.",
+                f"The prediction log cannot be read ({one_line(error)}). Predictions are made all the same.",
             ) from None
         return LoggedPredictions(answers=[LoggedPrediction.model_validate(one) for one in newest])
 

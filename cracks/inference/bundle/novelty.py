@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cracks.errors import BundleError, DataError
+from cracks.errors import BundleError, DataError, one_line
 from cracks.system.atomic_files import atomic_replace
 
 Features = npt.NDArray[np.floating]
@@ -192,7 +192,7 @@ def load_novelty(path: Path) -> Novelty:
     except FileNotFoundError:
         raise BundleError(f"{path} is missing. `dvc repro export` makes a whole bundle.") from None
     except DAMAGES as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
     if reason:
         raise BundleError(
             f"{path} is no description of novelty: {reason}. `dvc repro export` makes a whole one."

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from cracks.errors import CracksError
+from cracks.errors import CracksError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class BackgroundJob:
             self._step()
         except Exception as error:  # predictions must continue, and so must this thread
             known = isinstance(error, CracksError | OSError | pa.ArrowException)
-            reason = " ".join(str(error).split()) if known else repr(error)
+            reason = one_line(error) if known else repr(error)
             if self.problem is None:
                 logger.error("%s (%s)", self._complaint, reason, exc_info=not known)
             self.problem = f"{self._complaint} ({reason})"

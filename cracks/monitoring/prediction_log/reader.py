@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cracks.errors import one_line
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.monitoring.prediction_log.locations import FOLDER, place_of_log, sources
 from cracks.monitoring.prediction_log.part_files import (
@@ -213,7 +214,7 @@ class PredictionLog:
             return []
 
     def _skip(self, part: Part, error: Exception) -> None:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if part.name not in self.damaged:
             logger.warning("%s in %s is damaged and skipped (%s)", part.path, self.place, reason)
         self.damaged[part.name] = reason

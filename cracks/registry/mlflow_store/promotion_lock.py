@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cracks.errors import PromotionUnderway, TrackingError
-from cracks.registry.ledger import LONGEST_WHO, LONGEST_WHY, Identity, Kind, one_line
+from cracks.registry.ledger import LONGEST_WHO, LONGEST_WHY, Identity, Kind, printable_line
 from cracks.registry.mlflow_store.connection import Connection
 from cracks.system.hashing import digest_of_bytes
 
@@ -66,8 +66,8 @@ class PromotionIntent(BaseModel):
         """
         return cls(
             transaction=uuid.uuid4().hex,
-            who=one_line(who, LONGEST_WHO),
-            why=one_line(why, LONGEST_WHY),
+            who=printable_line(who, LONGEST_WHO),
+            why=printable_line(why, LONGEST_WHY),
             **known,
             **_this_process(),
         )

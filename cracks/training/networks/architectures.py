@@ -15,7 +15,7 @@ from typing import Final
 import keras
 from keras import layers
 
-from cracks.errors import ParamsError, WeightsError
+from cracks.errors import ParamsError, WeightsError, one_line
 from cracks.workspace.params import IMAGENET, NO_WEIGHTS, FeaturizeParams
 
 
@@ -51,7 +51,7 @@ def build_backbone(params: FeaturizeParams) -> keras.Model:
     except Exception as error:  # Keras, h5py and urllib raise many kinds, bare Exception too
         if params.weights == IMAGENET:
             _remove_download(architecture.downloads)
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise WeightsError(
             f"featurize.weights: {params.weights} cannot be loaded into {params.architecture}: "
             f"{reason}. Check that the file is whole and of this architecture, and the network for "

@@ -18,7 +18,7 @@ from cracks.registry.ledger import (
     Entry,
     StoredEntry,
     chain_problems,
-    one_line,
+    printable_line,
     readable,
 )
 from cracks.registry.mlflow_store.records import ModelVersion
@@ -176,8 +176,8 @@ def test_whatever_a_person_writes_makes_an_entry_that_every_database_takes(text:
 
 
 def test_lines_become_one_line_and_a_long_text_is_cut() -> None:
-    assert one_line(" two\n lines\t", 20) == "two lines"
-    assert one_line("x" * 900, LONGEST_WHY) == "x" * (LONGEST_WHY - 1) + "…"
+    assert printable_line(" two\n lines\t", 20) == "two lines"
+    assert printable_line("x" * 900, LONGEST_WHY) == "x" * (LONGEST_WHY - 1) + "…"
 
 
 def test_an_entry_takes_nothing_that_it_does_not_know() -> None:
