@@ -125,5 +125,6 @@ def _take(place: _Place, said: list[Feedback]) -> list[Taken]:
     except (CracksError, OSError) as error:
         raise HTTPException(
             503,
-            f"The feedback cannot be kept now ({one_line(error)}). Nothing of it was; send it again.",
+            f"The feedback cannot be kept now ({one_line(error)}). "
+            "Nothing of it was; send it again.",
         ) from None

@@ -65,7 +65,8 @@ def routes(service: Service) -> APIRouter:
         except (CracksError, OSError) as error:
             raise HTTPException(
                 503,
-                f"The prediction log cannot be read ({one_line(error)}). Predictions are made all the same.",
+                f"The prediction log cannot be read ({one_line(error)}). "
+                "Predictions are made all the same.",
             ) from None
         return LoggedPredictions(answers=[LoggedPrediction.model_validate(one) for one in newest])
 
