@@ -140,9 +140,10 @@ def check(manifest: Manifest, archive: Archive) -> None:
     Raises:
         BackupRefused: some are damaged or absent; the message names them.
     """
-    names = {
-        file.sha256: f"{part.name}/{file.path}" for part in manifest.parts for file in part.files
-    }
+    names: dict[str, str] = {}
+    for part in manifest.parts:
+        for file in part.files:
+            names.setdefault(file.sha256, f"{part.name}/{file.path}")
     whole = for_each(archive.is_whole, names, f"checking {manifest.name}")
     damaged = [name for name, is_whole in zip(names.values(), whole, strict=True) if not is_whole]
     if damaged:
