@@ -1,4 +1,4 @@
-"""Ask a person, in the Prefect UI, whether a model that the gate left undecided may answer.
+"""Ask a person, in the Prefect UI, whether a model that the gate left undecided may go into service.
 
 It is a flow of its own: a training that waited for a person would keep the next one from beginning,
 and Prefect takes the slot from a run that pauses and ends it when it notices, minutes later.
@@ -40,7 +40,7 @@ MOST_HOURS = 7 * 24
 class Approval(RunInput):
     """The form that the person fills in."""
 
-    approve: bool = Field(default=False, description="Let this version answer from now on.")
+    approve: bool = Field(default=False, description="Put this version into service.")
     who: str = Field(min_length=1, description="Your name, for the ledger.")
     why: str = Field(min_length=1, description="Your reason, for the ledger.")
 

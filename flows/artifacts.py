@@ -162,7 +162,7 @@ def publish_verdict(report: RegisterReport) -> None:
 
 
 def publish_promotion(report: PromotionReport) -> None:
-    """Publish which version answers from now on."""
+    """Publish which version is in service now."""
     create_markdown_artifact(
         key="promote",
         markdown=render("flows/promote_artifact.md.jinja", report=report),

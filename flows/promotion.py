@@ -27,5 +27,5 @@ def promote_version(
 
 def summarise_promotion(report: PromotionReport) -> str:
     """Return in one line what came of a promotion."""
-    answers = "answers from now on" if report["changed"] else "is in service already"
-    return f"version {report['version']} {answers}"
+    place = "is in service now" if report["changed"] else "is in service already"
+    return f"version {report['version']} {place}"

@@ -93,8 +93,8 @@ def _train(site: RemoteWorkspace, accept_relabels: bool) -> dict[str, object]:
     result = judge_and_promote(params, paths, stages, may_promote=may_promote)
     if result["action"] == "promote" and not may_promote:
         logger.info(
-            "Version %s may answer: `cracks promote %s` where the service is (CRACKS_SERVICE_DIR "
-            "is not set here)",
+            "Version %s may go into service: `cracks promote %s` where the service is "
+            "(CRACKS_SERVICE_DIR is not set here)",
             *(result["version"], result["version"]),
         )
     return {**result, "commit": pushed.commit, "branch": pushed.branch}

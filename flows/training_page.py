@@ -21,7 +21,7 @@ from flows.training_result import TrainingResult
 PICTURES = {
     "data": (("ingest", "examples"), ("split", "nearest_pairs")),
     "training": (("train", "learning_curves"),),
-    "answers": (
+    "predictions": (
         ("evaluate", "confusion"),
         ("evaluate", "calibration"),
         ("evaluate", "slices"),
@@ -35,7 +35,7 @@ PICTURES = {
 WIDEST, QUALITY = 900, 82
 
 HEADLINES = {
-    "promoted": "Version {version} answers from now on",
+    "promoted": "Version {version} is in service now",
     "unchanged": "Nothing new: version {version} stays in service",
     "waiting": "Version {version} waits for a person’s word",
     "registered": "Version {version} is registered, not promoted",

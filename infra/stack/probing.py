@@ -59,5 +59,5 @@ def champion(serving: Service) -> str:
     except (httpx.HTTPError, ValueError):
         return ""
     if response.status_code == 200:
-        return f"version {version} answers"
+        return f"version {version} is in service"
     return "no champion yet" if response.status_code == 503 else ""

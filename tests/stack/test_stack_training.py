@@ -19,7 +19,7 @@ def test_the_service_answers_with_the_model_that_the_worker_trained(
     predictions = stack.predict(trained.photographs)
     assert [one["label"] for one in predictions] == list(trained.photographs)
     assert {one["run_id"] for one in predictions} == {version["run_id"]}
-    assert stack.status()["serving"]["health"] == "healthy, version 1 answers"
+    assert stack.status()["serving"]["health"] == "healthy, version 1 is in service"
 
 
 def test_what_was_trained_lies_in_the_bucket(stack: RunningStack, trained: Training) -> None:

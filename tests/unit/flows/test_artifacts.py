@@ -49,9 +49,9 @@ def test_a_verdict_has_its_reasons_as_a_list() -> None:
 
 def test_a_promotion_names_the_version_before_where_there_was_one() -> None:
     later = render("flows/promote_artifact.md.jinja", report=REPORT)
-    assert later == "## promote\n\nVersion 3 answers, before it 2."
+    assert later == "## promote\n\nVersion 3 is in service, before it 2."
     first = render("flows/promote_artifact.md.jinja", report=REPORT | {"previous": None})
-    assert first == "## promote\n\nVersion 3 answers."
+    assert first == "## promote\n\nVersion 3 is in service."
 
 
 def test_a_question_to_a_person_names_version_reasons_and_run() -> None:
@@ -72,6 +72,6 @@ def test_a_window_is_its_hours_its_answers_and_what_came_of_it() -> None:
     )
     text = render("flows/monitoring_artifact.md.jinja", window=window, outcome="Nothing fired.")
     assert text == (
-        "## Monitoring\n\n2026-11-21 23:00 to 00:00 UTC: 12,345 answers, version 3.\n\n"
+        "## Monitoring\n\n2026-11-21 23:00 to 00:00 UTC: 12,345 predictions, version 3.\n\n"
         "Nothing fired."
     )

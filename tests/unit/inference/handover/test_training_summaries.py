@@ -145,7 +145,7 @@ def test_the_story_of_a_run_tells_everything_in_order() -> None:
     told = run(version="3", reasons=RESULT["reasons"], verdict="better", why="new photographs")
     text = story(told, REPORTS, RESULT, pictures)
     wanted = [
-        "# Version 3 answers from now on",
+        "# Version 3 is in service now",
         "- crack recall is higher by 0.0021",
         "| Started for | new photographs |",
         "## Data",
