@@ -1,4 +1,4 @@
-"""Ask a person, in the Prefect UI, whether a model that the gate left undecided may go into service.
+"""Ask a person, in the Prefect UI, whether a model that the gate left undecided may be served.
 
 It is a flow of its own: a training that waited for a person would keep the next one from beginning,
 and Prefect takes the slot from a run that pauses and ends it when it notices, minutes later.

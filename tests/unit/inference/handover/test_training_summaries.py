@@ -141,7 +141,7 @@ def test_an_outcome_is_one_word(change: dict[str, Any], outcome: str) -> None:
 
 
 def test_the_story_of_a_run_tells_everything_in_order() -> None:
-    pictures = {"answers": [("mistakes", "data:image/jpeg;base64,AA==")]}
+    pictures = {"predictions": [("mistakes", "data:image/jpeg;base64,AA==")]}
     told = run(version="3", reasons=RESULT["reasons"], verdict="better", why="new photographs")
     text = story(told, REPORTS, RESULT, pictures)
     wanted = [
@@ -184,7 +184,7 @@ def test_pictures_are_made_small_and_those_of_other_stages_left_out(tmp_path: Pa
     assert {chapter: [title for title, _ in ones] for chapter, ones in found.items()} == {
         "data": [],
         "training": [],
-        "answers": ["confusion"],
+        "predictions": ["confusion"],
     }
     address = as_address(paths.figures("evaluate") / "confusion.png")
     assert address.startswith("data:image/jpeg;base64,")
