@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cracks.errors import BundleError
+from cracks.inference.handover.champion import name_champion, stage_bundle
 from cracks.monitoring.drift.evidence import e_value, gathered, needed_for
 from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
 from cracks.monitoring.drift.reference import choose_reference, read_reference, write_patches
@@ -26,6 +27,7 @@ from cracks.monitoring.history import (
 from cracks.monitoring.prediction_log.schema import as_table
 from cracks.monitoring.request_counts import RequestCounts, counted_requests
 from cracks.system.hashing import digest_of_bytes
+from tests.unit.builders import champion_of, sealed_bundle
 from tests.unit.monitored import (
     HOUR,
     NOON,
@@ -222,14 +224,8 @@ def test_evidence_begins_anew_with_another_champion(service: Path) -> None:
 def test_a_bundle_of_an_earlier_release_is_refused_with_the_remedy(
     service: Path, tmp_path: Path
 ) -> None:
-    from cracks.inference.handover.champion import name_champion, stage_bundle
-    from tests.unit.builders import sealed_bundle
-
     bundle = sealed_bundle(tmp_path / "old")
-    champion = put_in_service(service, "3").model_copy(
-        update={"bundle": stage_bundle(service, bundle, "4"), "bundle_digest": bundle.digest}
-    )
-    name_champion(service, champion)
+    name_champion(service, champion_of("4", bundle.digest, stage_bundle(service, bundle, "4")))
     with pytest.raises(BundleError, match=r"no reference to compare .* `cracks train` makes"):
         watched(service, NOON)
 
