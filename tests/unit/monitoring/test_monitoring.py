@@ -75,14 +75,11 @@ def test_a_bet_wins_nothing_on_the_average_while_nothing_has_changed() -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_single_window_is_never_enough_for_an_alarm_of_one_percent() -> None:
+def test_an_alarm_of_one_percent_needs_two_windows_that_could_be_measured() -> None:
     needed = needed_for(0.01)
     assert needed is not None
-    assert gathered(1.0, 1e-9) < needed < gathered(gathered(1.0, 1e-9), 1e-9)
-
-
-def test_what_could_not_be_measured_changes_no_evidence() -> None:
-    assert gathered(7.0, None) == 7.0
+    once = gathered(1.0, 1e-9)
+    assert gathered(once, None) == once < needed < gathered(once, 1e-9)
 
 
 def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
@@ -161,17 +158,15 @@ def test_nothing_was_ever_answered(service: Path) -> None:
     assert accuracy.labelled == 0
 
 
-def test_the_same_look_twice_judges_nothing_twice(service: Path) -> None:
-    windows = watch_hours(service, 2)
-    assert watched(service, NOON + 2 * HOUR + LATE) == []
-    assert read_windows(place_of_monitoring(service), 9) == windows
-
-
-def test_hours_that_were_missed_are_made_up_for(service: Path) -> None:
+def test_hours_that_were_missed_are_made_up_for_and_none_is_judged_twice(service: Path) -> None:
     for number in range(3):
         record(service, predictions_in(NOON + number * HOUR))
     windows = watched(service, NOON + 3 * HOUR + LATE)
     assert [one.answers for one in windows if one.judged] == [60] * 3
+    clock_set_back = NOON - 5 * HOUR
+    for now in (NOON + 3 * HOUR + LATE, clock_set_back):
+        assert watched(service, now) == []
+    assert read_windows(place_of_monitoring(service), 9) == windows
 
 
 def test_a_part_cut_short_is_named_and_the_others_count(service: Path) -> None:
@@ -189,11 +184,6 @@ def test_predictions_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path)
     (first,) = watched(service, NOON + HOUR + LATE)
     (second,) = watched(service, NOON + 2 * HOUR + LATE)
     assert (first.answers, second.answers) == (60, 55)
-
-
-def test_a_clock_that_was_set_back_judges_nothing(service: Path) -> None:
-    watch_hours(service, 2)
-    assert watched(service, NOON - 5 * HOUR) == []
 
 
 def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None:
