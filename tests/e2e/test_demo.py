@@ -14,9 +14,12 @@ from cracks.inference.handover.training_summaries import read_runs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
+#: The checkout, and what its demo printed.
+Demo = tuple[Path, subprocess.CompletedProcess[str]]
+
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     checkout = clone_working_tree(tmp_path_factory.mktemp("checkout"))
     done = subprocess.run(
         [sys.executable, "infra/demo.py"],
@@ -30,9 +33,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     return checkout, done
 
 
-def test_the_demo_serves_right_answers(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
+def test_the_demo_ends_with_a_champion_and_says_what_to_do_next(demo: Demo) -> None:
     _, done = demo
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Version 1 is the champion" in done.stdout
@@ -40,9 +41,7 @@ def test_the_demo_serves_right_answers(
         assert command in done.stdout
 
 
-def test_the_small_network_learns_the_drawn_sample(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
+def test_the_small_network_learns_the_drawn_sample(demo: Demo) -> None:
     checkout, _ = demo
     report = json.loads((checkout / ".demo/workspace/reports/evaluate.json").read_text())
     # Its accuracy lay between 0.955 and 0.980 over seeds and splits, a linear model's below 0.58.
@@ -50,9 +49,7 @@ def test_the_small_network_learns_the_drawn_sample(
     assert report["test"]["roc_auc"] >= 0.95
 
 
-def test_the_figures_that_people_look_at_are_drawn(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
+def test_the_figures_that_people_look_at_are_drawn(demo: Demo) -> None:
     checkout, _ = demo
     figures = (checkout / ".demo/workspace/reports/figures").rglob("*.png")
     assert {figure.stem for figure in figures} == {
@@ -76,9 +73,7 @@ def test_the_figures_that_people_look_at_are_drawn(
     }
 
 
-def test_the_service_is_told_of_the_training(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
+def test_the_service_is_told_of_the_training(demo: Demo) -> None:
     checkout, _ = demo
     told, *_ = read_runs(checkout / ".demo/workspace/service")
     report = json.loads((checkout / ".demo/workspace/reports/evaluate.json").read_text())
@@ -89,9 +84,7 @@ def test_the_service_is_told_of_the_training(
     assert set(told.stages.values()) == {"ran"}
 
 
-def test_the_demo_leaves_the_checkout_clean(
-    demo: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
+def test_the_demo_leaves_the_checkout_clean(demo: Demo) -> None:
     checkout, _ = demo
     command = ["git", "status", "--porcelain"]
     status = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)

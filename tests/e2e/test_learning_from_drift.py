@@ -1,4 +1,4 @@
-"""Answers drift, people label some, a rule starts a training, and the next model is better."""
+"""Predictions drift, people label some, a rule starts a training, and the next model is better."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ OLD_HELD_OUT, MARGIN = 1000, 0.05
 #: Standard errors between what is measured and what is claimed: one claim in 700 is wrong.
 CERTAIN = 3
 
-#: Hours of answers.
+#: Hours of predictions.
 HOURS = 8
 
 Photographs = list[tuple[bytes, str]]  # each with its label
@@ -73,7 +73,7 @@ Photographs = list[tuple[bytes, str]]  # each with its label
 
 @dataclass(frozen=True)
 class Site:
-    """A workspace with its first champion, whose answers have drifted."""
+    """A workspace with its first champion, whose predictions have drifted."""
 
     workspace: Workspace
     service: Path
@@ -117,13 +117,13 @@ def least_gain(before: Bundle, after: Bundle, photographs: Photographs) -> float
     return float(gained.mean() - CERTAIN * error)
 
 
-def record_answers(service: Path, photographs: Photographs, hour: datetime) -> list[str]:
-    """Record what the champion answers, as the service does; return the prediction ids."""
+def record_predictions(service: Path, photographs: Photographs, hour: datetime) -> list[str]:
+    """Record what the champion predicts, as the service does; return the prediction ids."""
     champion, bundle = open_champion(service)
     contents = [content for content, _ in photographs]
-    answers = Classifier(bundle).predict(contents, [str(n) for n in range(len(contents))])
+    predictions = Classifier(bundle).predict(contents, [str(n) for n in range(len(contents))])
     rows = []
-    for second, (content, one) in enumerate(zip(contents, answers, strict=True)):
+    for second, (content, one) in enumerate(zip(contents, predictions, strict=True)):
         assert one.features is not None
         rows.append(
             recorded(
@@ -157,7 +157,7 @@ def site(make_workspace: Callable[[], Workspace], tmp_path_factory: pytest.TempP
     names = []
     for number in range(HOURS):
         part = answered[number * per_hour : (number + 1) * per_hour]
-        names += record_answers(paths.service, part, now - timedelta(hours=HOURS + 1 - number))
+        names += record_predictions(paths.service, part, now - timedelta(hours=HOURS + 1 - number))
     lines = ["prediction_id,label,by"]
     lines += [f"{name},{label},ann" for name, (_, label) in zip(names, labelled, strict=False)]
     for number, (content, _) in enumerate(labelled):
@@ -229,7 +229,7 @@ def end_of(server: PrefectServer, run_id: str) -> dict[str, Any]:
     return wait_until(ended, "the end of the flow run", timeout=400, interval=0.5) or {}
 
 
-def test_labelled_answers_are_a_source_by_their_bytes(source: dict[str, Any]) -> None:
+def test_labelled_predictions_are_a_source_by_their_bytes(source: dict[str, Any]) -> None:
     folder = Path(source["folder"])
     files = {file.stem: file for file in folder.rglob("*.jpg")}
     assert len(files) == source["cracked"] + source["clean"] == LABELLED

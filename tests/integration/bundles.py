@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from cracks.inference.bundle.bundle import GOLDEN, NOVELTY, Bundle, seal_bundle
 from cracks.inference.bundle.golden_patches import GoldenPatches, write_golden
 from cracks.inference.bundle.novelty import fit_novelty
 from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
+from tests.unit.builders import encoded
 
 PATCH_SIZE = 227
 
@@ -132,6 +132,4 @@ def plain_image(
     colour: tuple[int, int, int], image_format: str = "PNG", size: int = PATCH_SIZE
 ) -> bytes:
     """Return an image of a single colour."""
-    stream = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(stream, image_format)
-    return stream.getvalue()
+    return encoded(Image.new("RGB", (size, size), colour), image_format)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from cracks.inference.handover.training_summaries import (
     Comparison,
@@ -23,6 +20,7 @@ from cracks.monitoring.history import (
     Interval,
     LiveAccuracy,
     Signal,
+    SignalName,
     TopContributor,
     Window,
     write_live_accuracy,
@@ -31,6 +29,7 @@ from cracks.monitoring.history import (
 )
 from cracks.monitoring.prediction_log.locations import below
 from cracks.system.atomic_files import write_json
+from tests.unit.builders import picture
 
 PICTURE = "alarm.png"
 
@@ -128,7 +127,7 @@ def leave_windows(service: Path, now: datetime, hours: int = 96) -> None:
         amount = (hour - drifted.start + 1) if hour in drifted else 0
         window = _window(begin, amount, rng)
         write_window(place, window)
-    write_picture(place, PICTURE, _picture())
+    write_picture(place, PICTURE, picture(5, size=120, format_="PNG"))
     accuracy = Interval(rate=0.985, low=0.957, high=0.997, count=200)
     write_live_accuracy(
         place,
@@ -152,10 +151,7 @@ def _window(begin: datetime, amount: int, rng: np.random.Generator) -> Window:
     evidence = 5.0**amount if amount else float(rng.uniform(0.2, 1.6))
     novel = rng.binomial(answers, 0.01) / answers + 0.03 * amount
     wrong = rng.binomial(8, 0.02) / 8
-    values: dict[
-        Literal["embedding", "scores", "novelty", "crack_share", "latency", "errors", "accuracy"],
-        tuple[float, float, float | None],
-    ] = {
+    values: dict[SignalName, tuple[float, float, float | None]] = {
         "embedding": (0.002 + 0.01 * amount, evidence, 100),
         "scores": (0.03 + 0.02 * amount, max(0.3, evidence / 4), 100),
         "novelty": (novel, max(0.2, evidence / 2), 100),
@@ -204,13 +200,6 @@ def _window(begin: datetime, amount: int, rng: np.random.Generator) -> Window:
         movers=(mover,) if fires else (),
         picture=PICTURE if fires else "",
     )
-
-
-def _picture() -> bytes:
-    pixels = np.random.default_rng(5).integers(80, 200, (120, 400, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _text(time: datetime) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cracks.dataset.labels import LABELS
-from cracks.inference.bundle.bundle import NEIGHBOURS, REFERENCE, seal_bundle
+from cracks.inference.bundle.bundle import NEIGHBOURS, REFERENCE
 from cracks.inference.handover.champion import Champion, name_champion, read_champion, stage_bundle
 from cracks.inference.handover.prediction_id import PredictionId
 from cracks.monitoring.drift.reference import (
@@ -29,7 +29,7 @@ from cracks.monitoring.prediction_log.part_files import PartFolder
 from cracks.monitoring.prediction_log.schema import RecordedPrediction, as_table
 from cracks.system.hashing import digest_of_bytes
 from cracks.workspace.params import MonitorParams
-from tests.unit.builders import params_with
+from tests.unit.builders import champion_of, params_with, sealed_bundle
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -77,28 +77,10 @@ def put_in_service(service: Path, version: str = "1") -> Champion:
     """Hand over a bundle with a reference; its network predicts nothing."""
     folder = service.parent / f"bundle-{version}"
     folder.mkdir(parents=True)
-    (folder / "model.xml").write_text(f"network {version}")
     write_patches(reference(), folder / REFERENCE)
     write_patches(neighbours(), folder / NEIGHBOURS)
-    bundle = seal_bundle(
-        folder,
-        {
-            "labels": LABELS,
-            "patch_size": 227,
-            "threshold": 0.5,
-            "architecture": "cnn",
-            "lineage": {},
-            "metrics": {},
-        },
-    )
-    champion = Champion(
-        model_name="crack-classifier",
-        version=version,
-        run_id=version * 32,
-        bundle=stage_bundle(service, bundle, version),
-        bundle_digest=bundle.digest,
-        promoted_at=NOON.isoformat(),
-    )
+    bundle = sealed_bundle(folder, version.encode())
+    champion = champion_of(version, bundle.digest, stage_bundle(service, bundle, version))
     name_champion(service, champion)
     return champion
 
@@ -149,15 +131,10 @@ def record(service: Path, predictions: list[RecordedPrediction]) -> Path:
 
 def watched(service: Path, now: datetime, section: MonitorParams = SECTION) -> list[Window]:
     """Look at the service as the flow does."""
-    known = _opened(read_bundle_digest(service), service, section)
-    return watch(service, known, section, now)
-
-
-def read_bundle_digest(service: Path) -> str:
-    """Return the digest of what is in service."""
     champion = read_champion(service)
     assert champion
-    return champion.bundle_digest + champion.version
+    known = _opened(champion.bundle_digest + champion.version, service, section)
+    return watch(service, known, section, now)
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from cracks.evaluation import behaviour_tests as behaviour
 from cracks.evaluation.behaviour_tests import (
     ACCURACY,
     CALLED_CRACK,
@@ -139,8 +138,7 @@ def test_a_scorer_that_needs_sharp_edges_loses_cracks_to_blur_and_keeps_them_in_
 
 
 def test_a_score_at_the_threshold_means_crack() -> None:
-    patches = _patches()
-    rates = _rates(_scorer(lambda _: THRESHOLD), patches)
+    rates = _rates(_scorer(lambda _: THRESHOLD), _patches())
     assert rates[CALLED_CRACK, DRAWN_CRACK] == 1
     assert rates[CRACK_RECALL, UNDISTURBED] == 1
 
@@ -167,17 +165,11 @@ def test_without_clean_patches_no_crack_is_drawn_and_without_cracks_there_is_no_
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
-def test_the_size_of_a_batch_changes_nothing(batch_size: int) -> None:
-    scorer, patches = _scorer(_darkness), _patches(4)
-    assert _rates(scorer, patches, batch_size) == _rates(scorer, patches)
-
-
-def test_the_score_of_a_patch_does_not_depend_on_its_neighbours() -> None:
+def test_neither_the_size_of_a_batch_nor_the_neighbours_change_a_score(batch_size: int) -> None:
     patches, scorer = _patches(6), _scorer(_darkness)
     turned_round = Patches(*(part[::-1] for part in patches))
-    first, second = (
-        scores_of_variants(p.pictures, p.ids, p.cracked, scorer, 4) for p in (patches, turned_round)
-    )
+    first = scores_of_variants(*patches[:3], scorer, 4)
+    second = scores_of_variants(*turned_round[:3], scorer, batch_size)
     for name in first:
         np.testing.assert_array_equal(first[name], second[name][::-1])
 
@@ -202,7 +194,7 @@ def test_all_variants_go_through_one_stream_and_patches_are_read_when_their_turn
             held[0] = max(held[0], read[0] - variants // 16)
         return np.zeros(variants)
 
-    scores_of_variants(pictures(), patches.ids, patches.cracked, predict, 4)
+    scores_of_variants(pictures(), *patches[1:3], predict, 4)
     assert calls == [1]
     assert read == [20]
     assert held[0] <= WAITING + 2
@@ -210,14 +202,10 @@ def test_all_variants_go_through_one_stream_and_patches_are_read_when_their_turn
 
 def test_only_clean_patches_get_a_drawn_crack() -> None:
     patches = _patches()
-    scores = scores_of_variants(patches.pictures, patches.ids, patches.cracked, _sum(), 4)
+    scores = scores_of_variants(*patches[:3], _scorer(np.mean), 4)
     assert np.isnan(scores[DRAWN_CRACK][patches.cracked]).all()
     assert not np.isnan(scores[DRAWN_CRACK][~patches.cracked]).any()
     assert not any(np.isnan(scores[name]).any() for name in scores if name != DRAWN_CRACK)
-
-
-def _sum() -> Predict:
-    return _scorer(lambda grey: float(grey.sum() / 255 / SIZE**2))
 
 
 def test_a_rate_with_many_groups_is_surer_than_the_same_rate_in_few() -> None:
@@ -230,13 +218,9 @@ def test_a_rate_with_many_groups_is_surer_than_the_same_rate_in_few() -> None:
     assert all(a["low"] > b["low"] for a, b in zip(alone, together, strict=True) if a["rate"] == 1)
 
 
-def _sampled(groups: list[str], cracked: Cracked, count: int, seed: int = 1) -> npt.NDArray[Any]:
-    return behaviour_sample(cracked, groups, count, seed)
-
-
 def test_half_of_the_sample_is_cracked_and_no_patch_comes_twice() -> None:
     cracked = np.arange(100) < 90
-    picked = _sampled([str(i) for i in range(100)], cracked, 12)
+    picked = behaviour_sample(cracked, [str(i) for i in range(100)], 12, 1)
     assert cracked[picked].sum() == 6
     assert len(np.unique(picked)) == 12
     assert (np.diff(picked) > 0).all()
@@ -246,42 +230,30 @@ def test_a_second_patch_of_a_photograph_comes_only_after_one_of_each() -> None:
     # One photograph of 50 patches, and nine of one.
     groups = ["big"] * 50 + [f"small{i}" for i in range(9)]
     cracked = np.ones(59, np.bool_)
-    picked = _sampled(groups, cracked, 20)
+    picked = behaviour_sample(cracked, groups, 20, 1)
     assert len({groups[i] for i in picked}) == 10
-    picked = _sampled(groups, cracked, 24)
+    picked = behaviour_sample(cracked, groups, 24, 1)
     assert sum(groups[i] == "big" for i in picked) == 3
 
 
 def test_a_label_with_too_few_patches_gives_all_it_has() -> None:
     cracked = np.arange(20) < 3
-    picked = _sampled([str(i) for i in range(20)], cracked, 10)
+    picked = behaviour_sample(cracked, [str(i) for i in range(20)], 10, 1)
     assert cracked[picked].sum() == 3
     assert (~cracked[picked]).sum() == 5
 
 
 def test_the_sample_is_fixed_by_its_seed() -> None:
     cracked, groups = np.arange(200) % 2 == 0, [str(i // 3) for i in range(200)]
-    assert np.array_equal(_sampled(groups, cracked, 20), _sampled(groups, cracked, 20))
-    assert not np.array_equal(_sampled(groups, cracked, 20), _sampled(groups, cracked, 20, seed=2))
-
-
-def test_batches_hold_every_patch_in_order() -> None:
-    patches = [np.full((2, 2, 3), i, np.uint8) for i in range(7)]
-    batches = list(behaviour.batched(patches, 3))
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    assert np.array_equal(np.concatenate(batches), np.stack(patches))
+    one, same, other = (behaviour_sample(cracked, groups, 20, seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
 
 
 def test_rates_and_changed_patches_are_drawn(tmp_path: Path) -> None:
     patches = _patches(2)
-    scores = scores_of_variants(
-        patches.pictures, patches.ids, patches.cracked, _scorer(_darkness), 4
-    )
+    scores = scores_of_variants(*patches[:3], _scorer(_darkness), 4)
     draw_behaviour(behaviour_rows(_scorer(_darkness), patches), tmp_path)
     draw_perturbations(patches.pictures, patches.ids, scores, THRESHOLD, tmp_path)
-    assert _is_drawn(tmp_path / "behaviour.png")
-    assert _is_drawn(tmp_path / "perturbations.png")
-
-
-def _is_drawn(path: Path) -> bool:
-    return bool(np.asarray(Image.open(path).convert("L")).std() > 5)
+    for name in ("behaviour.png", "perturbations.png"):
+        assert np.asarray(Image.open(tmp_path / name).convert("L")).std() > 5

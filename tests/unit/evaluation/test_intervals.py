@@ -29,10 +29,17 @@ def _names(numbers: Any) -> list[str]:
 
 
 def _measured(
-    cracked: Any, scores: Any, groups: Any, *, threshold: float = 0.5, resamples: int = RESAMPLES
+    cracked: Any,
+    scores: Any,
+    groups: Any,
+    *,
+    threshold: float = 0.5,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Any:
     """Measure patches whose photographs are known by number."""
-    return measure_with_intervals(Scored(cracked, scores, threshold, _names(groups)), resamples, 0)
+    scored = Scored(cracked, scores, threshold, _names(groups))
+    return measure_with_intervals(scored, resamples, seed)
 
 
 def _width(interval: dict[str, float]) -> float:
@@ -73,8 +80,7 @@ def test_whatever_the_patches_the_intervals_are_numbers_around_their_metrics(
 def test_the_same_seed_draws_the_same_groups() -> None:
     cracked, scores = _judged(100)
     one, same, other = (
-        measure_with_intervals(Scored(cracked, scores, 0.5, _names(range(100))), 50, seed)
-        for seed in (1, 1, 2)
+        _measured(cracked, scores, range(100), resamples=50, seed=seed) for seed in (1, 1, 2)
     )
     assert one == same
     assert one["intervals"]["brier"] != other["intervals"]["brier"]
@@ -135,18 +141,16 @@ def test_a_perfect_test_split_is_no_proof_of_a_perfect_model() -> None:
 
 
 def test_a_first_mistake_never_makes_an_interval_promise_more() -> None:
-    names = _names(np.arange(1000) // 10)
-    lows = [
-        rate_with_interval(np.arange(1000) >= 10 * mistakes, names, 500, 0)["low"]
-        for mistakes in range(6)
-    ]
-    alone = [
-        rate_with_interval(~np.isin(np.arange(1000), 10 * np.arange(mistakes)), names, 500, 0)[
-            "low"
-        ]
-        for mistakes in range(6)
-    ]
-    assert lows == sorted(lows, reverse=True)
+    patches = np.arange(1000)
+    names = _names(patches // 10)
+    whole, alone = (
+        [rate_with_interval(hits, names, 500, 0)["low"] for hits in splits]
+        for splits in (
+            [patches >= 10 * wrong for wrong in range(6)],
+            [~np.isin(patches, 10 * np.arange(wrong)) for wrong in range(6)],
+        )
+    )
+    assert whole == sorted(whole, reverse=True)
     assert max(alone) <= alone[0] + 0.002
 
 
@@ -161,37 +165,22 @@ def test_where_mistakes_are_many_the_interval_is_that_of_the_bootstrap() -> None
 @pytest.mark.parametrize("labels", ["together", "apart"])
 def test_of_one_or_two_groups_nothing_is_claimed(labels: str) -> None:
     cracked, scores = _judged(40)
-    groups = _names(np.zeros(40) if labels == "together" else cracked)
-    intervals = measure_with_intervals(Scored(cracked, scores, 0.5, groups), RESAMPLES, 0)[
-        "intervals"
-    ]
+    groups = np.zeros(40) if labels == "together" else cracked
+    intervals = _measured(cracked, scores, groups)["intervals"]
     assert intervals["recall"] == intervals["roc_auc"] == {"low": 0.0, "high": 1.0}
     assert all(_width(interval) > 0.9 for interval in intervals.values())
 
 
 def test_a_model_that_never_calls_a_crack_has_no_known_precision() -> None:
     cracked, scores = _judged(40)
-    metrics = measure_with_intervals(
-        Scored(cracked, scores / 2, 0.9, _names(range(40))), RESAMPLES, 0
-    )
-    assert metrics["intervals"]["precision"] == {"low": 0.0, "high": 1.0}
-    assert metrics["intervals"]["recall"]["low"] == 0 < metrics["intervals"]["recall"]["high"] < 0.4
+    intervals = _measured(cracked, scores / 2, range(40), threshold=0.9)["intervals"]
+    assert intervals["precision"] == {"low": 0.0, "high": 1.0}
+    assert intervals["recall"]["low"] == 0 < intervals["recall"]["high"] < 0.4
 
 
 def test_a_rare_crack_that_is_often_not_drawn_is_still_measured() -> None:
     cracked, scores = np.arange(50) < 2, np.linspace(1, 0, 50)
-    intervals = measure_with_intervals(
-        Scored(cracked, scores, 0.5, _names(range(50))), RESAMPLES, 0
-    )
-    assert intervals["intervals"]["recall"]["low"] < 0.2
-
-
-@pytest.mark.parametrize("label", [True, False])
-def test_a_split_of_one_label_has_no_intervals(label: bool) -> None:
-    with pytest.raises(ValueError, match="both labels must occur"):
-        measure_with_intervals(
-            Scored(np.full(4, label), np.full(4, 0.5), 0.5, _names(range(4))), 9, 0
-        )
+    assert _measured(cracked, scores, range(50))["intervals"]["recall"]["low"] < 0.2
 
 
 def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> None:
@@ -200,7 +189,7 @@ def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> N
     for _ in range(20):
         scores = random.random(300)
         cracked = random.random(300) < scores
-        metrics = measure_with_intervals(Scored(cracked, scores, 0.5, _names(range(300))), 100, 0)
+        metrics = _measured(cracked, scores, range(300), resamples=100)
         held += metrics["intervals"]["ece"]["low"] < 0.005
     assert held >= 18
 

@@ -41,7 +41,7 @@ def _telling(cracked: Cracked, channels: int = 16) -> Features:
 
 
 def _parts(features: Features, cracked: Cracked) -> dict[str, SplitFeatures]:
-    """Deal patches to three splits in turn."""
+    """Assign patches to three splits in turn."""
     names = np.array(_names(len(cracked)))
     return {
         split: SplitFeatures(
@@ -91,35 +91,16 @@ def test_a_row_says_which_patch_it_is_and_what_speaks_against_its_label() -> Non
     scores[3], scores[40], scores[50] = 0.02, 0.951234567, 0.99
     parts = _parts(_noise(60, 2), cracked)
     by_split = {split: scores[i::3] for i, split in enumerate(parts)}
-    rows = label_error_rows(examine_held_out(parts, by_split), _tables(60)[1])
+    # The scores may come in any order of the splits.
+    examined = examine_held_out(parts, dict(reversed(by_split.items())))
+    assert examined.how == "held out"
+    rows = label_error_rows(examined, _tables(60)[1])
     assert [tuple(row) for row in rows] == [COLUMNS] * 3
     assert [tuple(row.values()) for row in rows] == [
         ("patch0050", "Positive/patch0050.jpg", "no crack", "test", 0.99),
         ("patch0003", "Positive/patch0003.jpg", "crack", "train", 0.02),
         ("patch0040", "Positive/patch0040.jpg", "no crack", "validation", 0.95123),
     ]
-
-
-def test_of_scores_that_were_held_out_only_those_patches_are_examined() -> None:
-    parts = _parts(_noise(60, 2), np.arange(60) % 2 == 0)
-    held_out = {split: parts[split] for split in ("validation", "test")}
-    scores = {"test": np.full(20, 0.2), "validation": np.full(20, 0.1)}
-    examined = examine_held_out(held_out, scores)
-    assert examined.ids == held_out["validation"].ids + held_out["test"].ids
-    assert examined.splits == ["validation"] * 20 + ["test"] * 20
-    assert examined.scores.tolist() == [0.1] * 20 + [0.2] * 20
-    assert examined.cracked.tolist() == [
-        *held_out["validation"].cracked.tolist(),
-        *held_out["test"].cracked.tolist(),
-    ]
-    assert examined.how == "held out"
-
-
-def test_features_that_tell_the_label_give_scores_that_do() -> None:
-    cracked = np.arange(300) % 3 == 0
-    scores = out_of_fold_scores([_telling(cracked)], cracked, _names(300))
-    assert _sure(cracked, scores) > 0.99
-    assert ((scores >= 0) & (scores <= 1)).all()
 
 
 def test_the_score_of_a_patch_is_not_learned_from_its_own_label() -> None:
@@ -164,6 +145,8 @@ def test_the_scale_of_a_channel_and_a_dead_channel_do_not_matter() -> None:
         for columns in ([features], [scaled, dead])
     )
     assert np.allclose(plain, other, atol=1e-3)
+    assert _sure(cracked, plain) > 0.99
+    assert ((plain >= 0) & (plain <= 1)).all()
 
 
 @pytest.mark.parametrize("cracks", [0, 1, 19, 20])
@@ -181,11 +164,6 @@ def test_a_rare_label_is_in_every_part_that_is_learned_from(cracks: int) -> None
         warnings.simplefilter("error")
         scores = out_of_fold_scores([_telling(cracked)], cracked, _names(40))
     assert scores[cracked].min() > scores[~cracked].max()
-
-
-def test_perfect_scores_leave_no_doubt() -> None:
-    cracked = np.arange(20) % 2 == 0
-    assert likely_label_errors(cracked, cracked.astype(float)).tolist() == []
 
 
 @pytest.mark.parametrize("cracks", [0, 1, 4, 5])

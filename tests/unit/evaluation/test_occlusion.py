@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from cracks.evaluation import occlusion
-from cracks.evaluation.behaviour_tests import Predict
 from cracks.evaluation.figures.behaviour import draw_occlusion
 from cracks.evaluation.metrics import Scores
 from cracks.evaluation.occlusion import occlusion_maps, places
@@ -97,14 +96,13 @@ def test_a_place_that_speaks_against_a_crack_is_negative() -> None:
     assert heat.min() < -2
 
 
-def test_a_scorer_that_never_looks_has_no_heat_even_if_it_is_certain() -> None:
-    for score in (0.0, 0.3, 1.0):
-        maps = occlusion_maps(_spotted(0, 0)[None], _always(score), WINDOW, STRIDE)
-        np.testing.assert_array_equal(maps, 0)
+@pytest.mark.parametrize("score", [0.0, 0.3, 1.0])
+def test_a_scorer_that_never_looks_has_no_heat_even_if_it_is_certain(score: float) -> None:
+    def predict(batches: Iterable[Pixels]) -> Scores:
+        return np.full(sum(len(batch) for batch in batches), score)
 
-
-def _always(score: float) -> Predict:
-    return lambda batches: np.full(sum(len(batch) for batch in batches), score)
+    maps = occlusion_maps(_spotted(0, 0)[None], predict, WINDOW, STRIDE)
+    np.testing.assert_array_equal(maps, 0)
 
 
 def test_all_places_of_all_patches_go_through_one_stream_of_small_batches() -> None:

@@ -45,21 +45,19 @@ def recall(differences: list[Difference]) -> Difference:
 # --- bounds ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("groups", [5, 50, 500])
-def test_equal_predictions_rule_out_no_more_than_three_by_the_number_of_groups(groups: int) -> None:
-    one = recall(of_groups([1] * groups))
-    exact = 1 - (1 - CONFIDENCE) ** (1 / groups)
-    assert one.difference == 0
-    assert one.low == pytest.approx(-exact, rel=0.1)
-    assert one.high == pytest.approx(exact, rel=0.1)
-
-
-@pytest.mark.parametrize("lost", [1, 3, 10])
-def test_where_every_group_is_one_patch_the_bound_of_a_loss_is_that_of_clopper_and_pearson(
-    lost: int,
+@pytest.mark.parametrize(
+    ("groups", "changed"), [(5, 0), (50, 0), (500, 0), (200, 1), (200, 3), (200, 10)]
+)
+def test_where_every_group_is_one_patch_the_bounds_are_those_of_clopper_and_pearson(
+    groups: int, changed: int
 ) -> None:
-    one = recall(of_groups([1] * 200, lost=lost))
-    assert -one.low == pytest.approx(stats.beta.ppf(CONFIDENCE, lost + 1, 200 - lost), rel=0.08)
+    """Of equal predictions: three by the number of groups."""
+    worse, better = (
+        recall(of_groups([1] * groups, **{how: changed})) for how in ("lost", "gained")
+    )
+    exact = pytest.approx(stats.beta.ppf(CONFIDENCE, changed + 1, groups - changed), rel=0.08)
+    assert (-worse.low, better.high) == (exact, exact)
+    assert better.difference == -worse.difference == changed / groups
 
 
 def test_patches_of_one_photograph_are_no_further_evidence() -> None:

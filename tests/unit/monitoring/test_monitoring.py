@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cracks.errors import BundleError
+from cracks.inference.handover.champion import name_champion, stage_bundle
 from cracks.monitoring.drift.evidence import e_value, gathered, needed_for
 from cracks.monitoring.drift.null_distribution import NullDistribution, p_value
 from cracks.monitoring.drift.reference import choose_reference, read_reference, write_patches
@@ -26,6 +27,7 @@ from cracks.monitoring.history import (
 from cracks.monitoring.prediction_log.schema import as_table
 from cracks.monitoring.request_counts import RequestCounts, counted_requests
 from cracks.system.hashing import digest_of_bytes
+from tests.unit.builders import champion_of, sealed_bundle
 from tests.unit.monitored import (
     HOUR,
     NOON,
@@ -73,14 +75,11 @@ def test_a_bet_wins_nothing_on_the_average_while_nothing_has_changed() -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_single_window_is_never_enough_for_an_alarm_of_one_percent() -> None:
+def test_an_alarm_of_one_percent_needs_two_windows_that_could_be_measured() -> None:
     needed = needed_for(0.01)
     assert needed is not None
-    assert gathered(1.0, 1e-9) < needed < gathered(gathered(1.0, 1e-9), 1e-9)
-
-
-def test_what_could_not_be_measured_changes_no_evidence() -> None:
-    assert gathered(7.0, None) == 7.0
+    once = gathered(1.0, 1e-9)
+    assert gathered(once, None) == once < needed < gathered(once, 1e-9)
 
 
 def test_p_values_of_windows_like_the_reference_are_not_too_small() -> None:
@@ -159,17 +158,15 @@ def test_nothing_was_ever_answered(service: Path) -> None:
     assert accuracy.labelled == 0
 
 
-def test_the_same_look_twice_judges_nothing_twice(service: Path) -> None:
-    windows = watch_hours(service, 2)
-    assert watched(service, NOON + 2 * HOUR + LATE) == []
-    assert read_windows(place_of_monitoring(service), 9) == windows
-
-
-def test_hours_that_were_missed_are_made_up_for(service: Path) -> None:
+def test_hours_that_were_missed_are_made_up_for_and_none_is_judged_twice(service: Path) -> None:
     for number in range(3):
         record(service, predictions_in(NOON + number * HOUR))
     windows = watched(service, NOON + 3 * HOUR + LATE)
     assert [one.answers for one in windows if one.judged] == [60] * 3
+    clock_set_back = NOON - 5 * HOUR
+    for now in (NOON + 3 * HOUR + LATE, clock_set_back):
+        assert watched(service, now) == []
+    assert read_windows(place_of_monitoring(service), 9) == windows
 
 
 def test_a_part_cut_short_is_named_and_the_others_count(service: Path) -> None:
@@ -187,11 +184,6 @@ def test_predictions_of_a_clock_that_is_ahead_wait_for_their_hour(service: Path)
     (first,) = watched(service, NOON + HOUR + LATE)
     (second,) = watched(service, NOON + 2 * HOUR + LATE)
     assert (first.answers, second.answers) == (60, 55)
-
-
-def test_a_clock_that_was_set_back_judges_nothing(service: Path) -> None:
-    watch_hours(service, 2)
-    assert watched(service, NOON - 5 * HOUR) == []
 
 
 def test_one_request_with_a_wall_is_one_piece_of_evidence(service: Path) -> None:
@@ -222,14 +214,8 @@ def test_evidence_begins_anew_with_another_champion(service: Path) -> None:
 def test_a_bundle_of_an_earlier_release_is_refused_with_the_remedy(
     service: Path, tmp_path: Path
 ) -> None:
-    from cracks.inference.handover.champion import name_champion, stage_bundle
-    from tests.unit.builders import sealed_bundle
-
     bundle = sealed_bundle(tmp_path / "old")
-    champion = put_in_service(service, "3").model_copy(
-        update={"bundle": stage_bundle(service, bundle, "4"), "bundle_digest": bundle.digest}
-    )
-    name_champion(service, champion)
+    name_champion(service, champion_of("4", bundle.digest, stage_bundle(service, bundle, "4")))
     with pytest.raises(BundleError, match=r"no reference to compare .* `cracks train` makes"):
         watched(service, NOON)
 

@@ -11,7 +11,9 @@ from containerfile import Stage, read_containerfile
 from processes import CHECKOUT
 
 FILE = CHECKOUT / "infra/serving.Containerfile"
-IGNORED = FILE.with_name("serving.Containerfile.dockerignore")
+IGNORED = FILE.with_name("serving.Containerfile.dockerignore").read_text().splitlines()
+LET_IN = [line[1:] for line in IGNORED if line.startswith("!")]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +33,15 @@ def copied(stage: Stage) -> list[str]:
     return [source for one in instructions for source in one.words[:-1]]
 
 
-def test_every_base_is_pinned_by_version_and_digest(stages: list[Stage]) -> None:
+def test_every_base_has_the_python_of_the_project_and_is_pinned_by_version_and_digest(
+    stages: list[Stage],
+) -> None:
+    assert PROJECT["project"]["requires-python"] == ">=3.11,<3.12"
     assert len(stages) == 2
     for stage in stages:
         assert re.fullmatch(
             r"docker\.io/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", stage.base
         )
-
-
-def test_it_has_the_python_of_the_project(stages: list[Stage]) -> None:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == ">=3.11,<3.12"
-    assert all(":3.11." in stage.base for stage in stages)
 
 
 def test_it_holds_what_the_lock_says_of_the_group_serving(stages: list[Stage]) -> None:
@@ -101,21 +100,20 @@ def test_it_says_what_it_is(image: Stage) -> None:
 
 
 def test_what_it_copies_exists_and_is_let_in(stages: list[Stage]) -> None:
-    let_in = [line[1:] for line in IGNORED.read_text().splitlines() if line.startswith("!")]
     wanted = [source for stage in stages for source in copied(stage)]
-    assert sorted(set(wanted)) == sorted(let_in)
+    assert sorted(set(wanted)) == sorted(LET_IN)
     for source in wanted:
         assert (CHECKOUT / source).exists(), source
 
 
 def test_all_packages_of_the_project_are_in_it(stages: list[Stage]) -> None:
-    wheel = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
-    assert set(wheel["targets"]["wheel"]["packages"]) <= set(copied(stages[0]))
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["packages"]) <= set(copied(stages[0]))
 
 
-def test_no_secret_and_no_data_can_get_in(stages: list[Stage]) -> None:
-    first, *_ = [line for line in IGNORED.read_text().splitlines() if not line.startswith("#")]
-    assert first == "*"  # all is left out that is not named
-    let_in = [line[1:] for line in IGNORED.read_text().splitlines() if line.startswith("!")]
+def test_no_secret_and_no_data_can_get_in() -> None:
+    assert (
+        next(line for line in IGNORED if not line.startswith("#")) == "*"
+    )  # all is left out that is not named
     for private in (".env", ".git", "service", "data", "models", ".dvc/config.local", "mlruns"):
-        assert not any(fnmatch(private, name) or name == private for name in let_in)
+        assert not any(fnmatch(private, name) or name == private for name in LET_IN)

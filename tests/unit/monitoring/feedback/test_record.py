@@ -30,6 +30,23 @@ def predictions() -> Predictions:
     return {one.prediction_id: one for one in predictions_in(NOON, 20, seed=5)}
 
 
+class Clock(datetime):
+    """A clock that somebody sets."""
+
+    time = NOON
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # noqa: ARG003
+        return cls.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+    """The clock that labels are received by."""
+    monkeypatch.setattr(feedback_module, "datetime", Clock)
+    return Clock
+
+
 def say(name: str, label: str, by: str = "ann") -> Feedback:
     return Feedback(name, label, by)
 
@@ -66,18 +83,10 @@ def test_a_corrected_label_counts_and_the_first_one_stays(
 
 
 def test_numbers_and_not_clocks_say_which_label_counts(
-    place: Path, predictions: Predictions, monkeypatch: pytest.MonkeyPatch
+    place: Path, predictions: Predictions, clock: type[Clock]
 ) -> None:
     name = next(iter(predictions))
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # noqa: ARG003
-            return times.pop(0)
-
-    times = [NOON + HOUR] * 2 + [NOON - HOUR] * 2
-    monkeypatch.setattr(feedback_module, "datetime", Clock)
-    for label in ("crack", "no crack"):
+    for label, clock.time in (("crack", NOON + HOUR), ("no crack", NOON - HOUR)):
         FeedbackRecord(place).take([say(name, label)], predictions.get)
     (kept,) = FeedbackRecord(place).everything()
     assert (kept.label, kept.received) == ("no crack", NOON - HOUR)
@@ -203,34 +212,16 @@ def test_nobody_said_anything() -> None:
     assert counting([]) == []
 
 
-def test_many_wrong_predictions_start_a_training(tmp_path: Path) -> None:
+def test_many_wrong_predictions_start_a_training(tmp_path: Path, clock: type[Clock]) -> None:
     service = tmp_path / "service"
     put_in_service(service)
-    found = []
+    feedback, found = FeedbackRecord.beside(service), []
     for number in range(3):
         given = {one.prediction_id: one for one in predictions_in(NOON + number * HOUR)}
         record(service, list(given.values()))
-        entries = [
-            Entry(
-                prediction_id=name,
-                label=other_than(one),
-                by="ann",
-                number=1,
-                received=one.time + timedelta(minutes=5),
-                answered_at=one.time,
-                kind="predict",
-                answered=one.label,
-                score=one.score,
-                threshold=0.5,
-                model_version="1",
-                image_sha256=one.image_sha256,
-            )
-            for name, one in list(given.items())[:20]
-        ]
-        folder = service / "answers/feedback/2026-11-21"
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = "".join(f"{one.model_dump_json()}\n" for one in entries)
-        (folder / f"{number}.jsonl").write_text(lines)
+        clock.time = NOON + number * HOUR + timedelta(minutes=5)
+        said = [say(name, other_than(one)) for name, one in list(given.items())[:20]]
+        feedback.take(said, given.get)
         found += watched(service, NOON + (number + 1) * HOUR + timedelta(minutes=6))
     assert found[1].fired == ("accuracy",)
     assert found[1].asked_for_training

@@ -214,14 +214,6 @@ def test_parts_of_another_process_or_hour_are_not_covered() -> None:
 # --- merging --------------------------------------------------------------------------------------
 
 
-def test_merging_loses_and_doubles_nothing(folder: PartFolder) -> None:
-    groups, parts = parts_of(folder, 5, 3, 4 * SECOND)
-    merged = folder.merge(parts)
-    assert folder.parts("2026-11-21") == [merged]
-    assert (merged.first, merged.last) == (1, 5)
-    assert all_ids(folder.folder) == ids(chain(*groups))
-
-
 @pytest.mark.parametrize("left", [0, 1, 4, 5])
 def test_a_merge_that_was_killed_at_any_moment_leaves_every_row_once(
     folder: PartFolder, tmp_path: Path, left: int
@@ -229,14 +221,15 @@ def test_a_merge_that_was_killed_at_any_moment_leaves_every_row_once(
     groups, parts = parts_of(folder, 5, 3, 4 * SECOND)
     before = tmp_path / "before"
     shutil.copytree(folder.folder, before)
-    folder.merge(parts)
+    merged = folder.merge(parts)
+    assert (merged.first, merged.last) == (1, 5)
     for part in parts[:left]:  # which it had not come to remove
         shutil.copy(before / part.path, folder.file(part))
     expected = sorted(ids(chain(*groups)))
     assert sorted(all_ids(folder.folder)) == expected
     assert len(PredictionLog(folder.folder).recent(500)) == len(expected)
     clear_leftovers(folder)
-    assert len(folder.parts("2026-11-21")) == 1
+    assert folder.parts("2026-11-21") == [merged]
     assert sorted(all_ids(folder.folder)) == expected
 
 
@@ -303,12 +296,7 @@ def test_the_oldest_parts_make_room(folder: PartFolder) -> None:
     assert sorted(all_ids(folder.folder)) == sorted(ids(chain(*groups[removed:])))
     assert "2026-11-21" not in folder.days()  # a day without parts has no folder
     assert make_room(folder, size // 2) == 0
-
-
-def test_nothing_is_removed_while_there_is_room(folder: PartFolder) -> None:
-    written(folder, [predictions(5)])
-    assert make_room(folder, 1 << 20) == 0
-    assert make_room(PartFolder(folder.folder / "absent"), 1 << 20) == 0
+    assert make_room(PartFolder(folder.folder / "absent"), 1) == 0
 
 
 def test_what_a_killed_process_was_writing_is_cleared_but_not_what_another_one_writes(
@@ -334,13 +322,9 @@ def test_when_memory_is_short_the_oldest_predictions_go_and_are_counted() -> Non
         buffer.add(one)
     assert ids(buffer.predictions) == ids(some[2:])
     assert buffer.dropped == 2
-
-
-def test_an_image_counts_with_its_bytes() -> None:
-    buffer = PredictionBuffer(10 * BYTES_OF_PREDICTION)
-    buffer.add(prediction(image=bytes(20 * BYTES_OF_PREDICTION)))
+    buffer.add(prediction(image=bytes(4 * BYTES_OF_PREDICTION)))  # which counts with its bytes
     assert buffer.predictions == []
-    assert buffer.dropped == 1
+    assert buffer.dropped == 6
 
 
 def test_what_could_not_be_written_comes_before_what_came_later() -> None:
@@ -398,15 +382,6 @@ def test_the_newest_predictions_come_first_whichever_process_gave_them(
     assert ids(PredictionLog(folder.folder).recent(limit)) == expected
 
 
-def test_the_newest_predictions_are_read_from_the_newest_parts_only(folder: PartFolder) -> None:
-    _, parts = parts_of(folder, 6, 5, timedelta(minutes=10))
-    for part in parts[:-1]:
-        folder.file(part).write_bytes(b"whoever reads this says so")
-    record = PredictionLog(folder.folder)
-    assert len(record.recent(5)) == 5
-    assert record.damaged == {}
-
-
 def test_a_list_shows_neither_sketches_nor_images(folder: PartFolder) -> None:
     written(folder, [[prediction(sketch=np.ones(DIMENSIONS, np.float32), image=b"image")]])
     (short,) = PredictionLog(folder.folder).recent(5)
@@ -417,13 +392,14 @@ def test_a_list_shows_neither_sketches_nor_images(folder: PartFolder) -> None:
     assert {name for name in SCHEMA.names if name not in SHORT_COLUMNS} == {"sketch", "image"}
 
 
-def test_a_prediction_is_found_by_its_id_reading_only_the_parts_of_its_time(
+def test_only_the_newest_parts_and_those_of_the_time_of_an_id_are_read(
     folder: PartFolder,
 ) -> None:
     groups, parts = parts_of(folder, 6, 5, timedelta(minutes=10))
-    for part in (*parts[:3], *parts[4:]):
+    for part in (*parts[:3], parts[4]):
         folder.file(part).write_bytes(b"whoever reads this says so")
     record = PredictionLog(folder.folder)
+    assert len(record.recent(5)) == 5
     assert record.find(groups[3][2].prediction_id) == groups[3][2]
     assert record.damaged == {}
 
@@ -457,16 +433,20 @@ def test_the_predictions_of_a_time_begin_with_it_and_end_before_it_is_over(
     assert few.column_names == ["score", "label"]
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "other bytes"])
+@pytest.mark.parametrize("damage", ["half", "empty", "other bytes", "rotten pages"])
 def test_a_damaged_part_is_skipped_and_told_of_once(
     folder: PartFolder, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     groups, parts = parts_of(folder, 3, 50, timedelta(minutes=2))
     file = folder.file(parts[1])
     content = file.read_bytes()
-    file.write_bytes(
-        {"half": content[: len(content) // 2], "empty": b"", "other bytes": b"PAR1" * 9}[damage]
-    )
+    damaged = {
+        "half": content[: len(content) // 2],
+        "empty": b"",
+        "other bytes": b"PAR1" * 9,
+        "rotten pages": content[:40] + bytes(1960) + content[2000:],
+    }
+    file.write_bytes(damaged[damage])
     record = PredictionLog(folder.folder)
     for _ in range(3):
         assert len(record.recent(500)) == 100
@@ -474,16 +454,6 @@ def test_a_damaged_part_is_skipped_and_told_of_once(
     assert sum(map(len, record.read(NOON, NOON + timedelta(hours=1)))) == 100
     assert list(record.damaged) == [parts[1].name]
     assert len(caplog.records) == 1
-
-
-def test_a_part_with_rotten_pages_gives_no_wrong_rows(folder: PartFolder) -> None:
-    (part,) = written(folder, [predictions(200)])
-    content = bytearray(folder.file(part).read_bytes())
-    content[40:2000] = bytes(len(content[40:2000]))
-    folder.file(part).write_bytes(content)
-    record = PredictionLog(folder.folder)
-    record.recent(500)
-    assert list(record.damaged) == [part.name]
 
 
 def test_reading_goes_on_with_what_it_has_begun_while_parts_are_merged(folder: PartFolder) -> None:
@@ -511,19 +481,14 @@ def test_a_part_that_goes_between_listing_and_opening_is_looked_for_again(
     assert sorted(ids(record.recent(500))) == sorted(ids(chain(*groups)))
 
 
-def test_a_record_of_an_earlier_release_is_read(folder: PartFolder) -> None:
+def test_a_part_is_plain_parquet_and_one_of_an_earlier_release_is_read(folder: PartFolder) -> None:
     some = predictions(3)
     (part,) = written(folder, [some])
-    table = pq.read_table(folder.file(part)).drop_columns(["crack_share", "sketch"])
-    pq.write_table(table, folder.file(part))
+    table = pq.read_table(folder.file(part))
+    assert table.schema.types == SCHEMA.types
+    pq.write_table(table.drop_columns(["crack_share", "sketch"]), folder.file(part))
     assert ids(PredictionLog(folder.folder).recent(5)) == ids(some)[::-1]
     assert PredictionLog(folder.folder).find(some[0].prediction_id) == some[0]
-
-
-def test_anything_that_reads_parquet_reads_a_part(folder: PartFolder) -> None:
-    (part,) = written(folder, [predictions(3)])
-    assert pq.read_table(folder.file(part)).schema.types == [field.type for field in SCHEMA]
-    assert pa.types.is_timestamp(SCHEMA.field("time").type)
 
 
 # --- where it is ----------------------------------------------------------------------------------
