@@ -11,15 +11,10 @@ from collections.abc import Callable, Iterator
 
 from PIL import Image
 
+from tests.unit.builders import encoded
+
 #: Pixels of a side of the good images.
 SIZE = 227
-
-
-def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
-    """Return an image as a file."""
-    file = io.BytesIO()
-    image.save(file, format_, **options)
-    return file.getvalue()
 
 
 # --- damaged --------------------------------------------------------------------------------------

@@ -72,10 +72,10 @@ class FileServer:
         return [request.range for request in self.store.requests]
 
     def listed(self) -> list[dict[str, Any]]:
-        return [self.listed_file(id_) for id_ in self.files]
+        """Return what the real interface says of the files, and what nobody here needs of them."""
+        return [self._listed_file(id_) for id_ in self.files]
 
-    def listed_file(self, id_: str) -> dict[str, Any]:
-        """Return what the real interface says of a file, and what nobody here needs of it."""
+    def _listed_file(self, id_: str) -> dict[str, Any]:
         content = self.files[id_]
         details = {
             "id": f"content-of-{id_}",
@@ -284,11 +284,8 @@ def end_early(share: float) -> Fault:
 def refuse(status: int, retry_after: str | None = None) -> Fault:
     """Answer with an error, and maybe with the time when to come again."""
 
-    def answer(handler: Handler) -> None:
-        headers = {"Retry_After": retry_after} if retry_after is not None else {}
-        handler.send(status, b"no", **headers)
-
-    return answer
+    headers = {} if retry_after is None else {"Retry_After": retry_after}
+    return send(b"no", status, **headers)
 
 
 def send(body: bytes, status: int = 200, **headers: str) -> Fault:
@@ -316,11 +313,8 @@ def never_end(handler: Handler) -> None:
         handler.hang_up()
 
 
-def close_at_once(handler: Handler) -> None:
-    """Close the connection without any answer."""
-    handler.hang_up()
+#: Close the connection without any answer.
+close_at_once: Fault = Handler.hang_up
 
-
-def page(handler: Handler) -> None:
-    """Answer with the page of a network that asks for a login."""
-    handler.send(200, b"<html>Please log in</html>", Content_Type="text/html; charset=utf-8")
+#: Answer with the page of a network that asks for a login.
+page = send(b"<html>Please log in</html>", Content_Type="text/html; charset=utf-8")

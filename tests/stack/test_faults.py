@@ -32,6 +32,7 @@ from cracks.storage.client import ATTEMPTS
 from cracks.workspace.params_file import set_params
 from infra.stack.local import local_command
 from infra.stack.services import describe
+from infra.stack.settings import PORTS
 from infra.stack.supervision import Supervisor
 from tests.e2e.conftest import LITTLE_EVALUATION
 from tests.stack.conftest import Facts, RunningStack
@@ -163,8 +164,15 @@ def another_is_handed_over(stack: RunningStack) -> Moment:
 
 
 def _another(folder: Path, pattern: str) -> Moment:
-    before = set(folder.glob(pattern))
-    return lambda: set(folder.glob(pattern)) - before
+    known = set(folder.glob(pattern))
+
+    def has_come() -> bool:
+        """Say so once of each."""
+        new = set(folder.glob(pattern)) - known
+        known.update(new)
+        return bool(new)
+
+    return has_come
 
 
 def at(moment: Moment, what: str) -> None:
@@ -307,58 +315,40 @@ def require_one_line(ended: Facts, *words: str) -> None:
 # --- the faults -----------------------------------------------------------------------------------
 
 
-def test_prefect_the_worker_and_the_service_are_killed_while_it_trains(ground: Ground) -> None:
-    stack, before = ground.stack, runs_in_turn(ground.stack)
-    with ground.predicting() as client:
-        run = ground.begin()
-        handed_over = another_is_handed_over(stack)
-        at(stage_runs(ground.workspace, "evaluate"), "the stage evaluate")
-        kill(stack, "prefect")
-        at(stage_runs(ground.workspace, "export"), "the stage export")
-        kill(stack, "worker")
-        at(handed_over, "the new version, handed over")
-        killed = kill(stack, "serving")
-        ended = ground.end_of(run)
-        require_another_champion(ground, ended, before)
-    client.require_predictions(runs_in_turn(stack)[-2:], killed)
-    require_sound(ground, client, killed)
+#: Which services are killed, each at a moment of the training.
+KILLS = [
+    (("evaluate", "prefect"), ("export", "worker"), ("hand over", "serving")),
+    (("record", "s3"), ("record", "postgresql")),
+    (("record", "mlflow"),),
+    *(
+        pytest.param((kill,), marks=EVERYTHING)
+        for kill in itertools.product(("evaluate", "record", "hand over"), PORTS)
+        if kill != ("record", "mlflow")
+    ),
+]
 
 
-@pytest.mark.parametrize("names", [("s3", "postgresql"), ("mlflow",)], ids=" ".join)
-def test_what_mlflow_needs_is_killed_while_a_run_is_recorded(
-    ground: Ground, names: tuple[str, ...]
+@pytest.mark.parametrize("kills", KILLS, ids=str)
+def test_services_are_killed_while_it_trains(
+    ground: Ground, kills: Sequence[tuple[str, str]]
 ) -> None:
-    stack, before = ground.stack, runs_in_turn(ground.stack)
-    with ground.predicting() as client:
-        run = ground.begin()
-        for name in names:
-            at(another_is_recorded(stack), "what MLflow keeps of the run")
-            kill(stack, name)
-        ended = ground.end_of(run)
-        require_another_champion(ground, ended, before)
-    client.require_predictions(runs_in_turn(stack)[-2:])
-    require_sound(ground, client)
-
-
-@EVERYTHING
-@pytest.mark.parametrize("name", ["postgresql", "s3", "mlflow", "prefect", "worker", "serving"])
-@pytest.mark.parametrize("moment", ["evaluate", "record", "hand over"])
-def test_a_service_is_killed(ground: Ground, name: str, moment: str) -> None:
     stack, before = ground.stack, runs_in_turn(ground.stack)
     moments = {
         "evaluate": stage_runs(ground.workspace, "evaluate"),
+        "export": stage_runs(ground.workspace, "export"),
         "record": another_is_recorded(stack),
         "hand over": another_is_handed_over(stack),
     }
+    killed: dict[str, float] = {}
     with ground.predicting() as client:
         run = ground.begin()
-        at(moments[moment], moment)
-        now = kill(stack, name)
+        for moment, name in kills:
+            at(moments[moment], moment)
+            killed[name] = kill(stack, name)
         ended = ground.end_of(run)
         require_another_champion(ground, ended, before)
-    killed = now if name == "serving" else None
-    client.require_predictions(runs_in_turn(stack)[-2:], killed)
-    require_sound(ground, client, killed)
+    client.require_predictions(runs_in_turn(stack)[-2:], killed.get("serving"))
+    require_sound(ground, client, killed.get("serving"))
 
 
 def test_s3_refuses_everything_then_every_sixth_and_cuts_bodies_short(ground: Ground) -> None:

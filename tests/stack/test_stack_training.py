@@ -33,9 +33,3 @@ def test_nothing_listens_beyond_this_machine_while_it_trains(
 ) -> None:
     assert {address for address, _ in trained.listening} == {"127.0.0.1"}
     assert {port for _, port in trained.listening} >= set(stack.ports.values())
-
-
-def test_a_run_with_nothing_new_registers_nothing(stack: RunningStack, trained: Training) -> None:
-    ended = stack.wait_for(stack.begin_training(trained.workspace))
-    assert ended["state"]["type"] == "COMPLETED"
-    assert len(stack.versions()) == 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT, wait_until
+from processes import CHECKOUT, git, wait_until
 
 from infra.stack.leftovers import processes
 from infra.stack.settings import DATABASES, postgresql_program
@@ -63,14 +63,8 @@ def _history(workspace: Path) -> bytes:
 
 def _made_in(workspace: Path) -> list[Path]:
     """Return what the training made or changed there: the rest are sources."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--others", "--modified"],
-        cwd=workspace,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return [workspace / name for name in listed.split("\0") if (workspace / name).is_file()]
+    listed = git(workspace, "ls-files", "-z", "--others", "--modified").split("\0")
+    return [workspace / name for name in listed if (workspace / name).is_file()]
 
 
 def _dump(stack: RunningStack, database: str) -> str:

@@ -32,9 +32,10 @@ def picture(seed: int = 0, *, size: int = 32, mode: str = "RGB", format_: str = 
     return encoded(Image.fromarray(noise).convert(mode), format_)
 
 
-def encoded(image: Image.Image, format_: str = "PNG") -> bytes:
+def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
+    """Return an image as a file."""
     file = io.BytesIO()
-    image.save(file, format_)
+    image.save(file, format_, **options)
     return file.getvalue()
 
 
@@ -48,9 +49,8 @@ def surface(seed: int, *, size: int = 227) -> npt.NDArray[np.uint8]:
 
 def saved(grey: npt.NDArray[np.uint8], format_: str = "PNG", **options: Any) -> bytes:
     """Return the file of a colour picture with equal channels."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey)).convert("RGB").save(file, format_, **options)
-    return file.getvalue()
+    image = Image.fromarray(np.ascontiguousarray(grey)).convert("RGB")
+    return encoded(image, format_, **options)
 
 
 def likeness_of(label_of: Mapping[str, str], links: Iterable[tuple[str, str]] = ()) -> Likeness:

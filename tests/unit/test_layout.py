@@ -11,6 +11,8 @@ import pytest
 from tests.unit.builders import ROOT
 
 HEAVY = (
+    "boto3",
+    "botocore",
     "dvc",
     "great_expectations",
     "jinja2",
@@ -24,6 +26,9 @@ HEAVY = (
 )
 LIGHT = (
     "cracks",
+    "cracks.storage.client",
+    "cracks.storage.mirrors",
+    "cracks.storage.object_store",
     "cracks.workspace.params",
     "cracks.workspace.paths",
     "cracks.inference.bundle.bundle",

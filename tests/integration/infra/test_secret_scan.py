@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT, environment
+from processes import CHECKOUT, environment, git
 
 from serving.middleware.api_keys import new_key
 
@@ -25,14 +25,10 @@ def repository(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", "infra/detect_secrets_plugin.py"):
         shutil.copy(CHECKOUT / name, tmp_path / name)
     (tmp_path / "settings.py").write_text('HOST = "127.0.0.1"\n')
-    _git(tmp_path, "init", "-q")
+    git(tmp_path, "init", "-q")
     assert _scan(tmp_path, "ACCEPT=1").returncode == 0
-    _git(tmp_path, "add", "-A")
+    git(tmp_path, "add", "-A")
     return tmp_path
-
-
-def _git(repository: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=repository, check=True)
 
 
 def _scan(repository: Path, *settings: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +75,7 @@ def test_what_was_accepted_is_told_no_more_and_everything_else_is(repository: Pa
     accepted = (repository / ".secrets.baseline").read_text()
     assert PASSWORD not in accepted
     assert str(repository) not in accepted  # it holds on every machine
-    _git(repository, "add", "-A")
+    git(repository, "add", "-A")
     settings.write_text(f'\nPASSWORD = "{PASSWORD}"\n')
     assert _scan(repository).returncode == 0
     settings.write_text(f'\nPASSWORD = "{PASSWORD}"\nOTHER_PASSWORD = "{PASSWORD}-too"\n')

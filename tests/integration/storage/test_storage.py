@@ -713,11 +713,3 @@ def test_a_bucket_that_others_own_is_refused(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(StorageError, match="access is denied"):
         ensure_bucket(bucket.place.name)
-
-
-def test_importing_the_module_loads_nothing_heavy(start: StartProcess) -> None:
-    program = (
-        "import sys, cracks.storage.client, cracks.storage.mirrors, cracks.storage.object_store\n"
-        "sys.exit(bool({'boto3', 'botocore'} & {*sys.modules}))"
-    )
-    assert start([sys.executable, "-c", program]).wait(30) == 0

@@ -1,4 +1,4 @@
-"""infra/compose.yaml: containers that are held short, of images that are pinned."""
+"""The compose files: containers that are held short, of images that are pinned."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ PASSED_ON = set(
 
 #: A version that is whole, and perhaps a digest.
 PINNED = r"[\w./-]+:\d+\.\d+(\.\d+)?[\w.-]*(@sha256:[0-9a-f]{64})?"
+
+PYTHON = r"docker\.io/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}"
 
 #: The usual value of each variable that need not be set.
 USUAL = (
@@ -81,15 +83,31 @@ def test_every_image_is_pinned(compose: dict[str, Any]) -> None:
             assert image.endswith(f":{version['version']}"), f"{name}: {image}"
 
 
-def test_the_images_hold_the_versions_of_the_lock() -> None:
-    for name in ("mlflow", "worker"):
-        build, image = read_containerfile(ROOT / f"infra/{name}.Containerfile")
-        commands = [one.rest for one in build.all("RUN")]
-        assert any("pip install" in one and "uv==[0-9.]*" in one for one in commands)  # pyproject's
-        installs = [one for one in commands if "uv sync" in one]
-        assert installs
-        assert all("--frozen" in one for one in installs)
-        assert image.last("USER").rest == "10001:10001"
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("mlflow", "--only-group mlflow-server"),
+        ("worker", "--no-default-groups --group pipeline --group serving"),
+        ("cluster", "--no-default-groups --group cluster"),
+    ],
+)
+def test_an_image_holds_the_versions_of_the_lock_and_what_of_the_checkout_is_let_in(
+    name: str, groups: str
+) -> None:
+    build, image = read_containerfile(ROOT / f"infra/{name}.Containerfile")
+    for stage in (build, image):
+        assert re.fullmatch(PYTHON, stage.base)
+    commands = [one.rest for one in build.all("RUN")]
+    assert any("pip install" in one and "uv==[0-9.]*" in one for one in commands)  # pyproject's
+    installs = [one for one in commands if "uv sync" in one]
+    assert installs
+    assert all(one.startswith(f"uv sync --frozen {groups} --no-") for one in installs)
+    assert image.last("USER").rest == "10001:10001"
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for one in build.all("COPY"):
+        for source in one.words[:-1]:
+            assert (ROOT / source).exists(), source
+            assert f"!{source}" in ignored
 
 
 def test_people_are_told_and_git_is_found_by_the_variables_of_make_up(
@@ -114,6 +132,19 @@ def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
         assert "privileged" not in part, part
         for port in part.get("ports", ()):
             assert port.startswith("127.0.0.1:"), part
+
+
+def test_the_cluster_scales_by_workers_of_one_thread_that_end_with_their_scheduler() -> None:
+    parts = YAML(typ="safe").load(ROOT / "infra/cluster.compose.yaml")["services"]
+    worker, scheduler = parts["worker"], parts["scheduler"]
+    command = worker["command"]
+    assert command[:3] == ["dask", "worker", "tcp://scheduler:8786"]
+    assert command[command.index("--nthreads") + 1] == "1"
+    assert worker["deploy"]["resources"]["limits"]["cpus"] == "1"
+    assert "--memory-limit" in command
+    assert worker["restart"] == scheduler["restart"] == "unless-stopped"
+    assert "container_name" not in worker
+    assert "ports" not in worker
 
 
 def test_who_answers_strangers_reaches_the_storage_of_its_record_and_nothing_else(

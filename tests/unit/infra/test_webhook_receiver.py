@@ -70,18 +70,14 @@ def test_old_deliveries_are_forgotten_only_when_their_time_would_be_refused(
 
 
 @pytest.mark.parametrize("name", ["Delivery-Id", "Timestamp", "Signature"])
-@pytest.mark.parametrize("value", ["", "2", "v1,", "v1,AAAA", "ünsigned", "-1800000000"])
-def test_a_forged_header_is_refused(deliveries: Deliveries, name: str, value: str) -> None:
+@pytest.mark.parametrize("value", [None, "", "2", "v1,", "v1,AAAA", "ünsigned", "-1800000000"])
+def test_a_forged_or_missing_header_is_refused(
+    deliveries: Deliveries, name: str, value: str | None
+) -> None:
+    headers = {**_headers(), f"X-MLflow-{name}": value}
+    given = {key: text for key, text in headers.items() if text is not None}
     with pytest.raises(Refused):
-        deliveries.check(_headers() | {f"X-MLflow-{name}": value}, BODY, NOW)
-
-
-@pytest.mark.parametrize("name", ["Delivery-Id", "Timestamp", "Signature"])
-def test_a_missing_header_is_refused(deliveries: Deliveries, name: str) -> None:
-    headers = _headers()
-    del headers[f"X-MLflow-{name}"]
-    with pytest.raises(Refused):
-        deliveries.check(headers, BODY, NOW)
+        deliveries.check(given, BODY, NOW)
 
 
 @pytest.mark.parametrize("place", range(0, len(BODY), 7))

@@ -98,20 +98,14 @@ def _resumes_at(*places: int) -> list[str]:
     return [f"bytes={place}-" for place in places]
 
 
-def test_a_file_is_fetched_from_the_host_that_the_server_names(
+def test_a_file_is_fetched_uncompressed_from_the_host_that_the_server_names(
     server: FileServer, tmp_path: Path
 ) -> None:
     _download(server, tmp_path / "not" / "yet" / "there")
     assert tree(tmp_path / "not" / "yet" / "there") == {"photos.rar": CONTENT}
-    assert server.ranges == [None]
+    (request,) = server.store.requests
+    assert (request.range, request.encoding) == (None, "identity")
     assert server.store.url != server.portal.url
-
-
-def test_a_file_is_asked_for_as_it_is_and_not_compressed(
-    server: FileServer, tmp_path: Path
-) -> None:
-    _download(server, tmp_path)
-    assert [request.encoding for request in server.store.requests] == ["identity"]
 
 
 def test_a_file_that_is_there_is_not_asked_for(server: FileServer, tmp_path: Path) -> None:
@@ -165,13 +159,15 @@ def test_a_transfer_that_breaks_is_resumed_where_it_broke(
     assert _fetched(server, tmp_path) == [None, *_resumes_at(come)]
 
 
-def test_a_server_that_hangs_before_it_answers_is_asked_again(
-    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", [webserver.hang, webserver.close_at_once])
+@pytest.mark.parametrize("host", ["portal", "store"])
+def test_a_server_that_hangs_or_hangs_up_before_it_answers_is_asked_again(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, host: str
 ) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.3)
-    server.portal.will(webserver.hang)
+    getattr(server, host).will(fault)
     _fetched(server, tmp_path)
-    assert len(server.portal.requests) == 2
+    assert len(getattr(server, host).requests) == 2
 
 
 def test_a_line_that_breaks_often_but_gains_each_time_comes_through(
@@ -403,12 +399,6 @@ def test_a_time_to_come_again_that_makes_no_sense_ends_in_a_refusal_to_ask_later
 ) -> None:
     server.store.will(*[webserver.refuse(503, when)] * 50)
     _refused(server, tmp_path, "photos", StorageUnavailable)
-
-
-def test_a_server_that_hangs_up_is_asked_again(server: FileServer, tmp_path: Path) -> None:
-    server.portal.will(webserver.close_at_once)
-    server.store.will(webserver.close_at_once)
-    _fetched(server, tmp_path)
 
 
 def _fetch_from(address: str, folder: Path) -> StorageError:

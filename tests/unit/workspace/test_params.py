@@ -61,16 +61,17 @@ def test_a_missing_key_is_refused_by_name(file: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["trian", "train.epoch", "train.augment.flop", "ingest.sample.size"]
+    ("key", "remedy"),
+    [
+        ("trian", ""),
+        ("train.epoch", r".* Did you mean train\.epochs\?"),
+        ("train.augment.flop", ""),
+        ("ingest.sample.size", ""),
+    ],
 )
-def test_an_unknown_key_is_refused_by_name(file: Path, key: str) -> None:
-    with pytest.raises(ParamsError, match=rf"unknown key {key}\b"):
+def test_an_unknown_key_is_refused_by_name(file: Path, key: str, remedy: str) -> None:
+    with pytest.raises(ParamsError, match=rf"unknown key {key}\b{remedy}"):
         load_params(_edit(file, key, 1))
-
-
-def test_a_mistyped_key_is_refused_with_the_right_one(file: Path) -> None:
-    with pytest.raises(ParamsError, match=r"Did you mean train\.epochs\?"):
-        load_params(_edit(file, "train.epoch", 1))
 
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key != "export.formats"])
@@ -246,11 +247,6 @@ def test_what_cannot_be_trained_is_refused_in_one_line_with_the_remedy(
     assert file.read_bytes() == before
 
 
-def test_shares_that_do_not_add_up_are_refused(file: Path) -> None:
-    with pytest.raises(ParamsError, match="split: train, validation and test must add up to 1"):
-        load_params(_edit(file, "split.test", 0.5))
-
-
 def test_a_range_of_brightness_that_holds_nothing_is_refused(file: Path) -> None:
     with pytest.raises(ParamsError, match="brightness"):
         load_params(
@@ -291,7 +287,7 @@ def test_setting_what_is_set_already_leaves_the_file_untouched(file: Path, key: 
 
 
 def test_keys_that_only_hold_together_are_set_together(file: Path) -> None:
-    with pytest.raises(ParamsError, match="add up to 1"):
+    with pytest.raises(ParamsError, match="split: train, validation and test must add up to 1"):
         set_params(file, ["split.train=0.5"])
     assert set_params(file, ["split.train=0.5", "split.validation=0.3", "split.test=0.2"])
 

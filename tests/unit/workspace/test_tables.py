@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -64,14 +65,24 @@ def test_whatever_the_damage_a_table_is_read_or_refused(tmp_path: Path, seed: in
             read_table(file)
 
 
-def test_a_csv_without_rows_has_its_header(tmp_path: Path) -> None:
-    write_csv([], tmp_path / "h.csv", ("path", "reason"))
-    assert (tmp_path / "h.csv").read_text() == '"path","reason"\n'
-
-
-def test_a_csv_has_the_columns_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
-    write_csv([{"reason": "empty", "path": "a"}], tmp_path / "h.csv", ("path", "reason"))
-    assert (tmp_path / "h.csv").read_text() == '"path","reason"\n"a","empty"\n'
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [
+        (
+            [{"epoch": 1, "note": "a, b"}, {"epoch": 2, "note": "ö"}],
+            (),
+            '"epoch","note"\n1,"a, b"\n2,"ö"\n',
+        ),
+        ([{"reason": "empty", "path": "a"}], ("path", "reason"), '"path","reason"\n"a","empty"\n'),
+        ([], ("path", "reason"), '"path","reason"\n'),
+    ],
+    ids=["as in the rows", "in another order", "without rows"],
+)
+def test_a_csv_has_a_header_and_one_line_a_row(
+    tmp_path: Path, rows: list[dict[str, Any]], columns: tuple[str, ...], expected: str
+) -> None:
+    write_csv(rows, tmp_path / "h.csv", columns)
+    assert (tmp_path / "h.csv").read_bytes().decode() == expected
 
 
 @pytest.mark.parametrize(
@@ -83,11 +94,6 @@ def test_whatever_is_in_a_name_comes_back_from_a_csv(tmp_path: Path, separator: 
     with (tmp_path / "h.csv").open(newline="", encoding="utf-8") as file:
         assert [row["path"] for row in csv.DictReader(file)] == names
     assert pandas.read_csv(tmp_path / "h.csv")["path"].tolist() == names
-
-
-def test_a_csv_has_a_header_and_one_line_a_row(tmp_path: Path) -> None:
-    write_csv([{"epoch": 1, "note": "a, b"}, {"epoch": 2, "note": "ö"}], tmp_path / "h.csv")
-    assert (tmp_path / "h.csv").read_bytes().decode() == '"epoch","note"\n1,"a, b"\n2,"ö"\n'
 
 
 @pytest.mark.parametrize("rows", [[], [{"epoch": 1}, {"epoch": 2, "loss": 0.1}]])
