@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.handover.training_summaries import FILE as RUNS
 from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import Workspace
+from tests.unit.builders import write_files
 
 pytestmark = pytest.mark.e2e
 
@@ -37,13 +37,6 @@ def _reproduced(workspace: Workspace, *options: str, **variables: str) -> str:
 
 def _shards(workspace: Workspace) -> dict[str, bytes]:
     return {shard.name: shard.read_bytes() for shard in (workspace.root / "data/images").iterdir()}
-
-
-def _deliver(folder: Path, photographs: Mapping[str, bytes]) -> Path:
-    for name, content in photographs.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def test_the_reference_data_set_is_fetched_kept_and_described(
@@ -75,50 +68,36 @@ def test_the_reference_data_set_is_fetched_kept_and_described(
     assert report["source_digest"] in card
 
 
-def test_photographs_come_from_a_bucket_and_later_ones_are_added(
+def test_photographs_come_from_a_bucket_and_of_later_ones_only_new_shards_are_pushed(
     make_workspace: Callable[[], Workspace], s3_server: S3Server
 ) -> None:
-    bucket = s3_server.new_bucket()
+    workspace, bucket = make_workspace(), s3_server.new_bucket()
     early = dict(list(PHOTOGRAPHS.items())[::2])
-    _deliver(bucket / "inspections", early)
-    workspace = make_workspace()
-    address = f"s3://{bucket.name}/inspections"
-    _ingested(workspace, address, **s3_server.variables)
+    write_files(bucket / "inspections", early)
+    _ingested(workspace, f"s3://{bucket.name}/inspections", **s3_server.variables)
     assert workspace.report("ingest")["patches"] == len(early)
-    before = _shards(workspace)
-    _deliver(bucket / "inspections", PHOTOGRAPHS)
+    assert workspace.dvc("push").returncode == 0
+    stored = workspace.root / ".dvc/storage"
+    stored_before, before = set(stored.rglob("*")), _shards(workspace)
+
+    write_files(bucket / "inspections", PHOTOGRAPHS)
     _reproduced(workspace, "--force", **s3_server.variables)
     assert workspace.report("ingest")["patches"] == len(PHOTOGRAPHS)
     after = _shards(workspace)
     assert len(after) > len(before)
     assert {name: after[name] for name in before} == before
-
-
-def test_dvc_pushes_only_the_shards_that_are_new(
-    make_workspace: Callable[[], Workspace], tmp_path: Path
-) -> None:
-    workspace = make_workspace()
-    names = list(PHOTOGRAPHS)
-    first = _deliver(tmp_path / "first", {name: PHOTOGRAPHS[name] for name in names[::2]})
-    _ingested(workspace, first)
     assert workspace.dvc("push").returncode == 0
-    stored = workspace.root / ".dvc/storage"
-    before, shards = set(stored.rglob("*")), set(_shards(workspace))
-    second = _deliver(tmp_path / "second", {name: PHOTOGRAPHS[name] for name in names[1::2]})
-    _ingested(workspace, json.dumps([str(first), str(second)]))
-    assert workspace.dvc("push").returncode == 0
-    pushed = {path.read_bytes() for path in set(stored.rglob("*")) - before if path.is_file()}
-    after = _shards(workspace)
-    new = {content for name, content in after.items() if name not in shards}
-    assert new <= pushed
-    assert not {after[name] for name in shards} & pushed
+    new = set(stored.rglob("*")) - stored_before
+    pushed = {path.read_bytes() for path in new if path.is_file()}
+    assert {after[name] for name in after.keys() - before.keys()} <= pushed
+    assert not set(before.values()) & pushed
 
 
 def test_changed_labels_are_refused_until_they_are_accepted(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:
     workspace = make_workspace()
-    folder = _deliver(tmp_path / "photos", PHOTOGRAPHS)
+    folder = write_files(tmp_path / "photos", PHOTOGRAPHS)
     _ingested(workspace, folder)
     (folder / "Negative/00003.jpg").rename(folder / "Positive/90003.jpg")
     before = workspace.files()

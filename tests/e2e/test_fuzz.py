@@ -23,6 +23,7 @@ from processes import clone_working_tree, environment
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.system.hashing import digest_of_bytes
 from cracks.workspace.params_file import set_params
+from tests.unit.builders import write_files
 
 pytestmark = pytest.mark.e2e
 
@@ -89,10 +90,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, files: dict[str, byte
             for name, content in files.items():
                 archive.writestr(name, content)
         return tmp_path / "photos.zip"
-    for name, content in files.items():
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / name).write_bytes(content)
-    return tmp_path / "photos"
+    return write_files(tmp_path / "photos", files)
 
 
 def _ingested(root: Path) -> int:

@@ -16,6 +16,7 @@ import pytest
 from processes import TOOLS, StartProcess
 
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace, shared_file
+from tests.unit.builders import write_files
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -66,18 +67,24 @@ def test_after_a_training_dvc_finds_nothing_to_do(trained: Workspace) -> None:
     assert "Running stage" not in repro.stdout
 
 
-def test_the_champion_answers_for_photographs_on_disk(trained: Workspace, tmp_path: Path) -> None:
-    images = {}
+def photograph(label: str) -> bytes:
     with zipfile.ZipFile(shared_file("data/metu-2k.zip")) as archive:
-        for label, expected in (("Negative", "no crack"), ("Positive", "crack")):
-            name = next(n for n in archive.namelist() if f"{label}/" in n and n.endswith(".jpg"))
-            images[tmp_path / f"{label}.jpg"] = expected
-            (tmp_path / f"{label}.jpg").write_bytes(archive.read(name))
-    done = trained.cracks("predict", *images, "--json")
+        names = sorted(n for n in archive.namelist() if f"{label}/" in n and n.endswith(".jpg"))
+        return archive.read(names[0])
+
+
+def printed(workspace: Workspace, *arguments: object) -> Any:
+    done = workspace.cracks(*arguments, "--json")
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
-    assert [answer["label"] for answer in answers] == list(images.values())
-    assert {answer["model_version"] for answer in answers} == {"1"}
+    return json.loads(done.stdout)
+
+
+def test_the_champion_predicts_photographs_on_disk(trained: Workspace, tmp_path: Path) -> None:
+    label_of = {"Negative": "no crack", "Positive": "crack"}
+    write_files(tmp_path, {f"{folder}.jpg": photograph(folder) for folder in label_of})
+    predictions = printed(trained, "predict", *(tmp_path / f"{folder}.jpg" for folder in label_of))
+    assert [one["label"] for one in predictions] == list(label_of.values())
+    assert {one["model_version"] for one in predictions} == {"1"}
 
 
 def test_the_run_in_mlflow_says_what_was_trained_on_what(trained: Workspace) -> None:
@@ -138,18 +145,6 @@ def serving(start: StartProcess, site: Workspace) -> Iterator[httpx.Client]:
         yield client
 
 
-def cracked_photograph() -> bytes:
-    with zipfile.ZipFile(shared_file("data/metu-2k.zip")) as archive:
-        names = sorted(n for n in archive.namelist() if "Positive/" in n and n.endswith(".jpg"))
-        return archive.read(names[0])
-
-
-def said(site: Workspace, *arguments: object) -> Any:
-    done = site.cracks(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_a_model_is_judged_promoted_taken_back_traced_and_restored(
     site: Workspace, start: StartProcess, tmp_path: Path
 ) -> None:
@@ -159,7 +154,7 @@ def test_a_model_is_judged_promoted_taken_back_traced_and_restored(
     worse = site.trained(*WORSE)
     assert (worse["verdict"], worse["action"], worse["version"]) == ("worse", "refuse", None)
     assert any("against the champion's" in reason for reason in worse["reasons"])
-    listed = said(site, "models")
+    listed = printed(site, "models")
     assert [one["run_id"] for one in listed["refused"]] == [worse["run_id"]]
     assert [one["version"] for one in listed["versions"] if one["champion"]] == ["1"]
 
@@ -170,17 +165,16 @@ def test_a_model_is_judged_promoted_taken_back_traced_and_restored(
 
     with serving(start, site) as client:
         assert client.get("/model").json()["model_version"] == "1"
-        promoted = said(site, "promote", "2", "--why", "looked at every mistake")
+        promoted = printed(site, "promote", "2", "--why", "looked at every mistake")
         assert (promoted["previous"], len(promoted["processes"])) == ("1", 1)
         assert client.get("/model").json()["model_version"] == "2"
-        rolled_back = said(site, "rollback", "--why", "misses hairlines")
+        rolled_back = printed(site, "rollback", "--why", "misses hairlines")
         assert (rolled_back["version"], rolled_back["previous"]) == ("1", "2")
-        answer = client.post("/predict", files=[("files", ("a.jpg", cracked_photograph()))]).json()[
-            "predictions"
-        ][0]
-    assert answer["model_version"] == "1"
+        files = [("files", ("a.jpg", photograph("Positive")))]
+        (prediction,) = client.post("/predict", files=files).json()["predictions"]
+    assert prediction["model_version"] == "1"
 
-    history = said(site, "models", "--history")
+    history = printed(site, "models", "--history")
     assert [(one["kind"], one["from_version"], one["to_version"]) for one in history] == [
         ("rollback", "2", "1"),
         ("promote", "1", "2"),
@@ -188,7 +182,7 @@ def test_a_model_is_judged_promoted_taken_back_traced_and_restored(
     ]
     assert site.cracks("models", "--verify").returncode == 0
 
-    traced = site.cracks("trace", answer["prediction_id"])
+    traced = site.cracks("trace", prediction["prediction_id"])
     assert traced.returncode == 0, traced.stderr
     for found in (first["run_id"], site.git("rev-parse", "HEAD").strip(), "Positive/"):
         assert found in traced.stdout

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from processes import clone_working_tree
 
-from cracks.dataset.labels import CRACK, LABELS, NO_CRACK, SPLITS
+from cracks.dataset.labels import LABELS, SPLITS
 from cracks.dataset.manifest import numbers_of
 from cracks.dataset.split.grouping import COLUMNS
 from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
@@ -25,6 +25,7 @@ from cracks.workspace.tables import read_table
 from tasks.ingest import ingest
 from tasks.split import split
 from tests.e2e.conftest import shared_file
+from tests.unit.builders import write_files
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -45,11 +46,6 @@ class SplitWorkspace:
     def rows(self) -> dict[str, dict[str, Any]]:
         """Return the row of each distinct patch by its id."""
         return {row["id"]: row for row in read_table(self.paths.splits).to_pylist()}
-
-    def ids(self) -> dict[str, str]:
-        """Return the id of each file by its path."""
-        manifest = read_table(self.paths.manifest, ("path", "id"))
-        return dict(zip(manifest["path"].to_pylist(), manifest["id"].to_pylist(), strict=True))
 
     def shards(self) -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in sorted(self.paths.images.iterdir())}
@@ -93,7 +89,8 @@ def test_every_copy_is_found_and_counted_once(large: Large) -> None:
         distinct,
         files - distinct,
     )
-    assert large.ids() == large.digest_of
+    manifest = read_table(large.paths.manifest, ("path", "id")).to_pylist()
+    assert {row["path"]: row["id"] for row in manifest} == large.digest_of
     assert set(large.rows()) == set(large.digest_of.values())
 
 
@@ -121,28 +118,22 @@ def test_nothing_leaks_where_a_random_split_leaks_much(large: Large) -> None:
     assert leakage["random_split"]["same_photograph_in_train"] > 0.3
 
 
-MIRRORED = {
-    "left to right": ("Positive/00012.jpg", "Positive/16440_1.jpg"),
-    "top to bottom": ("Positive/00033.jpg", "Positive/18548_1.jpg"),
+#: Two files of one place, and whether they are the same picture.
+PAIRS = {
+    "mirrored left to right": ("Positive/00012.jpg", "Positive/16440_1.jpg", True),
+    "mirrored top to bottom": ("Positive/00033.jpg", "Positive/18548_1.jpg", True),
+    "moved by 10 pixels": ("Positive/00671.jpg", "Positive/06185.jpg", False),
+    "moved on clean concrete": ("Negative/06281.jpg", "Negative/10986.jpg", False),
 }
-CUT_TWICE = {
-    "moved by 10 pixels": ("Positive/00671.jpg", "Positive/06185.jpg"),
-    "of clean concrete": ("Negative/06281.jpg", "Negative/10986.jpg"),
-}
 
 
-@pytest.mark.parametrize("pair", MIRRORED.values(), ids=MIRRORED.keys())
-def test_a_mirrored_copy_is_the_same_picture(large: Large, pair: tuple[str, str]) -> None:
-    assert large.digest_of[pair[0]] != large.digest_of[pair[1]]
-    one, other = (large.rows()[large.digest_of[name]] for name in pair)
-    assert one["near_copies"] == other["near_copies"]
-    assert (one["group"], one["split"]) == (other["group"], other["split"])
-
-
-@pytest.mark.parametrize("pair", CUT_TWICE.values(), ids=CUT_TWICE.keys())
-def test_a_place_that_was_cut_out_twice_is_one_group(large: Large, pair: tuple[str, str]) -> None:
-    one, other = (large.rows()[large.digest_of[name]] for name in pair)
-    assert one["near_copies"] != other["near_copies"]
+@pytest.mark.parametrize(("first", "second", "is_same_picture"), PAIRS.values(), ids=PAIRS.keys())
+def test_a_place_that_was_cut_out_twice_is_one_group_and_mirrored_one_picture(
+    large: Large, first: str, second: str, is_same_picture: bool
+) -> None:
+    assert large.digest_of[first] != large.digest_of[second]
+    one, other = (large.rows()[large.digest_of[name]] for name in (first, second))
+    assert (one["near_copies"] == other["near_copies"]) is is_same_picture
     assert (one["group"], one["split"]) == (other["group"], other["split"])
 
 
@@ -184,76 +175,39 @@ def _number(path: str) -> int:
 # --- The small set, nine tenths of it first
 
 
-@dataclass
-class Grown:
-    """The small set before and after its last tenth was added."""
-
-    before: dict[str, dict[str, Any]]
-    after: dict[str, dict[str, Any]]
-    shards_before: dict[str, bytes]
-    shards_after: dict[str, bytes]
-    held_back: set[str]
-    split_report: SplitReport
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
-    archive = shared_file("data/metu-2k.zip")
-    folder = tmp_path_factory.mktemp("photos")
-    workspace = _workspace(tmp_path_factory.mktemp("grown"))
+def test_a_tenth_more_photographs_moves_nothing_and_joins_what_it_belongs_to(
+    tmp_path: Path,
+) -> None:
+    archive, photos = shared_file("data/metu-2k.zip"), tmp_path / "photos"
+    workspace = _workspace(tmp_path / "workspace")
+    known: dict[str, bytes] = {}
     later: dict[str, bytes] = {}
     seen: Counter[str] = Counter()
     for name, content in _members(archive):
         label = name.split("/")[0]
         seen[label] += 1
-        if seen[label] % 10 == 0:
-            later[name] = content
-        else:
-            _write(folder / name, content)
-    workspace.run(folder)
-    before, shards_before = workspace.rows(), workspace.shards()
-    for name, content in later.items():
-        _write(folder / name, content)
-    _, split_report = workspace.run(folder)
-    held_back = {hashlib.sha256(content).hexdigest() for content in later.values()}
-    return Grown(
-        before, workspace.rows(), shards_before, workspace.shards(), held_back, split_report
-    )
+        (known if seen[label] % 10 else later)[name] = content
+    workspace.run(write_files(photos, known))
+    before, shards = workspace.rows(), workspace.shards()
+    _, report = workspace.run(write_files(photos, later))
+    after, shards_after = workspace.rows(), workspace.shards()
 
-
-def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
-
-
-def test_a_tenth_more_photographs_moves_no_patch(grown: Grown) -> None:
-    assert len(grown.after) > len(grown.before) > 1700
-    for id_, row in grown.before.items():
+    assert len(after) > len(before) > 1700
+    for id_, row in before.items():
         for column in ("label", "group", "split"):
-            assert grown.after[id_][column] == row[column], (id_, column)
-    assert grown.after.keys() - grown.before.keys() <= grown.held_back
+            assert after[id_][column] == row[column], (id_, column)
+    new = after.keys() - before.keys()
+    assert new <= {hashlib.sha256(content).hexdigest() for content in later.values()}
+    assert shards.items() <= shards_after.items()
+    assert len(shards_after) == len(shards) + 1
 
-
-def test_a_tenth_more_photographs_leaves_the_shards_as_they_are(grown: Grown) -> None:
-    assert grown.shards_before.items() <= grown.shards_after.items()
-    assert len(grown.shards_after) == len(grown.shards_before) + 1
-
-
-def test_what_was_added_stands_with_what_it_belongs_to(grown: Grown) -> None:
-    used = [row for row in grown.after.values() if row["split"] in SPLITS]
-    of_split = {(row["group"], row["split"]) for row in used}
+    of_split = {(row["group"], row["split"]) for row in after.values() if row["split"] in SPLITS}
     assert len(of_split) == len({name for name, _ in of_split})
-    new = [grown.after[id_] for id_ in grown.after.keys() - grown.before.keys()]
-    groups = {row["group"] for row in grown.before.values()}
-    joined = sum(row["group"] in groups for row in new)
-    assert joined > len(new) / 4
-    assert grown.split_report["left_out"] < 0.05 * len(grown.after)
-    assert grown.split_report["leakage"]["this_split"]["same_picture_in_train"] == 0
-
-
-@pytest.mark.parametrize("label", [NO_CRACK, CRACK])
-def test_the_shares_are_kept_when_a_tenth_is_added(grown: Grown, label: str) -> None:
-    counts = grown.split_report["counts"]
-    total = sum(counts[name][label] for name in SPLITS)
-    shares = {name: counts[name][label] / total for name in SPLITS}
-    assert shares == pytest.approx({"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.02)
+    groups = {row["group"] for row in before.values()}
+    assert sum(after[id_]["group"] in groups for id_ in new) > len(new) / 4
+    assert report["left_out"] < 0.05 * len(after)
+    assert report["leakage"]["this_split"]["same_picture_in_train"] == 0
+    for label in LABELS:
+        counts = {name: report["counts"][name][label] for name in SPLITS}
+        shares = {name: count / sum(counts.values()) for name, count in counts.items()}
+        assert shares == pytest.approx({"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.02)

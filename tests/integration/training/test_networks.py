@@ -7,18 +7,17 @@ import hashlib
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from disks import mounted_disk
 from processes import CHECKOUT, wait_until
+from webserver import Fault, FileServer, Handler, cut, page
 
 from cracks.errors import BundleError, ParamsError, WeightsError, WorkspaceError
 from cracks.images.decode import Pixels, decode
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-SHARED_WEIGHTS = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared")) / "weights"
-WEIGHTS_OF_ANOTHER = SHARED_WEIGHTS / "mobilenet_2_5_224_tf_no_top.h5"
-
 #: One of the sizes for which Keras has weights of its own.
 IMAGE_SIZE = 96
 
@@ -45,10 +41,6 @@ import keras
 print(*({"sklearn", "pandas", "matplotlib.pyplot"} & set(sys.modules)))
 import sklearn, pandas, matplotlib.pyplot
 """
-
-
-def needs(file: Path) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(not file.is_file(), reason=f"{file.name} lies on few machines only")
 
 
 def featurize_params(
@@ -431,12 +423,6 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         featurizer_of(featurize_params(weights=absent))
 
 
-@needs(WEIGHTS_OF_ANOTHER)
-def test_the_weights_of_another_architecture_are_named() -> None:
-    with pytest.raises(WeightsError, match=rf"{WEIGHTS_OF_ANOTHER} cannot be loaded into mobilen"):
-        featurizer_of(featurize_params(weights=WEIGHTS_OF_ANOTHER))
-
-
 @pytest.mark.parametrize("name", ["damaged.weights.h5", "damaged.h5", "damaged.txt"])
 def test_damaged_weights_are_named(tmp_path: Path, name: str) -> None:
     damaged = tmp_path / name
@@ -461,16 +447,6 @@ DIGESTS = {
     "mobilenetv3small": ("mobilenet_v3", "small_224_1.0_float"),
     "efficientnetv2b0": ("efficientnet_v2", "b0"),
 }
-
-
-@dataclass
-class Download:
-    """A server of weights that redirects, as Keras' own does, and sends what `response` returns."""
-
-    url: str
-    response: Callable[[bytes], bytes] = lambda content: content
-    promised: int | None = None  # bytes; None for what is really sent
-    served: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module", params=list(KERAS_FILES))
@@ -507,34 +483,12 @@ def published(
 @pytest.fixture
 def download(
     published_as: str, published: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Download]:
-    name = KERAS_FILES[published_as]
+) -> Iterator[FileServer]:
+    """A server of weights that redirects, as Keras' own does: `portal` to `store`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        download: ClassVar[Download]
+    def redirect(handler: Handler) -> None:
+        handler.send(302, b"moved", Location=f"{server.store.url}{handler.path}")
 
-        def do_GET(self) -> None:
-            self.download.served.append(self.path)
-            if self.path == f"/weights/{name}":
-                self.send_response(302)
-                self.send_header("Location", f"/elsewhere/{name}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            content = self.download.response(published)
-            self.send_response(200)
-            self.send_header("Content-Length", str(self.download.promised or len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Handler.download = Download(f"http://127.0.0.1:{server.server_port}/weights/")
-    serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    serving.start()
-    monkeypatch.setattr(PLACES[published_as], Handler.download.url)
     if published_as in DIGESTS:
         module, key = DIGESTS[published_as]
         digest = hashlib.md5(published, usedforsecurity=False).hexdigest()
@@ -544,10 +498,10 @@ def download(
     # Keras reads KERAS_HOME once, when it is imported.
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
-    yield Handler.download
-    server.shutdown()
-    server.server_close()
-    serving.join(10)
+    with FileServer(**{KERAS_FILES[published_as]: published}) as server:
+        server.portal.will(redirect, redirect)
+        monkeypatch.setattr(PLACES[published_as], f"{server.portal.url}/")
+        yield server
 
 
 def downloaded(architecture: str) -> keras.Model:
@@ -557,33 +511,27 @@ def downloaded(architecture: str) -> keras.Model:
 
 
 def test_imagenet_weights_are_downloaded_once_and_loaded(
-    published_as: str, download: Download, original: keras.Model
+    published_as: str, download: FileServer, original: keras.Model
 ) -> None:
     for _ in range(2):
         backbone = downloaded(published_as)
         for loaded, expected in zip(backbone.get_weights(), original.get_weights(), strict=True):
             np.testing.assert_array_equal(loaded, expected)
-    name = KERAS_FILES[published_as]
-    assert download.served == [f"/weights/{name}", f"/elsewhere/{name}"]
+    requests = [*download.portal.requests, *download.store.requests]
+    assert [request.path for request in requests] == [f"/{KERAS_FILES[published_as]}"] * 2
 
 
-@pytest.mark.parametrize("sent", ["half of it", "a page"])
+@pytest.mark.parametrize("sent", [cut(0.5), page], ids=["half of it", "a page"])
 def test_what_is_not_the_weights_is_refused_removed_and_downloaded_anew_the_next_time(
-    published_as: str, download: Download, published: bytes, tmp_path: Path, sent: str
+    published_as: str, download: FileServer, tmp_path: Path, sent: Fault
 ) -> None:
-    if sent == "half of it":
-        download.response = lambda content: content[: len(content) // 2]
-        download.promised = len(published)
-    else:
-        download.response = lambda _: b"<html>Please log in to this network.</html>"
+    download.store.will(sent)
     with pytest.raises(WeightsError, match=f"imagenet cannot be loaded into {published_as}") as no:
         downloaded(published_as)
     assert "\n" not in str(no.value)
     assert not list((tmp_path / "models").iterdir())
-
-    download.response, download.promised = (lambda content: content), None
     downloaded(published_as)
-    assert len(download.served) == 4
+    assert len(download.store.requests) == 2
 
 
 def test_without_a_network_imagenet_weights_are_refused_in_one_line(
@@ -600,7 +548,7 @@ def test_without_a_network_imagenet_weights_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize("architecture", list(KERAS_FILES))
-def test_a_file_of_weights_is_loaded_into_the_network_it_was_saved_from(
+def test_a_file_of_weights_is_loaded_into_the_network_it_was_saved_from_and_no_other(
     tmp_path: Path, architecture: str
 ) -> None:
     from cracks.training.networks.architectures import _network_in, build_backbone
@@ -611,6 +559,12 @@ def test_a_file_of_weights_is_loaded_into_the_network_it_was_saved_from(
     loaded = build_backbone(featurize_params(architecture, tmp_path / "some.weights.h5", 32))
     for one, other in zip(loaded.get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+    another = "mobilenetv3small" if architecture == "mobilenetv2" else "mobilenetv2"
+    with pytest.raises(
+        WeightsError, match=r"some\.weights\.h5 cannot be loaded into mobilenet"
+    ) as refusal:
+        build_backbone(featurize_params(another, tmp_path / "some.weights.h5", 32))
+    assert "\n" not in str(refusal.value)
 
 
 # --- varied patches -------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.integration
 SMALL = (
     "ingest.source=sample",
     "ingest.sample.patches=200",
-    "ingest.shard_rows=128",
+    "ingest.shard_rows=100",
     "featurize.image_size=32",
     "train.epochs=2",
 )
@@ -56,13 +56,16 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """A small workspace whose features are computed."""
     paths = Paths(clone_working_tree(tmp_path_factory.mktemp("workspace")))
     set_params(paths.params, SMALL)
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", "--quiet", "featurize"],
-        cwd=paths.root,
-        env=environment(),
-        check=True,
-    )
+    featurize(paths)
     return paths
+
+
+def featurize(paths: Paths) -> str:
+    """Bring the features up to date; return what was said meanwhile."""
+    command = [sys.executable, "-m", "dvc", "repro", "featurize"]
+    return subprocess.run(
+        command, cwd=paths.root, env=environment(), check=True, capture_output=True, text=True
+    ).stderr
 
 
 Begin = Callable[..., RunningProcess]
@@ -259,3 +262,16 @@ def test_features_that_are_not_those_of_params_yaml_are_refused(paths: Paths) ->
             require_features(paths)
     finally:
         set_params(paths.params, SMALL)
+
+
+def test_new_photographs_cost_only_their_own_features(paths: Paths) -> None:
+    known = {file: file.read_bytes() for file in paths.features.glob("*.npy")}
+    written = {file: file.stat().st_mtime_ns for file in known}
+    assert len(known) == 2
+    set_params(paths.params, ["ingest.sample.patches=300"])
+    said = featurize(paths)
+    assert "2 of 3 shards known" in said
+    assert "100 of 100" in said
+    assert len(list(paths.features.glob("*.npy"))) == 3
+    assert {file: file.read_bytes() for file in known} == known
+    assert {file: file.stat().st_mtime_ns for file in known} == written

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damaged import png_that_claims
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -44,19 +45,6 @@ def _damaged(content: bytes, changes: Changes) -> bytes:
         start = int(place * len(content))
         damaged[start : start + len(bytes_)] = bytes_
     return bytes(damaged)
-
-
-def _png_that_claims(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0" * 100)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
 
 
 def _with_right_checksums(png: bytes) -> bytes:
@@ -98,10 +86,10 @@ def test_a_png_gives_back_its_pixels() -> None:
         (picture()[:-50], "damaged image: .*[Tt]runcated"),
         (picture(format_="PNG")[:300], "damaged image: "),
         (picture()[:4], "not a JPEG or PNG image"),
-        (_png_that_claims(30_000, 30_000), "too many pixels"),
-        (_png_that_claims(1, MAX_PIXELS + 1), "too many pixels: 1×50000001"),
-        (_png_that_claims(8_000, 8_000), "too many pixels: 8000×8000"),
-        (_png_that_claims(10_000, 10_000), "too many pixels: 10000×10000"),
+        (png_that_claims(30_000, 30_000), "too many pixels"),
+        (png_that_claims(1, MAX_PIXELS + 1), "too many pixels: 1×50000001"),
+        (png_that_claims(8_000, 8_000), "too many pixels: 8000×8000"),
+        (png_that_claims(10_000, 10_000), "too many pixels: 10000×10000"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -291,7 +279,7 @@ def test_pixels_that_are_no_brightness_are_refused() -> None:
 
 
 def test_the_size_is_checked_before_anything_is_decoded() -> None:
-    content = _png_that_claims(300, 200)  # whose pixels are missing
+    content = png_that_claims(300, 200)  # whose pixels are missing
     assert stored_size(content, 60_000) == (300, 200)
     with pytest.raises(UnreadableImage, match=r"^too many pixels: 300×200$"):
         decode_to_size(content, SIZE, 59_999)

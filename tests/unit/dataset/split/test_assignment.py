@@ -329,16 +329,6 @@ def test_patches_that_are_known_stay_apart_even_if_they_are_linked_now(grown: Gr
     assert _split(label_of, [*links, tie], before).equals(before)
 
 
-def test_taking_patches_away_moves_none_of_the_others(grown: Grown) -> None:
-    label_of, links, before = grown
-    kept = {id_: label for i, (id_, label) in enumerate(label_of.items()) if i % 3}
-    left = [(a, b) for a, b in links if a in kept and b in kept]
-    after = _split(kept, left, before)
-    assert set(_sides(after)) == set(kept)
-    assert _sides(after).items() <= _sides(before).items()
-    assert _column(after, "group").items() <= _column(before, "group").items()
-
-
 def test_a_new_label_moves_no_patch(grown: Grown) -> None:
     label_of, links, before = grown
     turned = {id_: LABELS[1 - LABELS.index(label)] for id_, label in label_of.items()}

@@ -78,9 +78,3 @@ def test_of_very_many_photographs_all_are_named_and_the_worst_are_shown() -> Non
 @pytest.mark.parametrize("needed", ["http", "//", "<link", "<script", "@import", "url("])
 def test_it_needs_nothing_from_elsewhere(needed: str) -> None:
     assert needed not in report_page([inspected("a", 0.1)], [], "3")
-
-
-def test_it_follows_the_reader_in_light_and_width() -> None:
-    text = report_page([], [], "3")
-    assert "color-scheme: light dark" in text
-    assert 'name="viewport"' in text

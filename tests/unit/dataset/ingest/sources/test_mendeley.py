@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webserver
-from processes import environment, free_port
+from processes import environment
 from webserver import FileServer
 
 from cracks.dataset.ingest.sources import mendeley
@@ -257,34 +257,11 @@ def test_a_listing_without_files_is_refused(
     _refused(tmp_path, "in an unknown way")
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        (webserver.page, "answers with text/html.* instead of JSON"),
-        (webserver.refuse(404), "answers 404"),
-    ],
-)
 def test_a_data_set_that_the_server_does_not_give_is_refused(
-    server: FileServer, tmp_path: Path, fault: webserver.Fault, reason: str
-) -> None:
-    server.portal.will(fault)
-    _refused(tmp_path, reason)
-
-
-def test_a_file_that_is_not_what_the_listing_says_is_refused(
     server: FileServer, tmp_path: Path
 ) -> None:
-    server.listing = server.listed()
-    server.files["photos"] = CONTENT[::-1]
-    _refused(tmp_path, "sent a file with the SHA-256")
-    assert tree(tmp_path) == {}
-
-
-def test_a_server_that_is_away_can_be_tried_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CRACKS_MENDELEY_URL", f"http://127.0.0.1:{free_port()}/public-api/")
-    _refused(tmp_path, "Connection refused", SourceUnavailable)
+    server.portal.will(webserver.refuse(404))
+    _refused(tmp_path, "answers 404")
 
 
 def test_without_a_mirror_the_publisher_is_read(

@@ -151,7 +151,9 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("archive", ARCHIVES)
-@pytest.mark.parametrize("content", [b"", b"not an archive" * 500])
+@pytest.mark.parametrize(
+    "content", [b"", b"not an archive" * 500, b"Rar!", b"PK\x03\x04" + bytes(500)]
+)
 def test_an_archive_in_name_only_is_refused(tmp_path: Path, archive: str, content: bytes) -> None:
     (tmp_path / archive).write_bytes(content)
     _refused(tmp_path / archive, "is damaged or cut short")
