@@ -132,7 +132,7 @@ def service(older: OlderState, start_for_module: StartProcess) -> Iterator[Servi
 # --- the service ----------------------------------------------------------------------------------
 
 
-def test_the_champion_is_served_with_the_scores_of_before(
+def test_the_champion_is_served_with_the_scores_and_to_the_keys_of_before(
     older: OlderState, service: Service
 ) -> None:
     said = service.client.get("/model").raise_for_status().json()
@@ -141,10 +141,6 @@ def test_the_champion_is_served_with_the_scores_of_before(
     assert said["lineage"]["source"] == "sample"
     assert service.client.get("/ready").json()["problem"] is None
     older.require_same_scores(service, CHAMPION)
-
-
-def test_keys_of_before_open_the_service(older: OlderState, service: Service) -> None:
-    assert service.client.get("/model").status_code == 200
     wrong = {"X-API-Key": f"{older.key[:-1]}_"}
     assert service.client.get("/model", headers=wrong).status_code == 401
 

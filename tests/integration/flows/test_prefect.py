@@ -11,6 +11,7 @@ from servers import PrefectServer
 
 from cracks.inference.handover.training_summaries import read_runs
 from tests.integration.flows.refusing import REFUSAL, refusing_workspace
+from tests.integration.versioning.locks import OTHER_DVC, OTHER_RUN, hold
 
 pytestmark = pytest.mark.integration
 
@@ -41,24 +42,6 @@ def show() -> None:
 show()
 """
 
-#: Each holds the lock of a workspace: dvc's own, or that of a run.
-OTHER_DVC = """
-import sys, time
-from dvc.repo import Repo
-with Repo(sys.argv[1]) as repo, repo.lock:
-    print("held", flush=True)
-    time.sleep(120)
-"""
-OTHER_RUN = """
-import sys, time
-from pathlib import Path
-from cracks.versioning.dvc_stages import locked_workspace
-from cracks.workspace.paths import Paths
-with locked_workspace(Paths(Path(sys.argv[1]))):
-    print("held", flush=True)
-    time.sleep(120)
-"""
-
 
 def begin_training(server: PrefectServer, start: StartProcess, workspace: Path) -> RunningProcess:
     return start(
@@ -75,32 +58,9 @@ def end_of(training: RunningProcess) -> str:
     return training.stdout.split()[-1]
 
 
-def test_training_outside_a_workspace_fails_with_one_line_and_no_traceback(
-    prefect_server: PrefectServer, start: StartProcess, tmp_path: Path
-) -> None:
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    run_id = end_of(begin_training(prefect_server, start, folder))
-    run = prefect_server.flow_run(run_id)
-    assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
-    message = run["state"]["message"]
-    assert message.startswith(f"{folder} is no workspace")
-    assert "\n" not in message
-    logs = wait_until(lambda: prefect_server.logs(run_id), "the log of the run")
-    assert not any("Traceback" in line for line in logs)
-    assert prefect_server.task_runs(run_id) == []
-
-
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     return refusing_workspace(tmp_path / "workspace")
-
-
-def hold(start: StartProcess, script: str, workspace: Path) -> RunningProcess:
-    """Start another process that holds the lock of a workspace, and return when it does."""
-    other = start([sys.executable, "-c", script, workspace])
-    other.wait_until(lambda: "held" in other.stdout, "the lock")
-    return other
 
 
 def test_a_stage_that_refuses_ends_the_flow_with_its_one_line_and_is_not_tried_again(
@@ -173,6 +133,10 @@ def test_a_workspace_that_stays_busy_ends_the_flow_with_one_line(
     hold(start, OTHER_RUN, workspace)
     run_id = end_of(begin_training(prefect_server, start, workspace))
     run = prefect_server.flow_run(run_id)
-    assert run["state_type"] == "FAILED"
-    assert run["state"]["message"].startswith(f"Another run works in {workspace}")
-    assert not any("Traceback" in line for line in prefect_server.logs(run_id))
+    assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
+    message = run["state"]["message"]
+    assert message.startswith(f"Another run works in {workspace}")
+    assert "\n" not in message
+    logs = wait_until(lambda: prefect_server.logs(run_id), "the log of the run")
+    assert not any("Traceback" in line for line in logs)
+    assert prefect_server.task_runs(run_id) == []

@@ -294,20 +294,14 @@ def test_refused_runs_are_listed_with_reason_and_metrics(store: Store) -> None:
 # --- the local store ------------------------------------------------------------------------------
 
 
-def test_without_an_address_everything_lies_in_the_workspace(tmp_path: Path) -> None:
+def test_without_an_address_everything_lies_in_each_workspace(tmp_path: Path) -> None:
+    names = ("first", "second")
     with tracking_address(None):
-        Tracking(Paths(tmp_path / "workspace"), MODEL_NAME)
-    assert (tmp_path / "workspace/mlruns/mlflow.db").is_file()
-    assert [entry.name for entry in tmp_path.iterdir()] == ["workspace"]
-
-
-def test_two_workspaces_of_one_process_have_two_stores(tmp_path: Path) -> None:
-    with tracking_address(None):
-        first, second = (
-            Tracking(Paths(tmp_path / name), MODEL_NAME) for name in ("first", "second")
-        )
-    assert "first" in first.uri
-    assert "second" in second.uri
+        stores = [Tracking(Paths(tmp_path / name), MODEL_NAME) for name in names]
+    for name, store in zip(names, stores, strict=True):
+        assert name in store.uri
+        assert (tmp_path / name / "mlruns/mlflow.db").is_file()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == list(names)
 
 
 # --- servers that cannot help ---------------------------------------------------------------------
@@ -389,19 +383,13 @@ def test_a_server_that_is_not_there_is_told_of_soon_and_with_a_remedy(tmp_path: 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_never_responds_is_as_one_that_is_not_there(tmp_path: Path) -> None:
-    with (
-        responding(200, pause=10) as address,
-        pytest.raises(TrackingUnavailable, match=f"{address} cannot be reached"),
-    ):
+@pytest.mark.parametrize(("status", "pause"), [(502, 0), (503, 0), (504, 0), (200, 10)])
+def test_a_server_that_is_starting_or_never_responds_is_as_one_that_is_not_there(
+    tmp_path: Path, status: int, pause: float
+) -> None:
+    with responding(status, pause=pause) as address, pytest.raises(TrackingUnavailable) as refusal:
         connect(address, tmp_path)
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_gateway_whose_server_is_starting_is_transient(tmp_path: Path, status: int) -> None:
-    with responding(status) as address, pytest.raises(TrackingUnavailable, match=address):
-        connect(address, tmp_path)
+    assert address in str(refusal.value)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -105,13 +105,6 @@ def test_a_promoted_version_is_champion_and_the_one_before_it_is_kept_at_hand(
     assert second.previous == first.hash
 
 
-def test_promoting_the_champion_again_changes_nothing(place: Place) -> None:
-    place.promote("1")
-    before = place.state(), read_champion(place.service)
-    assert place.promote("1")["changed"] is False
-    assert (place.state(), read_champion(place.service)) == before
-
-
 def test_a_rollback_is_a_promotion_of_the_previous_one(place: Place) -> None:
     place.promote("1")
     place.promote("3")
@@ -121,27 +114,30 @@ def test_a_rollback_is_a_promotion_of_the_previous_one(place: Place) -> None:
     assert (last.kind, last.why) == ("rollback", "misses hairlines")
 
 
-def test_an_alias_that_was_moved_by_hand_is_put_back_by_promoting_the_champion(
-    place: Place,
+@pytest.mark.parametrize("champion", ["2", "3"])
+def test_promoting_the_champion_again_changes_only_an_alias_that_was_moved_by_hand(
+    place: Place, champion: str
 ) -> None:
     place.promote("1")
     place.promote("2")
-    place.tracking.registry.move_aliases(champion="3", previous="1")
+    before = place.state(), read_champion(place.service)
+    place.tracking.registry.move_aliases(champion=champion, previous="1")
     assert place.promote("2")["changed"] is False
-    assert place.state() == ("2", "1", "2", ["1", "2"])
+    assert (place.state(), read_champion(place.service)) == before
 
 
 # --- what is refused ------------------------------------------------------------------------------
 
 
 def test_a_version_that_was_registered_without_a_bundle_is_never_served(place: Place) -> None:
-    place.promote("1")
-    before = place.state()
     bare = register_version(place.tracking, None)
-    with pytest.raises(PromotionFailed, match=f"Version {bare} was registered without a bundle"):
-        place.promote(bare)
-    assert place.state() == before
-    assert place.tracking.promotion_lock.underway() is None
+    for said in ("There is no champion yet", f"Version {bare} was registered without a bundle"):
+        before = place.state()
+        with pytest.raises(PromotionFailed, match=said):
+            place.promote(bare)
+        assert place.state() == before
+        assert place.tracking.promotion_lock.underway() is None
+        place.promote("1")
 
 
 @pytest.mark.parametrize("file", ["model.bin", "model.xml", "bundle.json"])
@@ -183,34 +179,23 @@ def test_where_the_service_refuses_the_old_champion_stays(place: Place) -> None:
     assert (place.state(), read_champion(place.service)) == before
 
 
-def test_a_first_promotion_that_fails_leaves_no_champion(place: Place) -> None:
-    bare = register_version(place.tracking, None)
-    with pytest.raises(PromotionFailed, match="There is no champion yet"):
-        place.promote(bare)
-    assert place.state() == (None, None, None, [])
-
-
 @pytest.mark.parametrize(
-    ("arguments", "server", "said"),
+    ("arguments", "said"),
     [
-        (("promote", "9"), None, "has no version 9"),
-        (("rollback", "--why", "a test"), None, "no champion before this one"),
-        (("rollback", "--to", "v8", "--why", "a test"), None, "has no version 8"),
-        (("promote", "1"), "http://127.0.0.1:9", "cannot be reached"),
+        (("promote", "9"), "has no version 9"),
+        (("rollback", "--why", "a test"), "no champion before this one"),
+        (("rollback", "--to", "v8", "--why", "a test"), "has no version 8"),
     ],
 )
 def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
-    start: StartProcess, place: Place, arguments: tuple[str, ...], server: str | None, said: str
+    start: StartProcess, place: Place, arguments: tuple[str, ...], said: str
 ) -> None:
     before = place.state()
     (place.paths.root / "params.yaml").write_bytes((CHECKOUT / "params.yaml").read_bytes())
     set_params(place.paths.params, [f"register.model_name={place.tracking.model_name}"])
     process = start(
         [TOOLS / "cracks", "-C", place.paths.root, *arguments],
-        variables={
-            "CRACKS_SERVICE_DIR": str(place.service),
-            **({"MLFLOW_TRACKING_URI": server} if server else {}),
-        },
+        variables={"CRACKS_SERVICE_DIR": str(place.service)},
     )
     assert process.wait(120) == 1, process.log
     (line,) = process.stderr.splitlines()

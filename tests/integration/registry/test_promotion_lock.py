@@ -66,11 +66,16 @@ def intent(**changed: Any) -> PromotionIntent:
     return PromotionIntent.of_this_process(**known).model_copy(update=changed)
 
 
-def killed() -> PromotionIntent:
-    """The intent of a process that was killed."""
+def of_a_child() -> tuple[subprocess.Popen[bytes], PromotionIntent]:
+    """Start a process; return it with its intent."""
     process = subprocess.Popen(["sleep", "60"])
     started = psutil.Process(process.pid).create_time() - psutil.boot_time()
-    left = intent(pid=process.pid, started=started)
+    return process, intent(pid=process.pid, started=started)
+
+
+def killed() -> PromotionIntent:
+    """The intent of a process that was killed."""
+    process, left = of_a_child()
     assert not left.may_be_taken_over
     process.kill()
     process.wait()
@@ -82,42 +87,25 @@ def killed() -> PromotionIntent:
 
 def test_nobody_has_the_lock_at_first_nor_when_it_was_released(lock: PromotionLock) -> None:
     mine = intent()
-    for _ in range(2):
-        assert lock.underway() is None
-        lock.take(mine)
-        assert lock.underway() == mine
-        lock.release(mine)
     assert lock.underway() is None
+    for act, holder in ((lock.take, mine), (lock.release, None)):
+        for _ in range(2):  # MLflow's client repeats a request whose response was lost
+            act(mine)
+            assert lock.underway() == holder
 
 
 def test_whoever_comes_second_is_told_who_promotes_what_since_when(lock: PromotionLock) -> None:
-    first = intent()
+    first, second = intent(), intent(who="Bob", version="4")
     lock.take(first)
     with pytest.raises(PromotionUnderway) as refusal:
-        lock.take(intent(who="Bob", version="4"))
+        lock.take(second)
     said = str(refusal.value)
     assert "Ann began the promotion of version 3" in said
     assert all(part in said for part in (first.host, str(first.pid), first.at, "try again"))
     assert "\n" not in said
     assert not refusal.value.is_transient
+    lock.release(second)  # nobody releases the lock of another
     assert lock.underway() == first
-
-
-def test_taking_it_twice_is_taking_it_once(lock: PromotionLock) -> None:
-    # As when the response to the first request is lost, and MLflow's client sends it again.
-    mine = intent()
-    lock.take(mine)
-    lock.take(mine)
-    lock.release(mine)
-    lock.release(mine)
-    assert lock.underway() is None
-
-
-def test_nobody_releases_the_lock_of_another(lock: PromotionLock) -> None:
-    mine = intent()
-    lock.take(mine)
-    lock.release(intent())
-    assert lock.underway() == mine
 
 
 def test_two_models_have_two_locks(tracking: Tracking, lock: PromotionLock, folder: Path) -> None:
@@ -150,7 +138,7 @@ def test_what_somebody_else_has_put_there_is_told_of_with_a_remedy(
 # --- taking it over -------------------------------------------------------------------------------
 
 
-def test_the_place_of_a_killed_process_is_taken_over(lock: PromotionLock) -> None:
+def test_the_place_of_a_killed_process_is_taken_over_once(lock: PromotionLock) -> None:
     left = killed()
     lock.take(left)
     mine = lock.take_over(left)
@@ -158,7 +146,12 @@ def test_the_place_of_a_killed_process_is_taken_over(lock: PromotionLock) -> Non
     assert mine.transaction == left.transaction
     assert not mine.may_be_taken_over
     lock.release(left)  # it has no say any more
+    with pytest.raises(PromotionUnderway):
+        lock.take_over(left)
     assert lock.underway() == mine
+    lock.release(mine)
+    with pytest.raises(PromotionUnderway):
+        lock.take_over(left)
 
 
 def test_the_place_of_a_living_process_is_not_taken_over(lock: PromotionLock) -> None:
@@ -168,27 +161,11 @@ def test_the_place_of_a_living_process_is_not_taken_over(lock: PromotionLock) ->
         lock.take_over(left)
 
 
-def test_what_somebody_else_took_over_is_not_taken_over_again(lock: PromotionLock) -> None:
-    left = killed()
-    lock.take(left)
-    mine = lock.take_over(left)
-    with pytest.raises(PromotionUnderway):
-        lock.take_over(left)
-    assert lock.underway() == mine
-    lock.release(mine)
-    with pytest.raises(PromotionUnderway):
-        lock.take_over(left)
-
-
 # --- dead or alive --------------------------------------------------------------------------------
 
 
 def test_a_process_that_nobody_has_waited_for_yet_is_dead() -> None:
-    process = subprocess.Popen(["sleep", "60"])
-    left = intent(
-        pid=process.pid,
-        started=psutil.Process(process.pid).create_time() - psutil.boot_time(),
-    )
+    process, left = of_a_child()
     process.kill()
     with suppress(psutil.NoSuchProcess):
         while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from processes import CHECKOUT
+from processes import CHECKOUT, git
 from servers import tracking_address
 
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
@@ -76,8 +75,7 @@ class Site:
         write_table(pa.table(manifest), paths.manifest)
         self.assign_splits(SPLITS)
         for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it stands"]):
-            identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-            subprocess.run(["git", *identity, *command], cwd=paths.root, check=True)
+            git(paths.root, *command)
 
     def assign_splits(self, splits: Any) -> None:
         """Deal the patches, each a photograph of its own, to splits."""

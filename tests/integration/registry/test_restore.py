@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
-from processes import CHECKOUT, environment
+from processes import CHECKOUT, environment, git
 
 from cracks.errors import StageError, TrackingError, WorkspaceError
 from cracks.registry.lineage.chain import patches_table
@@ -27,13 +27,14 @@ from cracks.registry.tags import BUNDLE_TAG, COMMIT_TAG, LOCK_TAG, PATCHES_TAG, 
 from cracks.system.hashing import digest_of_bytes, digest_of_file
 from cracks.versioning.dvc_stages import output_digest, pipeline_digest
 from cracks.workspace.paths import Paths
+from tests.unit.builders import write_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 pytestmark = pytest.mark.integration
 
-PIPELINE = """
+PIPELINE = b"""
 stages:
   ingest:
     cmd: python stages.py ingest
@@ -53,7 +54,7 @@ stages:
       - reports/evaluate.json: {cache: false}
 """
 
-STAGES = """
+STAGES = b"""
 import json, pathlib, sys
 def write(path, text):
     path = pathlib.Path(path)
@@ -77,12 +78,20 @@ else:
     write("reports/evaluate.json", json.dumps({"test": metric.measure(text, network)}))
 """
 
-METRIC = """
+METRIC = b"""
 def measure(text, network):
     return {"photographs": len(text), "epochs": float(network.split()[-1])}
 """
 
-IGNORED = "/data\n/models\n/mlruns\n/reports\n__pycache__\n"
+DVC_FILES = ("config", ".gitignore")
+FILES = {
+    "dvc.yaml": PIPELINE,
+    "stages.py": STAGES,
+    "metric.py": METRIC,
+    "params.yaml": b"epochs: 1\n",
+    "photographs.txt": b"concrete",
+    ".gitignore": b"/data\n/models\n/mlruns\n/reports\n__pycache__\n",
+}
 CONTENT = b"the file of an image"
 IDS = ("aa" * 32, digest_of_bytes(CONTENT))
 
@@ -102,36 +111,17 @@ class Site:
     def kept(self, name: str) -> Path:
         return self.paths.local_tracking / "artifacts" / self.run_id / "artifacts" / name
 
-    def run(self, *command: str) -> None:
-        _run(self.paths.root, *command)
 
-
-def _run(root: Path, *command: str) -> None:
+def _dvc_repro(root: Path) -> None:
+    command = [sys.executable, "-m", "dvc", "repro"]
     subprocess.run(command, cwd=root, env=environment(), check=True, capture_output=True)
 
 
-def _dvc(root: Path, *arguments: str) -> None:
-    _run(root, sys.executable, "-m", "dvc", *arguments)
-
-
 def _make_workspace(root: Path) -> Paths:
-    (root / ".dvc").mkdir(parents=True)
-    for name in ("config", ".gitignore"):
-        (root / ".dvc" / name).write_bytes((CHECKOUT / ".dvc" / name).read_bytes())
-    files = {
-        "dvc.yaml": PIPELINE,
-        "stages.py": STAGES,
-        "metric.py": METRIC,
-        "params.yaml": "epochs: 1\n",
-        "photographs.txt": "concrete",
-        ".gitignore": IGNORED,
-    }
-    for name, text in files.items():
-        (root / name).write_text(text)
-    _run(root, "git", "init", "--quiet")
-    _run(root, "git", "add", ".")
-    who = ("-c", "user.name=A Tester", "-c", "user.email=tester@example.org")
-    _run(root, "git", *who, "commit", "--quiet", "-m", "Begin")
+    files = {f".dvc/{name}": (CHECKOUT / ".dvc" / name).read_bytes() for name in DVC_FILES}
+    write_files(root, FILES | files)
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "Begin"]):
+        git(root, *arguments)
     return Paths(root)
 
 
@@ -181,13 +171,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         paths = _make_workspace(tmp_path_factory.mktemp("site") / "workspace")
         paths.params.write_text("epochs: 7\n")  # as `cracks train -S` does
-        _dvc(paths.root, "repro")
+        _dvc_repro(paths.root)
         tracking = Tracking(paths, "small")
         run_id = _register(paths, tracking, tmp_path_factory.mktemp("kept"))
         # Work continues: other photographs, other parameters, and the source of then is gone.
         (paths.root / "photographs.txt").write_text("concrete and more")
         paths.params.write_text("epochs: 9\n")
-        _dvc(paths.root, "repro")
+        _dvc_repro(paths.root)
         yield Site(paths, tracking, run_id)
 
 
@@ -348,10 +338,19 @@ def test_a_dvc_lock_that_was_altered_is_refused(site: Site, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_evaluation_that_fails_leaves_nothing(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        pytest.param("python nowhere.py", StageError, id="failed"),
+        pytest.param('python -c "exit(130)"', KeyboardInterrupt, id="Ctrl-C"),
+    ],
+)
+def test_an_evaluation_that_fails_or_is_interrupted_leaves_nothing(
+    site: Site, tmp_path: Path, command: str, error: type[BaseException]
+) -> None:
     pipeline = site.kept("dvc.yaml")
-    pipeline.write_text(pipeline.read_text().replace("stages.py evaluate", "nowhere.py"))
-    with pytest.raises(StageError, match="evaluate"):
+    pipeline.write_text(pipeline.read_text().replace("python stages.py evaluate", command))
+    with pytest.raises(error):
         restore("1", tmp_path / "then", site.tracking, site.paths)
     assert list(tmp_path.iterdir()) == []
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from cracks.errors import BundleError
-from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle, open_bundle
+from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import name_champion, open_champion, stage_bundle
 from tests.integration.bundles import champion_of, make_bundle
@@ -44,17 +43,3 @@ def test_one_byte_of_any_file_in_service_is_noticed_and_named(
     expected = rf"{name}|is not the one that was promoted|{champion.bundle}"
     with pytest.raises(BundleError, match=expected):
         open_champion(service)
-
-
-def test_a_pickle_in_the_place_of_an_array_is_not_loaded(bundle: Bundle) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (print, ("the trap has been sprung",))
-
-    np.savez(bundle.folder / NOVELTY, mean=np.array([Trap()], dtype=object))
-    with pytest.raises(BundleError, match=NOVELTY):
-        open_bundle(bundle.folder)
-    # And if the digests were made to fit, it is refused all the same.
-    assert bundle.novelty is not None
-    with pytest.raises(BundleError, match=NOVELTY):
-        Classifier(bundle)

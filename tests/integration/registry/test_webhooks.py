@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 from processes import CHECKOUT, RunningProcess, StartProcess, environment
 from servers import MlflowServer, tracking_address
@@ -101,37 +100,16 @@ def test_a_promotion_is_told_and_verified(
 def test_a_receiver_with_another_secret_believes_nothing(
     events: Events, webhooks: Webhooks
 ) -> None:
+    before = events.process.stdout
     webhooks.register(events.receiver, "another secret of good length")
     with pytest.raises(TrackingError, match="did not accept the example: it responded 401"):
         webhooks.test(events.receiver)
+    assert events.process.stdout == before
     webhooks.register(events.receiver, SECRET)
     assert webhooks.test(events.receiver) == f"{events.receiver} responded 204"
     assert [(one.url, one.events) for one in webhooks.list()] == [
         (events.receiver, tuple(sorted(EVENTS)))
     ]
-
-
-@pytest.mark.parametrize("kind", ["unsigned", "forged", "altered", "old", "replayed"])
-def test_what_is_not_from_the_server_is_refused_with_401(events: Events, kind: str) -> None:
-    from mlflow.webhooks.delivery import _generate_hmac_signature
-
-    body, id_ = '{"entity": "model_version", "action": "created"}', str(uuid.uuid4())
-    sent = str(int(time.time()) - (3600 if kind == "old" else 0))
-    secret = "not the secret" if kind == "forged" else SECRET
-    headers = {
-        "Content-Type": "application/json",
-        "X-MLflow-Delivery-Id": id_,
-        "X-MLflow-Timestamp": sent,
-        "X-MLflow-Signature": _generate_hmac_signature(secret, id_, sent, body),
-    }
-    if kind == "unsigned":
-        del headers["X-MLflow-Signature"]
-    if kind == "replayed":
-        assert httpx.post(events.receiver, content=body, headers=headers).status_code == 204
-    content = body.replace("created", "deleted") if kind == "altered" else body
-    before = events.process.stdout
-    assert httpx.post(events.receiver, content=content, headers=headers).status_code == 401
-    assert events.process.stdout == before
 
 
 def test_webhooks_are_registered_tested_listed_and_removed_by_command(
@@ -153,21 +131,13 @@ def test_webhooks_are_registered_tested_listed_and_removed_by_command(
         assert SECRET not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "secret", "message"),
-    [
-        (["http://127.0.0.1:1"], "", "CRACKS_WEBHOOK_SECRET is not set"),
-        (["--test", "http://127.0.0.1:1"], SECRET, "No webhook leads to http://127.0.0.1:1"),
-    ],
-)
-def test_what_cannot_be_done_is_told_in_one_line(
-    events: Events, arguments: list[str], secret: str, message: str
+def test_without_a_secret_nothing_is_registered_and_that_is_told_in_one_line(
+    events: Events,
 ) -> None:
-    done = events.infra(*arguments, secret=secret)
+    done = events.infra("http://127.0.0.1:1", secret="")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    assert line.startswith("error: CRACKS_WEBHOOK_SECRET is not set")
 
 
 def test_an_address_or_a_secret_that_cannot_be_used_is_refused(
@@ -177,8 +147,9 @@ def test_an_address_or_a_secret_that_cannot_be_used_is_refused(
         webhooks.register(events.receiver, "short")
     with pytest.raises(TrackingError, match="Invalid webhook URL scheme"):
         webhooks.register("ftp://example.org", SECRET)
-    with pytest.raises(TrackingError, match="No webhook leads to"):
-        webhooks.remove(events.receiver)
+    for act in (webhooks.test, webhooks.remove):
+        with pytest.raises(TrackingError, match=f"No webhook leads to {events.receiver}"):
+            act(events.receiver)
     assert webhooks.list() == []
 
 

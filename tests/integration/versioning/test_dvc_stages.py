@@ -26,6 +26,7 @@ from cracks.versioning.dvc_stages import (
 )
 from cracks.versioning.git_state import CodeVersion, clone_at, code_version, has_commit
 from cracks.workspace.paths import Paths
+from tests.integration.versioning.locks import OTHER_DVC, OTHER_RUN, hold
 
 pytestmark = pytest.mark.integration
 
@@ -77,24 +78,6 @@ with open("runs.log", "a") as log:
     log.write("count ")
 """
 
-HOLD_OUR_LOCK = """
-import sys, time
-from pathlib import Path
-from cracks.workspace.paths import Paths
-from cracks.versioning.dvc_stages import locked_workspace
-with locked_workspace(Paths(Path(sys.argv[1]))):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-HOLD_THE_LOCK_OF_DVC = """
-import sys, time
-from dvc.repo import Repo
-with Repo(sys.argv[1]) as repo, repo.lock:
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
 RUN_A_STAGE = """
 import sys
 from pathlib import Path
@@ -119,15 +102,6 @@ class Workspace:
 
     def git(self, *arguments: str) -> str:
         return git(self.root, *arguments)
-
-    def commit_and_take_back(self, text: str) -> tuple[str, str]:
-        """Commit another input, and reset the branch; return the commit that is left, and it."""
-        first = self.git("rev-parse", "HEAD")
-        self.write(text)
-        self.git("commit", "--quiet", "--all", "-m", "Go on")
-        second = self.git("rev-parse", "HEAD")
-        self.git("reset", "--quiet", "--hard", first)
-        return first, second
 
     def write(self, text: str) -> None:
         (self.root / "input.txt").write_text(text)
@@ -308,40 +282,26 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cracks.versioning.dvc_stages.LOCK_TIMEOUT", 0.3)
 
 
-def holding(start: StartProcess, program: str, root: Path) -> RunningProcess:
-    command = [sys.executable, "-c", program, str(root)]
-    process = start(command)
-    process.wait_until(lambda: "held" in process.stdout, "the lock")
-    return process
-
-
 @pytest.mark.usefixtures("impatient")
 def test_a_workspace_in_which_another_run_works_is_busy_until_that_one_ends(
-    start: StartProcess, workspace: Workspace
+    start: StartProcess, workspace: Workspace, tmp_path: Path
 ) -> None:
-    other = holding(start, HOLD_OUR_LOCK, workspace.root)
+    other = hold(start, OTHER_RUN, workspace.root)
     busy = pytest.raises(WorkspaceBusy, match=f"Another run works in {workspace.root}")
     with busy as refusal, locked_workspace(workspace.paths):
         pytest.fail("two runs in one workspace")
     assert refusal.value.is_transient
+    with locked_workspace(Paths(tmp_path / "another")):
+        pass
     other.end()  # killed or not, its lock is free
     with locked_workspace(workspace.paths):
-        pass
-
-
-@pytest.mark.usefixtures("impatient")
-def test_another_workspace_is_free(
-    start: StartProcess, workspace: Workspace, tmp_path: Path
-) -> None:
-    holding(start, HOLD_OUR_LOCK, workspace.root)
-    with locked_workspace(Paths(tmp_path / "another")):
         pass
 
 
 def test_a_dvc_command_elsewhere_makes_the_workspace_busy(
     start: StartProcess, workspace: Workspace
 ) -> None:
-    other = holding(start, HOLD_THE_LOCK_OF_DVC, workspace.root)
+    other = hold(start, OTHER_DVC, workspace.root)
     with pytest.raises(WorkspaceBusy, match="Another dvc command runs"):
         stage_is_up_to_date(workspace.paths, "copy")
     with pytest.raises(WorkspaceBusy, match="Another dvc command runs"):
@@ -352,7 +312,7 @@ def test_a_dvc_command_elsewhere_makes_the_workspace_busy(
 
 
 def test_it_is_busy_on_a_terminal_too(start: StartProcess, workspace: Workspace) -> None:
-    holding(start, HOLD_THE_LOCK_OF_DVC, workspace.root)
+    hold(start, OTHER_DVC, workspace.root)
     terminal = "import pty, sys; pty.spawn(sys.argv[1:])"
     process = start(
         [sys.executable, "-c", terminal, sys.executable, "-c", RUN_A_STAGE, workspace.root],
@@ -443,19 +403,21 @@ def clone(done: Workspace, tmp_path: Path) -> Workspace:
     return clone
 
 
-def test_a_commit_is_known_on_whatever_branch(workspace: Workspace) -> None:
-    first, second = workspace.commit_and_take_back("brick")
-    assert has_commit(workspace.root, first)
-    assert has_commit(workspace.root, second)
-
-
 @pytest.mark.parametrize("commit", ["", "HEAD", "--help", "0" * 40, "abc", "f" * 64, "main\n"])
 def test_what_is_no_commit_here_is_not_known(workspace: Workspace, commit: str) -> None:
     assert not has_commit(workspace.root, commit)
 
 
-def test_a_commit_that_no_branch_leads_to_is_cloned(workspace: Workspace, tmp_path: Path) -> None:
-    _, second = workspace.commit_and_take_back("brick")
+def test_a_commit_that_no_branch_leads_to_is_known_and_cloned(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    first = workspace.git("rev-parse", "HEAD")
+    workspace.write("brick")
+    workspace.git("commit", "--quiet", "--all", "-m", "Go on")
+    second = workspace.git("rev-parse", "HEAD")
+    workspace.git("reset", "--quiet", "--hard", first)
+    assert has_commit(workspace.root, first)
+    assert has_commit(workspace.root, second)
     clone_at(workspace.paths, second, tmp_path / "clone")
     assert (tmp_path / "clone/input.txt").read_text() == "brick"
     assert code_version(tmp_path / "clone") == CodeVersion(second, dirty=False)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import CHECKOUT, environment
+from processes import CHECKOUT, environment, git
 
 from cracks.errors import RemoteError, RemoteUnavailable
 from cracks.versioning.dvc_data import (
@@ -78,11 +78,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ".dvc/.gitignore": (CHECKOUT / ".dvc/.gitignore").read_bytes(),
         },
     )
-    subprocess.run(["git", "init", "-q"], cwd=paths.root, env=environment(), check=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", "--quiet"], cwd=paths.root, env=environment()
-    )
-    assert done.returncode == 0
+    git(paths.root, "init", "-q")
+    repro = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+    subprocess.run(repro, cwd=paths.root, env=environment(), check=True)
     use_remote(paths, str(place / "remote"))
     push_data(paths)
     return paths.root

@@ -17,6 +17,7 @@ from s3 import SECRET_KEY, S3Proxy, S3Server
 from servers import PrefectServer
 
 from cracks.errors import CracksError, RemoteError, StorageError, WorkspaceBusy, WorkspaceError
+from cracks.versioning.git_results import TOKEN
 from cracks.versioning.remote_training import RemoteTrainingRequest, prepare, request_of
 from cracks.versioning.run_folder import KEPT, scratch_folder
 from cracks.workspace.params_file import set_params
@@ -268,31 +269,36 @@ def one_line(call: Refused, kind: type[CracksError]) -> str:
     return message
 
 
-def test_a_token_that_may_only_read_is_refused_before_hours_are_spent(
-    asked: RemoteTrainingRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("without", "given", "kind", "says"),
+    [
+        ([], {TOKEN: READER_TOKEN}, RemoteError, ["403", f"to push retrained/main: {TOKEN}"]),
+        ([], {TOKEN: "wrong"}, RemoteError, [TOKEN]),
+        ([TOKEN], {}, RemoteError, [TOKEN]),
+        (
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+            {},
+            StorageError,
+            ["Set AWS_ACCESS_KEY_ID"],
+        ),
+    ],
+    ids=["may only read", "wrong token", "no token", "no credentials of the remote"],
+)
+def test_what_may_not_push_is_refused_before_hours_are_spent(
+    asked: RemoteTrainingRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    without: list[str],
+    given: dict[str, str],
+    kind: type[CracksError],
+    says: list[str],
 ) -> None:
-    monkeypatch.setenv("CRACKS_GIT_TOKEN", READER_TOKEN)
-    message = one_line(lambda: prepare(asked, tmp_path / "run"), RemoteError)
-    assert "403" in message
-    assert "to push retrained/main: CRACKS_GIT_TOKEN" in message
-
-
-def test_no_token_and_a_wrong_one_are_refused(
-    asked: RemoteTrainingRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("CRACKS_GIT_TOKEN", "wrong")
-    assert "CRACKS_GIT_TOKEN" in one_line(lambda: prepare(asked, tmp_path / "run"), RemoteError)
-    monkeypatch.delenv("CRACKS_GIT_TOKEN")
-    assert "CRACKS_GIT_TOKEN" in one_line(lambda: prepare(asked, tmp_path / "run"), RemoteError)
-
-
-def test_a_remote_without_credentials_is_refused(
-    asked: RemoteTrainingRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    message = one_line(lambda: prepare(asked, tmp_path / "run"), StorageError)
-    assert "Set AWS_ACCESS_KEY_ID" in message
+    for name in without:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    message = one_line(lambda: prepare(asked, tmp_path / "run"), kind)
+    assert all(part in message for part in says)
 
 
 def test_a_remote_in_the_workspace_itself_is_refused(
