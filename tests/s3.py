@@ -88,6 +88,17 @@ def use_s3(variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv(name, value)
 
 
+def before(part: str, act: Callable[[], object]) -> Spoil:
+    """Do something before each response to a request that has `part` in it."""
+
+    def pass_on(request: str, response: Response) -> Response:
+        if part in request:
+            act()
+        return response
+
+    return pass_on
+
+
 def slow_down() -> Response:
     return Response(503, {}, b"<Error><Code>SlowDown</Code><Message>Reduce it</Message></Error>")
 

@@ -147,9 +147,10 @@ class MlflowServers:
 @contextmanager
 def postgresql(start: StartProcess) -> Iterator[str]:
     """Run a PostgreSQL of one's own; yield its database, or skip the test where it is absent."""
-    binaries = postgresql_binaries()
-    if binaries is None:
-        pytest.skip("no PostgreSQL: neither pg_config nor its initdb is there")
+    try:
+        binaries = Path(postgresql_program("initdb")).parent
+    except StackError as error:
+        pytest.skip(str(error))
     # Not below pytest's folder, which nobody but its user may enter.
     place, port = Path(tempfile.mkdtemp(prefix="cracks-postgresql-")), free_port()
     try:
@@ -170,14 +171,6 @@ def postgresql(start: StartProcess) -> Iterator[str]:
         process.wait(20)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def postgresql_binaries() -> Path | None:
-    """Return the folder of initdb and postgres, or None."""
-    try:
-        return Path(postgresql_program("initdb")).parent
-    except StackError:
-        return None
 
 
 def _as_postgres() -> list[str]:

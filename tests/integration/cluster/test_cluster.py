@@ -7,7 +7,6 @@ CRACKS_CLUSTER_PATCHES (of the test of memory) make it as large as docs/performa
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import random
@@ -29,7 +28,7 @@ import pytest
 from dask_cluster import DaskCluster, kill
 from PIL import Image
 from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, free_port, wait_until
-from s3 import Response, S3Proxy, S3Server, slow_down
+from s3 import Response, S3Proxy, S3Server, slow_down, use_s3
 
 from cracks.cluster.dispatch import compute_features
 from cracks.dataset.shards import ShardRow, ShardWriter, count_rows, shard_files
@@ -38,6 +37,7 @@ from cracks.training.features.compute import update_features
 from cracks.workspace.params_file import load_params
 from tests.integration.bundles import hand_over, make_bundle
 from tests.integration.services import make_workspace
+from tests.unit.builders import encoded
 
 pytestmark = pytest.mark.integration
 
@@ -66,9 +66,7 @@ def patches() -> list[bytes]:
 
 
 def _jpeg(pixels: Any) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG")
-    return file.getvalue()
+    return encoded(Image.fromarray(pixels), "JPEG")
 
 
 def write_shards(patches: Iterable[bytes], folder: Path, rows: int) -> list[Path]:
@@ -178,8 +176,7 @@ def on_cluster(
         "DASK_SCHEDULER_ADDRESS": cluster.address,
         "CRACKS_CLUSTER_STORE": f"s3://{bucket.name}/store",
     }
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    use_s3(variables, monkeypatch)
     yield variables
     proxy.spoil = None
 

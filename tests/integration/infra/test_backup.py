@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from processes import CHECKOUT, RunningProcess, StartProcess
-from s3 import S3Server
+from s3 import S3Server, use_s3
 from servers import postgresql, tracking_address
 from typer.testing import CliRunner
 
@@ -208,8 +208,7 @@ def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    for name, value in s3_server.variables.items():
-        monkeypatch.setenv(name, value)
+    use_s3(s3_server.variables, monkeypatch)
     archive = f"s3://{s3_server.new_bucket().name}/nightly"
     with postgresql(start) as address:
         here, there = (site_on(address, s3_server, tmp_path / name) for name in ("here", "there"))

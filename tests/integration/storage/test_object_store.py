@@ -158,7 +158,9 @@ def test_a_missing_bucket_is_told_from_a_missing_object(s3_proxy: S3Proxy, tmp_p
         lambda: gone.write("a", b""),
         lambda: gone.write_file("a", tmp_path / "file"),
     ):
-        with pytest.raises(StorageError, match="there is no bucket nowhere-at-all"):
+        with pytest.raises(
+            StorageError, match=r"there is no bucket nowhere-at-all\. Check the address"
+        ):
             ask()
 
 
