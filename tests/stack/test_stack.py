@@ -69,13 +69,7 @@ def test_who_has_no_credentials_is_refused(stack: RunningStack) -> None:
     flows = f"{stack.url('prefect')}/api/flows/filter"
     assert httpx.post(flows, json={}).status_code == 401
     assert httpx.get(f"{stack.url('s3')}/mlflow").status_code in (400, 403)
-    patch = {"files": ("patch.jpg", b"no photograph")}
-    for headers in ({}, {"X-API-Key": "crk_wrong"}):
-        answer = httpx.post(f"{stack.url('serving')}/predict", files=patch, headers=headers)
-        assert answer.status_code == 401
-    known = {"X-API-Key": stack.client["CRACKS_SERVICE_KEY"]}
-    answer = httpx.post(f"{stack.url('serving')}/predict", files=patch, headers=known)
-    assert answer.status_code in (400, 415, 422, 503)  # there may be no champion yet
+    assert httpx.get(f"{stack.url('serving')}/openapi.json").status_code == 401
     for user in ("postgres", "mlflow", "prefect"):
         with pytest.raises(psycopg2.OperationalError, match="password"):
             _connect(stack, user, "wrong")

@@ -334,15 +334,12 @@ def test_tiles_picture_and_prediction_can_be_downloaded(page: Page, tmp_path: Pa
 # --- the model and its predictions ----------------------------------------------------------------
 
 
-def test_the_card_of_the_model_is_in_plain_words(page: Page) -> None:
+def test_the_model_and_why_it_is_in_service_are_told_in_plain_words(page: Page) -> None:
     card = page.wait_for_text("model-card", "Correct predictions")
     assert "75 %" in card
     assert "drawn pictures of concrete" in card
     assert "0.50: a tile with this score or more counts as crack" in card
     assert page.wait_for_text("in-service", "Model version 1 is in service.")
-
-
-def test_the_history_says_why_a_version_was_put_into_service(page: Page) -> None:
     history = page.wait_for_text("history-list", "brighter than before")
     assert "put into service" in history
     assert "ann" in history

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,18 +183,11 @@ def test_nvidias_client_asks_here_as_it_asks_triton(
     assert (status, message) == ("404", "That is not in service; version 1 of brightness is.")
 
 
-def infer(service: ServiceProcess, document: Any, tail: bytes = b"", length: str = "") -> Any:
-    content = json.dumps(document).encode()
-    headers = {"Inference-Header-Content-Length": length or str(len(content))}
-    return service.client.post(f"{MODEL}/infer", content=content + tail, headers=headers)
-
-
 def tensor(name: str, datatype: str, shape: list[int], **more: Any) -> dict[str, Any]:
     return {"inputs": [{"name": name, "datatype": datatype, "shape": shape, **more}]}
 
 
 FILE = base64.b64encode(BRIGHT).decode()
-PACKED = struct.pack("<I", len(BRIGHT)) + BRIGHT
 
 
 def test_files_come_as_base64_in_plain_json_too(service: ServiceProcess) -> None:
@@ -242,17 +234,12 @@ def test_files_come_as_base64_in_plain_json_too(service: ServiceProcess) -> None
 def test_another_request_is_refused_where_clients_of_the_protocol_look(
     service: ServiceProcess, document: Any, tail: bytes, status: int, reason: str
 ) -> None:
-    response = infer(service, document, tail)
+    content = json.dumps(document).encode()
+    headers = {"Inference-Header-Content-Length": str(len(content))}
+    response = service.client.post(f"{MODEL}/infer", content=content + tail, headers=headers)
     assert response.status_code == status
     assert reason in response.json()["detail"]
     assert response.json()["error"] == response.json()["detail"]
-
-
-def test_a_length_of_the_json_that_is_none_is_refused(service: ServiceProcess) -> None:
-    document = tensor("encoded", "BYTES", [1], parameters={"binary_data_size": len(PACKED)})
-    assert infer(service, document, PACKED).status_code == 200
-    for length in ("-1", "10000000", "many", "1e3"):
-        assert infer(service, document, PACKED, length).status_code == 400
 
 
 # --- the description of the interface -------------------------------------------------------------
