@@ -186,7 +186,7 @@ def test_a_killed_service_comes_back_and_has_lost_nothing(
     assert _is_kept(stack)
 
 
-def test_make_up_mends_a_stack_whose_supervisor_was_killed(stack: RunningStack, kept: None) -> None:
+def test_make_up_fixes_a_stack_whose_supervisor_was_killed(stack: RunningStack, kept: None) -> None:
     before = stack.status()
     supervisor = int((stack.place.folder / "supervisord.pid").read_text())
     os.kill(supervisor, signal.SIGKILL)
