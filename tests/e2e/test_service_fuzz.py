@@ -40,7 +40,7 @@ SAID = {200, 400, 413, 415, 429}
 
 SCHEMATHESIS = """
 [parameters]
-"path.name" = "brightness"
+"path.name" = "classifier"
 "path.version" = "1"
 """
 
@@ -113,7 +113,7 @@ def sent(client: httpx.Client, way: int, name: str, content: bytes) -> httpx.Res
         case _:
             data = [base64.b64encode(content).decode()]
             tensor = {"name": "encoded", "datatype": "BYTES", "shape": [1], "data": data}
-            return client.post("/v2/models/brightness/infer", json={"inputs": [tensor]})
+            return client.post("/v2/models/classifier/infer", json={"inputs": [tensor]})
 
 
 def send_all(service: Service, images: dict[str, bytes], ways: int = 4) -> Counter[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from cracks.inference.bundle.bundle import GOLDEN, NOVELTY, Bundle, seal_bundle
 from cracks.inference.bundle.golden_patches import GoldenPatches, write_golden
 from cracks.inference.bundle.novelty import fit_novelty
 from cracks.inference.handover.champion import Champion, name_champion, stage_bundle
-from tests.unit.builders import encoded
+from tests.unit.builders import champion_of, encoded
 
 PATCH_SIZE = 227
+
+#: Of a photograph, and its bright place: left, top, right, bottom in pixels.
+WIDTH, HEIGHT, BRIGHT = 640, 480, (300, 120, 460, 280)
 
 
 def write_network(model: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> None:
@@ -24,28 +28,14 @@ def write_network(model: Path, factor: float = 1.0, size: int = PATCH_SIZE) -> N
     The score (n, 1) is the mean grey value / 255 × `factor`; the features (n, 3) are the means of
     red, green and blue.
     """
+    import openvino
     from openvino import opset13
 
     pixels = opset13.parameter([-1, size, size, 3], np.uint8, name="image")
     floats = opset13.convert(pixels, "f32")
     mean = opset13.reduce_mean(floats, opset13.constant([1, 2, 3]), keep_dims=False)
     scaled = opset13.multiply(mean, opset13.constant(np.float32(factor / 255)))
-    save_network(model, pixels, floats, scaled)
-
-
-def save_network(model: Path, pixels: Any, floats: Any, scores: Any) -> None:
-    """Write a network of `scores`, one an image, whose features are the means of the colours.
-
-    Args:
-        model: the file, *.xml.
-        pixels: the input.
-        floats: the input as f32, (n, size, size, 3).
-        scores: (n,).
-    """
-    import openvino
-    from openvino import opset13
-
-    column = opset13.unsqueeze(scores, opset13.constant([1]))
+    column = opset13.unsqueeze(scaled, opset13.constant([1]))
     colours = opset13.reduce_mean(floats, opset13.constant([1, 2]), keep_dims=False)
     network = openvino.Model([colours, column], [pixels])
     for output, name in zip(network.outputs, ("features", "score"), strict=True):
@@ -104,21 +94,9 @@ def make_bundle(
     return seal_bundle(folder, content | changes)
 
 
-def champion_of(bundle: Bundle, version: str, name: str) -> Champion:
-    """Return the champion of a version, with `run-VERSION` as its run."""
-    return Champion(
-        model_name="brightness",
-        version=version,
-        run_id=f"run-{version}",
-        bundle=name,
-        bundle_digest=bundle.digest,
-        promoted_at="2026-11-21T08:00:00+00:00",
-    )
-
-
 def hand_over(service: Path, bundle: Bundle, version: str) -> Champion:
     """Put a bundle into service as promotion does."""
-    champion = champion_of(bundle, version, stage_bundle(service, bundle, version))
+    champion = champion_of(version, bundle.digest, stage_bundle(service, bundle, version))
     name_champion(service, champion)
     return champion
 
@@ -133,3 +111,20 @@ def plain_image(
 ) -> bytes:
     """Return an image of a single colour."""
     return encoded(Image.new("RGB", (size, size), colour), image_format)
+
+
+def photograph(
+    image_format: str = "PNG",
+    ground: tuple[int, int, int] = (60, 60, 60),
+    turned: bool = False,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> bytes:
+    """Return a dark photograph; `turned` as a camera stores it that was held on its side."""
+    image = Image.new("RGB", size, ground)
+    image.paste((225, 225, 225), BRIGHT)
+    exif = Image.Exif()
+    if turned:
+        image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
+    stream = io.BytesIO()
+    image.save(stream, image_format, **({"exif": exif} if turned else {}))
+    return stream.getvalue()

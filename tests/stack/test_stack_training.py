@@ -1,4 +1,4 @@
-"""From photographs to a served answer: the worker trains, and the service answers with it."""
+"""From photographs to a served prediction: the worker trains, and the service predicts with it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.stack.conftest import RunningStack, Training
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 
-def test_the_service_answers_with_the_model_that_the_worker_trained(
+def test_the_service_predicts_with_the_model_that_the_worker_trained(
     stack: RunningStack, trained: Training
 ) -> None:
     (version,) = stack.versions()
     named = {"name": version["name"], "alias": "champion"}
-    answer = stack.mlflow("GET", "/api/2.0/mlflow/registered-models/alias", params=named)
-    assert answer.json()["model_version"]["version"] == version["version"] == "1"
+    response = stack.mlflow("GET", "/api/2.0/mlflow/registered-models/alias", params=named)
+    assert response.json()["model_version"]["version"] == version["version"] == "1"
     predictions = stack.predict(trained.photographs)
     assert [one["label"] for one in predictions] == list(trained.photographs)
     assert {one["run_id"] for one in predictions} == {version["run_id"]}

@@ -131,11 +131,11 @@ def sealed_bundle(folder: Path, weights: bytes = b"weights", **changes: Any) -> 
 
 
 def champion_of(version: str, digest: str = "0" * 64, bundle: str = "") -> Champion:
-    """Return the champion of a version, with `runVERSION` as its run."""
+    """Return the champion of a version, with `run-VERSION` as its run."""
     return Champion(
         model_name="classifier",
         version=version,
-        run_id=f"run{version}",
+        run_id=f"run-{version}",
         bundle=bundle or f"v{version}",
         bundle_digest=digest,
         promoted_at="2026-01-01T00:00:00+00:00",

@@ -10,7 +10,8 @@ from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle
 from cracks.inference.bundle.classifier import Classifier
 from cracks.inference.handover.champion import name_champion, open_champion, stage_bundle
-from tests.integration.bundles import champion_of, make_bundle
+from tests.integration.bundles import make_bundle
+from tests.unit.builders import champion_of
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +36,7 @@ def test_one_byte_of_any_file_in_service_is_noticed_and_named(
     bundle: Bundle, tmp_path: Path, name: str, place: float
 ) -> None:
     service = tmp_path / "service"
-    champion = champion_of(bundle, "1", stage_bundle(service, bundle, "1"))
+    champion = champion_of("1", bundle.digest, stage_bundle(service, bundle, "1"))
     name_champion(service, champion)
     Classifier(open_champion(service)[1])
     _flip(champion.folder(service) / name, place)

@@ -173,11 +173,6 @@ def test_an_image_that_does_not_decode_is_named_and_costs_nobody_else_a_predicti
     assert engine.waiting == 0
 
 
-def test_an_image_of_more_pixels_than_allowed_is_refused_undecoded(engine: Engine) -> None:
-    with pytest.raises(UnreadableImage, match="one: too many pixels"):
-        asyncio.run(engine.predict([grey_image(9, size=SIZE)], ["one"], SIZE * SIZE - 1))
-
-
 def test_when_too_many_wait_a_request_is_refused_at_once_and_told_when_to_come_again(
     gated: GatedClassifier,
 ) -> None:

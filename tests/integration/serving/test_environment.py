@@ -4,7 +4,6 @@ nothing but what that copies, as a user without rights, where it can write to it
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -19,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from containerfile import Stage, read_containerfile
-from PIL import Image
-from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment, free_port
+from packaging.requirements import Requirement
+from processes import CHECKOUT, TOOLS, StartProcess, environment, free_port
 
 from cracks.monitoring.prediction_log.reader import PredictionLog
 from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.services import ServiceProcess
 
 pytestmark = pytest.mark.integration
 
@@ -164,18 +163,14 @@ def test_exactly_the_packages_of_the_group_are_installed(container: Container) -
         text=True,
         check=True,
     ).stdout
-    lines = [line.partition(" ;") for line in listed.splitlines()]
-    wanted = dict(line.strip().split("==") for line, _, marker in lines if applies(marker))
+    wanted = {
+        one.name: str(one.specifier).removeprefix("==")
+        for one in map(Requirement, listed.splitlines())
+        if not one.marker or one.marker.evaluate()
+    }
     packages = container.packages
     assert packages.pop("concrete-crack-mlops")
     assert packages == wanted
-
-
-def applies(marker: str) -> bool:
-    """Return whether a condition such as `sys_platform == 'win32'` holds here."""
-    from packaging.markers import Marker
-
-    return not marker.strip() or Marker(marker.strip()).evaluate()
 
 
 def test_nothing_of_the_pipeline_is_installed(container: Container) -> None:
@@ -236,16 +231,10 @@ def locked(container: Container) -> list[str]:
     return [*script, str(container.service), sys.base_prefix, user]
 
 
-@dataclass(frozen=True)
-class Running:
-    process: RunningProcess
-    client: httpx.Client
-
-
 @pytest.fixture(scope="module")
 def running(
     start_for_module: StartProcess, container: Container, locked: list[str]
-) -> Iterator[Running]:
+) -> Iterator[ServiceProcess]:
     """The command of the container file, as its user."""
     port = str(free_port())
     words = [port if word == "8000" else word for word in IMAGE.last("CMD").words]
@@ -257,7 +246,7 @@ def running(
     )
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         process.wait_until(lambda: is_well(client), "the service")
-        yield Running(process, client)
+        yield ServiceProcess(container.service, client, process)
 
 
 def is_well(client: httpx.Client) -> bool:
@@ -267,10 +256,8 @@ def is_well(client: httpx.Client) -> bool:
         return False
 
 
-def test_it_serves_on_a_read_only_file_system_without_any_rights(running: Running) -> None:
-    response = running.client.post("/predict", files={"files": ("column.png", grey_image(200))})
-    assert response.status_code == 200, response.text
-    (prediction,) = response.json()["predictions"]
+def test_it_serves_on_a_read_only_file_system_without_any_rights(running: ServiceProcess) -> None:
+    (prediction,) = running.predict(column=grey_image(200))
     assert (prediction["label"], prediction["score"]) == ("crack", pytest.approx(200 / 255, 1e-4))
     status = Path(f"/proc/{running.process.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("Uid:")]
@@ -303,21 +290,7 @@ def test_nothing_else_could_have_been_written(container: Container, locked: list
     assert done.stdout.split() == [str(container.service)]
 
 
-def noise(size: int) -> bytes:
-    pixels = np.random.default_rng(3).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def test_a_large_upload_needs_no_other_place(running: Running) -> None:
-    large = noise(1200)
-    assert len(large) > 2_000_000
-    response = running.client.post("/predict", files={"files": ("column.png", large)})
-    assert response.status_code == 200, response.text
-
-
-def test_a_photograph_is_inspected_there(running: Running) -> None:
+def test_a_photograph_is_inspected_there(running: ServiceProcess) -> None:
     photograph = grey_image(200, "JPEG", 900)
     response = running.client.post("/inspect", files={"photo": ("wall.jpg", photograph)})
     assert response.status_code == 200, response.text
@@ -326,32 +299,8 @@ def test_a_photograph_is_inspected_there(running: Running) -> None:
         assert running.client.get(address).status_code == 200, address
 
 
-def test_predictions_are_shown_at_once_and_recorded_in_the_service_folder(
-    running: Running, container: Container
-) -> None:
-    response = running.client.post("/predict", files={"files": ("column.png", grey_image(100))})
-    (prediction,) = response.json()["predictions"]
-    newest = running.client.get("/answers", params={"limit": 1}).json()["answers"][0]
-    shared = ("prediction_id", "label", "score", "threshold", "novelty", "novel", "run_id")
-    assert {name: newest[name] for name in shared} == {name: prediction[name] for name in shared}
-    assert (newest["kind"], newest["crack_share"]) == ("predict", None)
-
-    def recorded() -> bool:
-        stored = PredictionLog(container.service / "answers").recent(1)
-        return bool(stored) and stored[0].prediction_id == prediction["prediction_id"]
-
-    running.process.wait_until(recorded, "the flush", timeout=8)
-
-
-@pytest.mark.parametrize("limit", ["0", "501", "many"])
-def test_a_list_of_predictions_has_a_length(running: Running, limit: str) -> None:
-    response = running.client.get("/answers", params={"limit": limit})
-    assert response.status_code == 422
-    assert "limit" in response.json()["detail"]
-
-
 def test_the_health_check_of_the_container_file_tells_a_service_from_none(
-    running: Running, container: Container
+    running: ServiceProcess, container: Container
 ) -> None:
     words = json.loads(IMAGE.last("HEALTHCHECK").rest.partition("CMD ")[2])
 
@@ -360,7 +309,7 @@ def test_the_health_check_of_the_container_file_tells_a_service_from_none(
         done = subprocess.run(command, env=environment(), capture_output=True, check=False)
         return done.returncode
 
-    assert check(running.client.base_url.port or 0) == 0
+    assert check(running.port) == 0
     assert check(free_port()) == 1
 
 
@@ -378,14 +327,11 @@ def test_predict_on_the_command_line_runs_there_too(
     assert [row["label"] for row in json.loads(process.stdout)] == ["no crack"]
 
 
-def test_sigterm_ends_it_with_every_prediction_recorded(
-    running: Running, container: Container
-) -> None:
+def test_sigterm_ends_it_with_every_prediction_recorded(running: ServiceProcess) -> None:
     """The last test: it ends the service of the others."""
-    response = running.client.post("/predict", files={"files": ("column.png", grey_image(90))})
+    (prediction,) = running.predict(column=grey_image(90))
     os.kill(running.process.pid, signal.SIGTERM)
     # uvicorn ends with the signal itself once all is done; the first process of a container cannot.
     assert running.process.wait(15) in (0, -signal.SIGTERM), running.process.log
-    (prediction,) = response.json()["predictions"]
-    (newest,) = PredictionLog(container.service / "answers").recent(1)
+    (newest,) = PredictionLog(running.folder / "answers").recent(1)
     assert newest.prediction_id == prediction["prediction_id"]

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.middleware.api_keys import create_key
+from serving.middleware.api_keys import create_key, read_keys
 from serving.middleware.security_headers import HEADERS
 from serving.settings import MEGABYTE
 from tests.integration.bundles import grey_image, hand_over, make_bundle, plain_image
@@ -23,7 +23,7 @@ from tests.integration.serving.conftest import RunCracks, Serve
 
 pytestmark = pytest.mark.integration
 
-BRIGHT = grey_image(200)
+BRIGHT, LARGE = grey_image(200), grey_image(200, size=400)
 
 #: Small ones, so that they are reached at once.
 LIMITS = {
@@ -103,17 +103,6 @@ def test_nothing_is_told_without_a_known_key(
     assert "guessed" not in response.text
 
 
-def test_a_known_key_opens_in_either_header_and_its_owner_is_in_the_log(
-    service: ServiceProcess, key: str
-) -> None:
-    url = service.client.base_url.join("/predict")
-    for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
-        response = httpx.post(url, files=uploads(column=BRIGHT), headers=headers)
-        assert response.status_code == 200
-        assert service.line_of(response)["key"] == "ann"
-    assert key not in service.process.stderr
-
-
 def test_the_command_line_makes_lists_and_revokes_keys(cracks: RunCracks, tmp_path: Path) -> None:
     key = cracks(tmp_path, "keys", "create", "zoe").stdout.strip()
     listed = cracks(tmp_path, "keys", "list", "--json")
@@ -121,11 +110,8 @@ def test_the_command_line_makes_lists_and_revokes_keys(cracks: RunCracks, tmp_pa
     assert (row["name"], row["ending"], row["revoked"]) == ("zoe", key[-4:], None)
     assert key[4:20] not in listed.stdout
     assert cracks(tmp_path, "keys", "revoke", "zoe").exit_code == 0
-    again = cracks(tmp_path, "keys", "revoke", "zoe")
-    assert again.exit_code == 1
-    assert again.stderr.splitlines() == [
-        "error: There is no key 'zoe' in use. `cracks keys list` shows all of them."
-    ]
+    (revoked,) = read_keys(tmp_path / "keys.json")
+    assert revoked.revoked
 
 
 # --- sizes and times ------------------------------------------------------------------------------
@@ -207,12 +193,6 @@ def test_more_than_it_can_do_is_refused_for_now_and_the_rest_is_served(
     assert service.predict(column=BRIGHT)[0]["label"] == "crack"
 
 
-def test_pixels_are_counted_before_they_are_decoded(service: ServiceProcess) -> None:
-    response = service.client.post("/predict", files=uploads(wide=plain_image((9, 9, 9), size=400)))
-    assert response.status_code == 413
-    assert response.json()["detail"].startswith("wide: too many pixels: 400×400")
-
-
 @pytest.mark.parametrize(
     ("path", "content", "headers", "status", "reason"),
     [
@@ -223,6 +203,7 @@ def test_pixels_are_counted_before_they_are_decoded(service: ServiceProcess) -> 
         ("/predict", b"x", "multipart/form-data", 400, "Missing boundary"),
         ("/predict", b"x", "multipart/form-data; boundary=edge", 400, "form"),
         ("/predict", b"", "image/jpeg", 415, "empty file"),
+        ("/predict", LARGE, "image/jpeg", 413, "too many pixels: 400×400"),
         ("/predict", BRIGHT, "image/jpeg", 200, ""),  # what it is, the file itself says
         ("/predict", BRIGHT, "application/octet-stream", 200, ""),
     ],
@@ -277,6 +258,8 @@ def test_nothing_of_an_upload_is_written_to_the_disk(service: ServiceProcess, pl
         ("GET", "/predict", 405),
         ("POST", "/predict", 415),
         ("GET", "/answers?limit=many", 422),
+        ("GET", "/answers?limit=0", 422),
+        ("GET", "/answers?limit=501", 422),
     ],
 )
 def test_every_response_has_an_id_and_tells_browsers_to_be_careful(
@@ -307,8 +290,8 @@ def test_the_id_of_a_request_is_kept_if_it_can_do_no_harm(service: ServiceProces
         assert len(made) == 32
 
 
-def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_the_image(
-    service: ServiceProcess,
+def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_image_or_key(
+    service: ServiceProcess, key: str
 ) -> None:
     files = {"files": ("secret-bridge.png", BRIGHT)}
     line = service.line_of(service.client.post("/predict", files=files))
@@ -318,9 +301,11 @@ def test_the_log_tells_of_a_request_what_is_needed_and_nothing_of_the_image(
     assert 0 < line["milliseconds"] < 20_000
     assert {"time", "level", "message"} <= line.keys()
     refused = service.client.post("/predict", files={"files": ("secret-bridge.png", b"no image")})
-    assert "secret-bridge" in refused.json()["detail"]
+    assert refused.status_code == 415
+    assert refused.json()["detail"].startswith("secret-bridge.png: not a JPEG, PNG, WebP or TIFF")
     service.line_of(refused)
     assert "secret-bridge" not in service.process.stderr
+    assert key not in service.process.stderr
 
 
 def test_an_address_is_logged_by_its_template_not_as_it_was_written(
@@ -337,8 +322,9 @@ def test_the_metrics_count_what_happened_in_a_form_that_prometheus_reads(
     service: ServiceProcess,
 ) -> None:
     before = service.metric("cracks_images_total")
-    strange = plain_image((250, 160, 40))
-    service.predict(usual=BRIGHT, strange=strange)
+    usual, strange = service.predict(usual=BRIGHT, strange=plain_image((250, 160, 40)))
+    assert (usual["novel"], strange["novel"]) == (False, True)
+    assert usual["novelty"] <= 1 < strange["novelty"]
     assert service.metric("cracks_images_total") == before + 2
     text = service.client.get("/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -365,15 +351,7 @@ def test_the_metrics_count_what_happened_in_a_form_that_prometheus_reads(
     assert 'method="BREW"' not in service.client.get("/metrics").text
 
 
-def test_earlier_champions_are_told_newest_first(service: ServiceProcess, place: Path) -> None:
-    assert service.client.get("/model/history").json() == {"history": []}
-    row = {"kind": "promote", "time": "2026-11-21T08:00:00+00:00", "who": "ann", "why": "better"}
-    rows = [
-        row | {"version": "2", "from_version": "1"},
-        row | {"version": "1", "from_version": None},
-    ]
-    (place / "service/history.json").write_text(json.dumps(rows))
-    assert service.client.get("/model/history").json() == {"history": rows}
+def test_a_damaged_history_is_told_of(service: ServiceProcess, place: Path) -> None:
     (place / "service/history.json").write_text("[")
     damaged = service.client.get("/model/history")
     assert (damaged.status_code, "is damaged" in damaged.json()["detail"]) == (503, True)

@@ -26,7 +26,7 @@ from tests.integration.browsers import (
     is_dark,
     opened,
 )
-from tests.integration.bundles import hand_over, make_bundle
+from tests.integration.bundles import HEIGHT, WIDTH, hand_over, make_bundle, photograph
 from tests.integration.serving.conftest import Serve
 
 __all__ = ["browser"]  # a fixture
@@ -43,30 +43,12 @@ HISTORY = {
     "who": "ann",
     "why": "brighter than before",
 }
-#: A dark photograph with a bright place: left, top, right, bottom in pixels.
-WIDTH, HEIGHT, BRIGHT = 640, 480, (300, 120, 460, 280)
+#: Places of the photograph.
 IN_THE_CRACK, BESIDE_IT = (380, 200), (60, 420)
 
 #: CDP names.
 OFFLINE = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
 SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 40_000}
-
-
-def photograph(
-    image_format: str = "PNG",
-    ground: tuple[int, int, int] = (60, 60, 60),
-    turned: bool = False,
-    size: tuple[int, int] = (WIDTH, HEIGHT),
-) -> bytes:
-    """Return the photograph; `turned` as a camera stores it that was held on its side."""
-    image = Image.new("RGB", size, ground)
-    image.paste((225, 225, 225), BRIGHT)
-    exif = Image.Exif()
-    if turned:
-        image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
-    stream = io.BytesIO()
-    image.save(stream, image_format, **({"exif": exif} if turned else {}))
-    return stream.getvalue()
 
 
 class Page(OpenPage):
@@ -334,15 +316,12 @@ def test_tiles_picture_and_prediction_can_be_downloaded(page: Page, tmp_path: Pa
 # --- the model and its predictions ----------------------------------------------------------------
 
 
-def test_the_card_of_the_model_is_in_plain_words(page: Page) -> None:
+def test_the_model_and_why_it_is_in_service_are_told_in_plain_words(page: Page) -> None:
     card = page.wait_for_text("model-card", "Correct predictions")
     assert "75 %" in card
     assert "drawn pictures of concrete" in card
     assert "0.50: a tile with this score or more counts as crack" in card
     assert page.wait_for_text("in-service", "Model version 1 is in service.")
-
-
-def test_the_history_says_why_a_version_was_put_into_service(page: Page) -> None:
     history = page.wait_for_text("history-list", "brighter than before")
     assert "put into service" in history
     assert "ann" in history

@@ -237,7 +237,7 @@ def test_the_page_shows_champion_trainings_data_and_monitoring(page: Overview) -
 def test_only_tools_whose_address_is_set_are_linked_to(page: Overview) -> None:
     links = {one.get_attribute("href") for one in page.all("main a, footer a")}
     outside = {one for one in links if not one.startswith(page.url.removesuffix("/pipeline"))}
-    assert "http://mlflow.example:5000/#/models/brightness/versions/3" in outside
+    assert "http://mlflow.example:5000/#/models/classifier/versions/3" in outside
     assert f"http://mlflow.example:5000/#/runs/{4:032x}" in outside
     run = "https://prefect.example/runs/flow-run/0190c2e6-4b1f-7c31-9b0e-000000000004"
     assert {run, "https://prefect.example/runs"} <= outside

@@ -24,7 +24,7 @@ ROW: dict[str, Any] = {
     "novelty": None,
     "novel": None,
     "model_version": "1",
-    "run_id": "run1",
+    "run_id": "run-1",
     "prediction_id": "v1",
     "image_sha256": "0" * 64,
     "stamp": "1",
