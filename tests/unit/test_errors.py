@@ -33,9 +33,3 @@ def test_the_tree_draws_every_error_below_its_base_and_says_which_are_transient(
         name: ([base.__name__ for base in kind.__bases__], kind.is_transient)
         for name, kind in CLASSES.items()
     }
-
-
-def test_a_failed_validation_carries_its_report() -> None:
-    error = errors.ValidationFailed("broken: patches", {"success": False})
-    assert str(error) == "broken: patches"
-    assert error.report == {"success": False}

@@ -15,9 +15,10 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 import pytest
 from dask_cluster import DaskCluster, kill
 from PIL import Image
-from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, free_port, wait_until
+from processes import CHECKOUT, TOOLS, StartProcess, free_port, wait_until
 from s3 import Response, S3Proxy, S3Server, slow_down, use_s3
 
 from cracks.cluster.dispatch import compute_features
@@ -36,7 +37,7 @@ from cracks.errors import ClusterError
 from cracks.training.features.compute import update_features
 from cracks.workspace.params_file import load_params
 from tests.integration.bundles import hand_over, make_bundle
-from tests.integration.services import make_workspace
+from tests.integration.conftest import RunCracks
 from tests.unit.builders import encoded
 
 pytestmark = pytest.mark.integration
@@ -226,11 +227,6 @@ def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("workspace") / "root")
-
-
-@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("service")
     hand_over(place / "service", make_bundle(place / "v1", size=SIZE, novelty=True), "1")
@@ -238,17 +234,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cracks(start: StartProcess, workspace: Path, service: Path) -> Callable[..., RunningProcess]:
-    def run(*arguments: str | Path, wait: bool = True, **variables: str) -> RunningProcess:
-        process = start(
-            [TOOLS / "cracks", "-C", workspace, *arguments],
-            variables={"CRACKS_SERVICE_DIR": str(service), **variables},
-        )
-        if wait:
-            process.wait(1500 if LARGE else 300)
-        return process
-
-    return run
+def cracks(cracks: RunCracks, service: Path) -> RunCracks:
+    return partial(cracks, service)
 
 
 def predictions(file: Path) -> list[dict[str, Any]]:
@@ -259,7 +246,7 @@ def predictions(file: Path) -> list[dict[str, Any]]:
 
 def test_predictions_for_a_prefix_are_those_of_this_machine_in_the_same_order(
     on_cluster: dict[str, str],
-    cracks: Callable[..., RunningProcess],
+    cracks: RunCracks,
     patches: list[bytes],
     s3_server: S3Server,
     bucket: Path,
@@ -288,7 +275,7 @@ def test_predictions_for_a_prefix_are_those_of_this_machine_in_the_same_order(
 
 
 def test_inspections_of_a_folder_are_those_of_this_machine(
-    on_cluster: dict[str, str], cracks: Callable[..., RunningProcess], tmp_path: Path
+    on_cluster: dict[str, str], cracks: RunCracks, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -415,7 +402,7 @@ def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
 def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
     on_cluster: dict[str, str],
     cluster: DaskCluster,
-    cracks: Callable[..., RunningProcess],
+    cracks: RunCracks,
     proxy: S3Proxy,
     tmp_path: Path,
 ) -> None:
@@ -452,7 +439,7 @@ def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
 )
 def test_a_cluster_that_cannot_be_used_is_refused_in_one_line(
     on_cluster: dict[str, str],
-    cracks: Callable[..., RunningProcess],
+    cracks: RunCracks,
     tmp_path: Path,
     changes: dict[str, str],
     said: str,
@@ -461,7 +448,7 @@ def test_a_cluster_that_cannot_be_used_is_refused_in_one_line(
 
 
 def refused_in_one_line(
-    cracks: Callable[..., RunningProcess], place: Path, variables: dict[str, str], said: str
+    cracks: RunCracks, place: Path, variables: dict[str, str], said: str
 ) -> None:
     (place / "1.jpg").write_bytes(_jpeg(np.zeros((SIZE, SIZE, 3), np.uint8)))
     process = cracks("predict", place / "1.jpg", "--out", place / "answers.parquet", **variables)
@@ -483,7 +470,7 @@ def test_a_worker_that_would_do_it_otherwise_or_cannot_is_named_before_work_star
     start: StartProcess,
     s3_server: S3Server,
     on_cluster: dict[str, str],
-    cracks: Callable[..., RunningProcess],
+    cracks: RunCracks,
     tmp_path: Path,
     bucket: Path,
     variables: dict[str, str],

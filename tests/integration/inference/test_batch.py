@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from processes import TOOLS, RunningProcess, StartProcess
+from processes import RunningProcess
 from s3 import S3Server
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.system.hashing import digest_of_file
 from tests.integration.bundles import grey_image, hand_over, make_bundle
-from tests.integration.services import make_workspace
+from tests.integration.conftest import RunCracks
 
 pytestmark = pytest.mark.integration
 
@@ -26,15 +27,15 @@ GREYS = (10, 250, 90, 170, 40, 210)
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("workspace") / "root")
-
-
-@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("service")
     hand_over(place / "service", make_bundle(place / "v1", size=SIZE, novelty=True), "1")
     return place / "service"
+
+
+@pytest.fixture
+def predict(cracks: RunCracks, service: Path) -> RunCracks:
+    return partial(cracks, service, "predict")
 
 
 @pytest.fixture
@@ -49,20 +50,6 @@ def images(tmp_path: Path) -> Path:
     (folder / "broken.jpg").write_bytes(b"no image")
     (folder / "notes.txt").write_bytes(b"no image either")
     return folder
-
-
-@pytest.fixture
-def predict(start: StartProcess, workspace: Path, service: Path) -> Any:
-    def run(*arguments: str | Path, wait: bool = True, **variables: str) -> RunningProcess:
-        process = start(
-            [TOOLS / "cracks", "-C", workspace, "predict", *arguments],
-            variables={"CRACKS_SERVICE_DIR": str(service), **variables},
-        )
-        if wait:
-            process.wait(60)
-        return process
-
-    return run
 
 
 def said(process: RunningProcess) -> dict[str, Any]:
@@ -81,7 +68,7 @@ def rows(*places: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("out", ["answers.parquet", "answers"])
 def test_a_folder_is_predicted_file_by_file_and_again_only_what_is_new_or_changed(
-    predict: Any, images: Path, tmp_path: Path, out: str
+    predict: RunCracks, images: Path, tmp_path: Path, out: str
 ) -> None:
     place = tmp_path / out
     summary = said(predict(images, "--out", place, "--json"))
@@ -116,7 +103,7 @@ def test_a_folder_is_predicted_file_by_file_and_again_only_what_is_new_or_change
 
 
 def test_ctrl_c_leaves_what_was_predicted_and_the_next_call_resumes(
-    predict: Any, tmp_path: Path
+    predict: RunCracks, tmp_path: Path
 ) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
@@ -146,7 +133,7 @@ def test_ctrl_c_leaves_what_was_predicted_and_the_next_call_resumes(
     ],
 )
 def test_wrong_calls_are_refused(
-    predict: Any, arguments: list[str], code: int, reason: str
+    predict: RunCracks, arguments: list[str], code: int, reason: str
 ) -> None:
     process = predict(*arguments)
     assert (process.exit_code, process.stdout) == (code, "")
@@ -155,7 +142,7 @@ def test_wrong_calls_are_refused(
 
 
 def test_where_nothing_can_be_read_it_fails_and_says_where_the_reasons_are(
-    predict: Any, tmp_path: Path
+    predict: RunCracks, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     process = predict(tmp_path, "--out", tmp_path / "answers.parquet")
@@ -164,7 +151,7 @@ def test_where_nothing_can_be_read_it_fails_and_says_where_the_reasons_are(
 
 
 def test_a_prefix_in_s3_is_streamed_and_kept_nowhere(
-    predict: Any, images: Path, tmp_path: Path, s3_server: S3Server, workspace: Path
+    predict: RunCracks, images: Path, tmp_path: Path, s3_server: S3Server, workspace: Path
 ) -> None:
     bucket = s3_server.new_bucket()
     shutil.copytree(images, bucket / "2026" / "november")

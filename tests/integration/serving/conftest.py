@@ -1,4 +1,4 @@
-"""Services as processes of their own, and the command line, in one workspace."""
+"""Services as processes of their own."""
 
 from __future__ import annotations
 
@@ -9,34 +9,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from processes import TOOLS, RunningProcess, StartProcess
+from processes import StartProcess
 
-from tests.integration.services import ServiceProcess, make_workspace, serving
+from tests.integration.services import ServiceProcess, serving
 
 #: Starts a service that follows a folder, with options of `cracks serve`.
 Serve: TypeAlias = Callable[..., AbstractContextManager[ServiceProcess]]
-#: Runs `cracks` with a service folder and arguments until it ends.
-RunCracks: TypeAlias = Callable[..., RunningProcess]
-
-
-@pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_workspace(tmp_path_factory.mktemp("workspace") / "root")
 
 
 @pytest.fixture(scope="module")
 def serve(start_for_module: StartProcess, workspace: Path) -> Serve:
     return partial(serving, start_for_module, workspace)
-
-
-@pytest.fixture
-def cracks(start: StartProcess, workspace: Path) -> RunCracks:
-    def run(service: Path, *arguments: str | Path) -> RunningProcess:
-        process = start(
-            [TOOLS / "cracks", "-C", workspace, *arguments],
-            variables={"CRACKS_SERVICE_DIR": str(service)},
-        )
-        process.wait(60)
-        return process
-
-    return run

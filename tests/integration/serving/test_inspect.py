@@ -25,8 +25,8 @@ from tests.integration.bundles import (
     make_bundle,
     photograph,
 )
+from tests.integration.conftest import RunCracks
 from tests.integration.services import in_process
-from tests.integration.serving.conftest import RunCracks
 
 pytestmark = pytest.mark.integration
 

@@ -119,15 +119,6 @@ def test_a_failure_is_one_line_and_the_others_still_run(
     assert [line for line in lines if "error" in line] == [said]
 
 
-def test_ctrl_c_is_no_failure_of_a_measure() -> None:
-    def interrupted() -> Iterator[Row]:
-        raise KeyboardInterrupt
-        yield
-
-    with pytest.raises(KeyboardInterrupt):
-        run_measures({"data.long": interrupted, "data.good": works}, print)
-
-
 # --- what is kept and shown ------------------------------------------------------------------
 
 
@@ -167,42 +158,37 @@ def run(folder: Path, *arguments: str) -> int:
     return command.main(["--source", str(folder), *arguments])
 
 
-def test_the_rows_of_other_parts_survive_in_the_file_and_in_the_table(
+EARLIER = json.dumps([vars(row(name)) for name in ("model.x", "data.old", "database.x")]).encode()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "measure", "parts", "names"),
+    [
+        (EARLIER, works, ["--only", "data"], ["model.x", "database.x", "data.after"]),
+        (b"[]", fails, [], ["data.before", "model.x"]),
+        *(
+            (damaged, works, ["--only", "data"], ["data.after"])
+            for damaged in (b"", b"{}", b"[1]", b'[{"ours": 1}]', b"\xff")
+        ),
+    ],
+)
+def test_new_rows_stand_beside_those_of_other_parts_also_where_one_fails(
     report: Path,
     photographs: Photographs,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    earlier: bytes,
+    measure: Measure,
+    parts: list[str],
+    names: list[str],
 ) -> None:
-    monkeypatch.setattr(command, "PARTS", {"data": part(works), "model": part(model)})
-    earlier = [vars(row(name)) for name in ("model.x", "data.old", "database.x")]
-    write_files(report.parent, {report.name: json.dumps(earlier).encode()})
-    assert run(photographs.path, "--only", "data") == 0
-    names = [one["name"] for one in json.loads(report.read_text())]
-    assert names == ["model.x", "database.x", "data.after"]
-    out = capsys.readouterr().out
-    assert all(name in out for name in names)
-
-
-def test_a_part_that_fails_ends_in_exit_code_one_and_keeps_the_rest(
-    report: Path,
-    photographs: Photographs,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(command, "PARTS", {"data": part(fails), "model": part(model)})
-    assert run(photographs.path) == 1
-    assert [one["name"] for one in json.loads(report.read_text())] == ["data.before", "model.x"]
-    assert "error: data.measure: no rclone" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'[{"ours": 1}]', b"\xff"])
-def test_a_damaged_file_of_figures_is_written_anew(
-    report: Path, photographs: Photographs, monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
-    monkeypatch.setattr(command, "PARTS", {"data": part(works)})
-    write_files(report.parent, {report.name: content})
-    assert run(photographs.path) == 0
-    assert [one["name"] for one in json.loads(report.read_text())] == ["data.after"]
+    monkeypatch.setattr(command, "PARTS", {"data": part(measure), "model": part(model)})
+    write_files(report.parent, {report.name: earlier})
+    assert run(photographs.path, *parts) == (measure is fails)
+    assert [one["name"] for one in json.loads(report.read_text())] == names
+    told = capsys.readouterr()
+    assert all(name in told.out for name in names)
+    assert ("error: data.measure: no rclone" in told.err) == (measure is fails)
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones(
