@@ -1,12 +1,15 @@
-"""Bad input gives one clear line and exit code 1, and changes nothing that was there."""
+"""Bad input and Ctrl-C give one clear line, and change nothing that was there."""
 
 from __future__ import annotations
 
+import os
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import TOOLS, RunningProcess
 
 from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.handover.training_summaries import FILE as RUNS
@@ -95,3 +98,27 @@ def test_data_that_breaks_an_expectation_stops_the_run_with_a_table(
     assert done.stderr.splitlines()[-1].startswith("error: validate: broken: ")
     assert not (other.root / "models").exists()
     assert (other.root / "reports/data_docs/index.html").is_file()
+
+
+def test_ctrl_c_leaves_nothing_half_written(
+    make_workspace: Callable[[], Workspace], tmp_path: Path
+) -> None:
+    workspace = make_workspace()
+    # Small shards: the first one comes soon, and there is a lot still to do.
+    small = ["ingest.source=sample", "ingest.shard_rows=100"]
+    set_params(workspace.root / "params.yaml", small)
+    before = workspace.files()
+    process = RunningProcess(
+        [TOOLS / "cracks", "-C", workspace.root, "train"], tmp_path, variables=workspace.variables
+    )
+    try:
+        partial = workspace.root / "data/.images.partial"
+        process.wait_until(lambda: any(partial.glob("part-*")), "the first shard", timeout=120)
+        # As a terminal does: to every process of the group.
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.end()
+    assert "Interrupted. Nothing half-written was left" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert workspace.files() == before

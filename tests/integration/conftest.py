@@ -1,16 +1,20 @@
-"""A workspace, and the real command line in it."""
+"""A workspace, and in it the real command line and services as processes of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 from processes import TOOLS, RunningProcess, StartProcess
 
-from tests.integration.services import make_workspace
+from tests.integration.services import ServiceProcess, make_workspace, serving
 
+#: Starts a service that follows a folder, with options of `cracks serve`.
+Serve: TypeAlias = Callable[..., AbstractContextManager[ServiceProcess]]
 #: Runs `cracks` with a service folder and arguments until it ends.
 RunCracks: TypeAlias = Callable[..., RunningProcess]
 
@@ -34,3 +38,8 @@ def cracks(start: StartProcess, workspace: Path) -> RunCracks:
         return process
 
     return run
+
+
+@pytest.fixture(scope="module")
+def serve(start_for_module: StartProcess, workspace: Path) -> Serve:
+    return partial(serving, start_for_module, workspace)

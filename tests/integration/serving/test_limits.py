@@ -18,9 +18,8 @@ from serving.middleware.api_keys import create_key, read_keys
 from serving.middleware.security_headers import HEADERS
 from serving.settings import MEGABYTE
 from tests.integration.bundles import grey_image, hand_over, make_bundle, plain_image
-from tests.integration.conftest import RunCracks
+from tests.integration.conftest import RunCracks, Serve
 from tests.integration.services import ServiceProcess, uploads
-from tests.integration.serving.conftest import Serve
 
 pytestmark = pytest.mark.integration
 

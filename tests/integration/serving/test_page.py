@@ -27,7 +27,7 @@ from tests.integration.browsers import (
     opened,
 )
 from tests.integration.bundles import HEIGHT, WIDTH, hand_over, make_bundle, photograph
-from tests.integration.serving.conftest import Serve
+from tests.integration.conftest import Serve
 
 __all__ = ["browser"]  # a fixture
 

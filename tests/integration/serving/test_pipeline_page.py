@@ -28,9 +28,9 @@ from tests.integration.browsers import (
     rgb,
 )
 from tests.integration.bundles import hand_over, make_bundle
+from tests.integration.conftest import Serve
 from tests.integration.pipeline_content import PICTURE, TRAININGS, leave_trainings, leave_windows
 from tests.integration.services import ServiceProcess
-from tests.integration.serving.conftest import Serve
 
 __all__ = ["browser"]  # a fixture
 

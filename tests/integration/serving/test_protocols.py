@@ -16,8 +16,8 @@ from processes import CHECKOUT, TOOLS, environment
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.conftest import Serve
 from tests.integration.services import ServiceProcess
-from tests.integration.serving.conftest import Serve
 
 pytestmark = pytest.mark.integration
 

@@ -15,8 +15,8 @@ from processes import wait_until
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.system.hashing import digest_of_bytes
 from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.conftest import RunCracks, Serve
 from tests.integration.services import Service, in_process, uploads
-from tests.integration.serving.conftest import RunCracks, Serve
 
 pytestmark = pytest.mark.integration
 

@@ -27,8 +27,8 @@ from cracks.inference.handover.service_processes import (
 from serving.engine.champion_watch import ChampionWatch
 from serving.telemetry.metrics import Metrics
 from tests.integration.bundles import grey_image, make_bundle
+from tests.integration.conftest import Serve
 from tests.integration.services import ServiceProcess, uploads
-from tests.integration.serving.conftest import Serve
 from tests.unit.builders import champion_of
 
 pytestmark = pytest.mark.integration
