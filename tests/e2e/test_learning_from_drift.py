@@ -31,6 +31,7 @@ from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
 from serving.engine.predict import recorded
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace
+from tests.unit.builders import encoded
 
 pytestmark = pytest.mark.e2e
 
@@ -93,9 +94,8 @@ def of_new_kind(count: int, seed: int) -> Photographs:
     """Return negatives of photographs: light cracks on dark concrete."""
     found = []
     for content, label in of_old_kind(count, seed):
-        stream = io.BytesIO()
-        ImageOps.invert(Image.open(io.BytesIO(content))).save(stream, "JPEG", quality=92)
-        found.append((stream.getvalue(), label))
+        inverted = ImageOps.invert(Image.open(io.BytesIO(content)))
+        found.append((encoded(inverted, "JPEG", quality=92), label))
     return [found[place] for place in np.random.default_rng(seed).permutation(count)]
 
 

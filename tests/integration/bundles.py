@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +124,4 @@ def photograph(
     exif = Image.Exif()
     if turned:
         image, exif[0x0112] = image.transpose(Image.Transpose.ROTATE_90), 6
-    stream = io.BytesIO()
-    image.save(stream, image_format, **({"exif": exif} if turned else {}))
-    return stream.getvalue()
+    return encoded(image, image_format, **({"exif": exif} if turned else {}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tracemalloc
 from pathlib import Path
 
@@ -89,11 +88,11 @@ def test_a_plane_has_no_sharpness_and_a_blurred_picture_less_than_a_sharp_one() 
 
 @pytest.mark.parametrize(("written", "recorded"), [(None, 1), (1, 1), (6, 6), (8, 8), (300, 0)])
 def test_the_orientation_is_that_of_exif(written: int | None, recorded: int) -> None:
-    exif, file = Image.Exif(), io.BytesIO()
+    exif = Image.Exif()
     if written is not None:
         exif[ORIENTATION] = written
-    Image.new("RGB", (SIZE, SIZE)).save(file, "JPEG", exif=exif)
-    assert inspect_patch(file.getvalue(), SIZE).orientation == recorded
+    file = encoded(Image.new("RGB", (SIZE, SIZE)), "JPEG", exif=exif)
+    assert inspect_patch(file, SIZE).orientation == recorded
 
 
 def test_the_fingerprint_is_kept_as_the_manifest_stores_it() -> None:

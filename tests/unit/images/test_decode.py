@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import threading
 import warnings
@@ -153,9 +152,7 @@ def _variant(mode: str, format_: str, **options: Any) -> bytes:
         image = Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
     else:
         image = Image.fromarray(noise, "RGBA" if mode == "RGBA" else "RGBX").convert(mode)
-    file = io.BytesIO()
-    image.save(file, format_, **options)
-    return file.getvalue()
+    return encoded(image, format_, **options)
 
 
 def _held_sideways() -> Image.Exif:
@@ -241,9 +238,7 @@ def test_a_photograph_is_turned_the_way_up_that_it_was_taken(
     stored = Image.fromarray(noise).resize((50, 30), Image.Resampling.NEAREST)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    file = io.BytesIO()
-    stored.save(file, format_, exif=exif)
-    upright = decode_upright(file.getvalue(), MAX_PIXELS)
+    upright = decode_upright(encoded(stored, format_, exif=exif), MAX_PIXELS)
     stored.getexif()[ORIENTATION] = orientation
     expected = np.asarray(ImageOps.exif_transpose(stored)).astype(int)
     assert upright.shape == expected.shape
@@ -260,9 +255,8 @@ def test_a_photograph_of_many_strips_is_put_together_again(monkeypatch: pytest.M
 def test_of_a_file_of_several_pictures_the_first_one_counts() -> None:
     pages = [Image.new("RGB", (SIZE, SIZE), (shade, shade, shade)) for shade in (40, 200)]
     for format_, options in (("TIFF", {}), ("WEBP", {"lossless": True})):
-        file = io.BytesIO()
-        pages[0].save(file, format_, save_all=True, append_images=pages[1:], **options)
-        assert (decode_upright(file.getvalue(), MAX_PIXELS) == 40).all()
+        file = encoded(pages[0], format_, save_all=True, append_images=pages[1:], **options)
+        assert (decode_upright(file, MAX_PIXELS) == 40).all()
 
 
 @pytest.mark.parametrize("format_", ["PNG", "TIFF"])
@@ -310,10 +304,9 @@ def test_a_format_that_takes_more_memory_may_have_fewer_pixels() -> None:
 def test_whatever_the_bytes_a_photograph_is_decoded_or_refused(
     format_: str, compression: str, changes: Changes
 ) -> None:
-    file = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(file, format_, compression=compression)
-    damaged = _damaged(file.getvalue(), changes)
+    file = encoded(Image.fromarray(noise), format_, compression=compression)
+    damaged = _damaged(file, changes)
     with suppress(UnreadableImage):
         pixels = decode_upright(damaged, 1_000_000)
         assert pixels.ndim == 3
