@@ -190,7 +190,7 @@ class FeedbackRecord:
         ]
 
     def _update(self, day: str) -> None:
-        """Read the files that came since the last look; none ever changes."""
+        """Read the files that came since the last read; none ever changes."""
         for name in self._files.keys(f"{day}/" if day else ""):
             if name.endswith(".jsonl") and name not in self._read:
                 self._read[name] = self._entries(name)
