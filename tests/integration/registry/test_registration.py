@@ -16,6 +16,7 @@ from servers import tracking_address
 
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
 from cracks.errors import ParamsError
+from cracks.evaluation.metrics import Scored
 from cracks.evaluation.slices import slice_rows
 from cracks.registry.gate import RegisterReport
 from cracks.registry.mlflow_store.records import ModelVersion, TrainingRecord
@@ -78,7 +79,7 @@ class Site:
             git(paths.root, *command)
 
     def assign_splits(self, splits: Any) -> None:
-        """Deal the patches, each a photograph of its own, to splits."""
+        """Assign the patches, each a photograph of its own, to splits."""
         self.splits = splits
         table = {"id": IDS, "group": IDS, "split": splits.tolist()}
         write_table(pa.table(table), self.paths.splits)
@@ -94,9 +95,9 @@ class Site:
         table = pa.table(columns | {"raw_score": scores, "score": scores})
         write_table(table.filter(pa.array(test)), paths.scores)
         kinds = {"source": ["photos.zip"] * int(test.sum())}
-        groups = np.array(IDS)[test].tolist()
-        truth = (cracked[test], scores[test], threshold, groups, 100, 0)
-        write_csv(slice_rows({"brightness": GREYS[test] / 1.0}, kinds, *truth), paths.slices)
+        scored = Scored(cracked[test], scores[test], threshold, np.array(IDS)[test].tolist())
+        rows = slice_rows({"brightness": GREYS[test] / 1.0}, kinds, scored, resamples=100, seed=0)
+        write_csv(rows, paths.slices)
         self._write_reports(bundle.digest, threshold, cracked[test] == (scores[test] >= threshold))
         for file in (paths.summary, paths.classification_report, paths.data_card, paths.profile):
             file.write_text("text")

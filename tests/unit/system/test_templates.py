@@ -21,11 +21,8 @@ def test_there_are_templates_of_pages_and_of_cards() -> None:
     assert {name.split(".")[-2] for name in TEMPLATES} == {"html", "md"}
 
 
-#: The pages of the service show nothing but what their scripts request.
-WITH_VALUES = [name for name in TEMPLATES if not name.startswith("serving/page/")]
-
-
-@pytest.mark.parametrize("name", WITH_VALUES)
+# The pages of the service show nothing but what their scripts request.
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if "serving/page/" not in name])
 def test_a_template_that_is_given_nothing_says_what_it_misses(name: str) -> None:
     with pytest.raises(TemplateRuntimeError, match=r"is undefined|block .* not found"):
         render(name)
