@@ -20,7 +20,7 @@ _running: list[RunningProcess] = []
 
 
 def pytest_configure() -> None:
-    """Settle the tools as every entry point does, before the first test file imports one.
+    """Set up the tools as every entry point does, before the first test file imports one.
 
     TensorFlow reads once which kernels it is to use; two processes with others end with other
     weights.

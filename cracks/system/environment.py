@@ -1,4 +1,4 @@
-"""Settings that the outside tools read when they are imported; entry points settle them."""
+"""Settings that the outside tools read when they are imported; entry points apply them."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def describe(stack: Stack) -> Description:
         "CRACKS_LISTEN": LOCALHOST,
     }
 
-    def settle(text: str) -> str:
+    def resolve(text: str) -> str:
         for place, here in folders.items():
             text = text.replace(place, here)
         return VARIABLE.sub(lambda found: values.get(found[1], found[2] or ""), text)
@@ -114,8 +114,8 @@ def describe(stack: Stack) -> Description:
         variables = read_env(FILE.parent / part["env_file"]) if "env_file" in part else {}
         return {
             "name": name,
-            "command": tuple(map(settle, part["command"])),
-            "environment": variables | {k: settle(v) for k, v in part["environment"].items()},
+            "command": tuple(map(resolve, part["command"])),
+            "environment": variables | {k: resolve(v) for k, v in part["environment"].items()},
             "needs": tuple(part.get("depends_on", ())),
         }
 
@@ -124,7 +124,7 @@ def describe(stack: Stack) -> Description:
         return Service(
             **common(name, part),
             address=f"{protocol}://{LOCALHOST}:{ports[name]}",
-            check=tuple(map(settle, part["healthcheck"]["test"])),
+            check=tuple(map(resolve, part["healthcheck"]["test"])),
             stop_signal=part["stop_signal"].removeprefix("SIG"),
             stop_seconds=int(part["stop_grace_period"].removesuffix("s")),
             start_seconds=int(part["healthcheck"]["start_period"].removesuffix("s")),
@@ -134,7 +134,7 @@ def describe(stack: Stack) -> Description:
     return Description(
         services={name: service(name, part) for name, part in parts if name in PORTS},
         steps={name: Step(**common(name, part)) for name, part in parts if name not in PORTS},
-        client={name: settle(value) for name, value in content["x-client"].items()},
+        client={name: resolve(value) for name, value in content["x-client"].items()},
     )
 
 
