@@ -84,9 +84,10 @@ def inspect_on_cluster(
         lambda part: InspectionsOfPhotos(key, champion, part, folder.overlap, folder.mm_per_px),
         lambda name: f"{beginning}{name}.zip",
     )
-    for piece, content in results(settings, pieces, beginning, sample_of(missing), in_order=True):
+    # What was unpacked is on this disk.
+    found = results(settings, pieces, beginning, sample_of(missing), in_order=True, behind=0)
+    for piece, content in found:
         yield from _unpacked(content, folder.place / PHOTOS)
-        store.remove(piece.key)  # what it held is on this disk
         advance(piece.images)
 
 

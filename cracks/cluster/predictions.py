@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -75,13 +74,8 @@ def score_on_cluster(
         lambda part: FilePredictions(key, champion, part),
         lambda name: f"{beginning}{name}.json.gz",
     )
-    taken: deque[str] = deque()
-    for piece, content in results(settings, pieces, beginning, sample_of(missing), in_order=True):
+    found = results(settings, pieces, beginning, sample_of(missing), in_order=True, behind=BEHIND)
+    for piece, content in found:
         said = json.loads(gzip.decompress(content))
         yield ScoredChunk(said["rows"], [Unreadable(**one) for one in said["unreadable"]])
         advance(piece.images)
-        taken.append(piece.key)
-        if len(taken) > BEHIND:
-            store.remove(taken.popleft())
-    for key in taken:
-        store.remove(key)

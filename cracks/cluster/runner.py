@@ -6,6 +6,7 @@ import heapq
 import itertools
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ def results(
     sample: str | None = None,
     *,
     in_order: bool = False,
+    behind: int | None = None,
 ) -> Iterator[tuple[Piece, bytes]]:
     """Yield each piece with its result, as soon as it is known, or in the order of the pieces.
 
@@ -66,6 +68,8 @@ def results(
         beginning: what the keys of all their results begin with.
         sample: an image that every worker must see, or None.
         in_order: what is early waits, without its result.
+        behind: results that stay in the store behind the one that is taken, and are removed in the
+            end; None: all stay.
 
     Raises:
         ClusterUnavailable: no scheduler responds, or scheduler or workers were gone for too long.
@@ -75,6 +79,7 @@ def results(
     """
     run = _Run(settings, pieces, beginning, sample)
     failures: list[Outcome] = []
+    taken: deque[str] = deque()
     total = 0
     try:
         found = run.outcomes()
@@ -82,8 +87,14 @@ def results(
             total += 1
             if outcome.failure:
                 failures.append(outcome)
-            else:
-                yield outcome.piece, read_result(run.store, outcome.piece.key)
+                continue
+            yield outcome.piece, read_result(run.store, outcome.piece.key)
+            if behind is not None:
+                taken.append(outcome.piece.key)
+                if len(taken) > behind:
+                    run.store.remove(taken.popleft())
+        for key in taken:
+            run.store.remove(key)
     finally:
         run.end()
     require_no_failure(sorted(failures, key=lambda one: one.piece.number), total)

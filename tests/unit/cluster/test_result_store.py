@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cracks.cluster import runner
 from cracks.cluster.pieces import Outcome, Piece, by_number, require_no_failure
 from cracks.cluster.result_store import (
     CONTENT,
@@ -16,7 +18,7 @@ from cracks.cluster.result_store import (
     send_files,
     write_result,
 )
-from cracks.cluster.settings import cluster_settings
+from cracks.cluster.settings import ClusterSettings, cluster_settings
 from cracks.cluster.versions import differences, library_versions, own_versions
 from cracks.cluster.worker import Unfit
 from cracks.errors import ClusterError
@@ -79,6 +81,21 @@ def test_every_package_that_computes_is_compared_and_a_kept_result_outlives_a_co
 def test_results_are_handed_over_in_the_order_of_the_pieces_failed_ones_too() -> None:
     found = [outcome(2), outcome(0), outcome(1, "broken"), outcome(4), outcome(3)]
     assert [one.piece.number for one in by_number(found)] == [0, 1, 2, 3, 4]
+
+
+def test_what_was_taken_is_removed_from_the_store_also_where_a_piece_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, found = FolderStore(tmp_path), [*map(outcome, range(3)), outcome(3, "broken")]
+    for one in found[:3]:
+        write_result(store, one.piece.key, b"result")
+    run = SimpleNamespace(store=store, outcomes=lambda: found, end=lambda: None)
+    monkeypatch.setattr(runner, "_Run", lambda *_: run)
+    left: list[int] = []
+    taken = runner.results(ClusterSettings("host:8786", ""), [], "", behind=1)
+    with pytest.raises(ClusterError, match="1 of 4 pieces"):
+        left.extend(len(store.sizes()) for _ in taken)
+    assert [*left, len(store.sizes())] == [3, 3, 2, 0]
 
 
 def test_pieces_that_failed_are_named_in_one_line() -> None:
