@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cracks.evaluation.intervals import rate_with_interval
-from cracks.evaluation.metrics import Cracked, Scored
+from cracks.evaluation.metrics import Scored
 from cracks.images.decode import Pixels
 
 #: Pixels. Darkness wider than this is a shadow or a stain, not a line.
@@ -23,6 +23,7 @@ LESS_DARK: Final = 0.997
 UNKNOWN: Final = "unknown"
 
 Facts = Mapping[str, npt.NDArray[np.floating[Any]]]
+Members = npt.NDArray[np.bool_]
 
 
 def slice_rows(
@@ -53,7 +54,7 @@ def slice_rows(
     """
     cracked, called, groups = scored.cracked, scored.called, np.asarray(scored.groups)
 
-    def rates(members: Cracked) -> dict[str, Any]:
+    def rates(members: Members) -> dict[str, Any]:
         measured = {
             "accuracy": (called == cracked, members),
             "crack_recall": (called, members & cracked),
@@ -119,7 +120,7 @@ def crack_proxies(pixels: Pixels) -> dict[str, float]:
 
 def _slices(
     facts: Facts, categories: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, str, Cracked]]:
+) -> Iterator[tuple[str, str, Members]]:
     for name, values in facts.items():
         for part, members in _thirds(np.asarray(values, np.float64)).items():
             yield name, part, members
@@ -129,10 +130,10 @@ def _slices(
             yield name, str(word), all_words == word
 
 
-def _thirds(values: npt.NDArray[np.float64]) -> dict[str, Cracked]:
+def _thirds(values: npt.NDArray[np.float64]) -> dict[str, Members]:
     """Return up to three parts of the patches by their range; equal values stay together."""
     known = np.isfinite(values)
-    parts: dict[str, Cracked] = {}
+    parts: dict[str, Members] = {}
     if known.any():
         cuts = np.unique(np.quantile(values[known], [1 / 3, 2 / 3], method="lower"))
         third = np.where(known, np.searchsorted(cuts, values), -1)

@@ -44,7 +44,7 @@ class ObjectStore(ABC):
     All methods may raise:
         OSError: the folder cannot be read or written.
         StorageError: the bucket does not exist, or the credentials do not open it.
-        StorageUnavailable: the storage does not response, or refuses for now.
+        StorageUnavailable: the storage does not respond, or refuses for now.
     """
 
     @property

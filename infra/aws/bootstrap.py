@@ -195,10 +195,8 @@ def _explained(wanted: Wanted, bucket: str = "") -> Iterator[None]:
 
 
 def _refusal(error: Any, wanted: Wanted, bucket: str) -> AwsRefused:
-    code, reason = (
-        _code(error),
-        one_line(error.response.get("Error", {}).get("Message") or "no reason given"),
-    )
+    code = _code(error)
+    reason = one_line(error.response.get("Error", {}).get("Message") or "no reason given")
     if code in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
         return _taken(bucket)
     if code in UNKNOWN_CREDENTIALS:

@@ -113,7 +113,7 @@ class Restoring:
     def _files(self, part: Part, place: ObjectStore) -> None:
         files = [file for file in part.files if file.path != POINTER]
         for_each(lambda file: self._file(file, place), files, f"restoring {part.name}")
-        # A service that looks already then finds the bundle that it names.
+        # Last, so that a service that runs already finds the bundle that it names.
         for pointer in (file for file in part.files if file.path == POINTER):
             self._file(pointer, place)
 
