@@ -1,4 +1,4 @@
-"""Damaged and hostile images: what a disk loses, and what somebody may think up."""
+"""Damaged files, and hostile images: what a disk loses, and what somebody may think up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tests.unit.builders import encoded
@@ -46,6 +48,23 @@ def damages(rng: random.Random, good: list[bytes], count: int) -> Iterator[tuple
     yield from ((".png" if bomb.startswith(b"\x89PNG") else ".jpg", bomb) for bomb in bombs)
     for number in range(count - len(bombs)):
         yield kinds[number % len(kinds)]()
+
+
+def flip(file: Path, place: float = 0.5, bits: int = 1) -> None:
+    """Change bits of the byte at a share of a file."""
+    content = bytearray(file.read_bytes())
+    content[int(place * (len(content) - 1))] ^= bits
+    file.write_bytes(content)
+
+
+def damaged_copies(whole: bytes, seed: int, count: int) -> Iterator[bytes]:
+    """Yield copies in which three bytes are random ones."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] = rng.integers(0, 256)
+        yield bytes(damaged)
 
 
 def _cut(rng: random.Random, content: bytes) -> bytes:

@@ -15,6 +15,7 @@ from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.handover.training_summaries import FILE as RUNS
 from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import Workspace
+from tests.unit.builders import write_files
 
 pytestmark = pytest.mark.e2e
 
@@ -84,14 +85,10 @@ def test_data_that_breaks_an_expectation_stops_the_run_with_a_table(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:
     other = make_workspace()
-    for name, content in draw_sample(240, seed=3):
-        path = tmp_path / "photos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    (tmp_path / "photos/Positive/00007.jpg").write_bytes(
-        (tmp_path / "photos/Negative/00009.jpg").read_bytes()
-    )
-    done = other.cracks("train", "-S", f"ingest.source={tmp_path / 'photos'}")
+    photographs = dict(draw_sample(240, seed=3))
+    photographs["Positive/00007.jpg"] = photographs["Negative/00009.jpg"]
+    source = write_files(tmp_path / "photos", photographs)
+    done = other.cracks("train", "-S", f"ingest.source={source}")
     assert done.returncode == 1
     assert "no copy under both labels" in done.stderr
     assert "Positive/00007.jpg" in done.stderr

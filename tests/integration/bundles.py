@@ -100,6 +100,12 @@ def hand_over(service: Path, bundle: Bundle, version: str) -> Champion:
     return champion
 
 
+def service_folder(place: Path, **options: Any) -> Path:
+    """Return the service folder in `place`, with a bundle of `make_bundle` as version 1."""
+    hand_over(place / "service", make_bundle(place / "v1", **options), "1")
+    return place / "service"
+
+
 def grey_image(value: int, image_format: str = "PNG", size: int = PATCH_SIZE) -> bytes:
     """Return an image of a single grey."""
     return plain_image((value, value, value), image_format, size)

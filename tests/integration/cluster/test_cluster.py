@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from damaged import flip
 from dask_cluster import DaskCluster, kill
 from PIL import Image
 from processes import CHECKOUT, TOOLS, StartProcess, free_port, wait_until
@@ -36,7 +37,7 @@ from cracks.dataset.shards import ShardRow, ShardWriter, count_rows, shard_files
 from cracks.errors import ClusterError
 from cracks.training.features.compute import update_features
 from cracks.workspace.params_file import load_params
-from tests.integration.bundles import hand_over, make_bundle
+from tests.integration.bundles import service_folder
 from tests.integration.conftest import RunCracks
 from tests.unit.builders import encoded
 
@@ -228,9 +229,7 @@ def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("service")
-    hand_over(place / "service", make_bundle(place / "v1", size=SIZE, novelty=True), "1")
-    return place / "service"
+    return service_folder(tmp_path_factory.mktemp("service"), size=SIZE, novelty=True)
 
 
 @pytest.fixture
@@ -389,9 +388,7 @@ def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
     work: Featurizing, tmp_path: Path
 ) -> None:
     given = [Path(shutil.copy(shard, tmp_path)) for shard in work.shards[:6]]
-    content = bytearray(given[2].read_bytes())
-    content[len(content) // 2] ^= 255  # rotted before anybody looked; Parquet's checksum tells
-    given[2].write_bytes(content)
+    flip(given[2], bits=0xFF)  # rotted before anybody looked; Parquet's checksum tells
     with pytest.raises(ClusterError, match=r"1 of 6 pieces failed .* part-00002\.parquet") as found:
         work.compute(tmp_path / "features", given)
     assert "\n" not in str(found.value)

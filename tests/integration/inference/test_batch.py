@@ -17,7 +17,7 @@ from s3 import S3Server
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.system.hashing import digest_of_file
-from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.bundles import grey_image, service_folder
 from tests.integration.conftest import RunCracks
 
 pytestmark = pytest.mark.integration
@@ -28,9 +28,7 @@ GREYS = (10, 250, 90, 170, 40, 210)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("service")
-    hand_over(place / "service", make_bundle(place / "v1", size=SIZE, novelty=True), "1")
-    return place / "service"
+    return service_folder(tmp_path_factory.mktemp("service"), size=SIZE, novelty=True)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from damaged import flip
 from processes import CHECKOUT, RunningProcess, StartProcess
 from s3 import S3Server, use_s3
 from servers import postgresql, tracking_address
@@ -284,7 +285,7 @@ def test_a_content_that_was_damaged_is_written_again_by_the_next_backup(
 ) -> None:
     first = local.save(archive)
     (file,) = (one for part in first.parts for one in part.files if one.path.endswith("cdef"))
-    damage(stored(archive, file.sha256))
+    flip(stored(archive, file.sha256))
     wait_for_the_next_second(first.name)
     local.save(archive)
     elsewhere.restore(archive)
@@ -293,12 +294,6 @@ def test_a_content_that_was_damaged_is_written_again_by_the_next_backup(
 
 def stored(archive: str, digest: str) -> Path:
     return Path(archive) / "objects" / digest[:2] / digest
-
-
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def test_champion_and_ledger_are_of_the_same_moment(
@@ -370,7 +365,7 @@ def test_a_damaged_backup_is_refused_by_the_name_of_the_file(
         file = part.files[-1]
         content = stored(archive, file.sha256)
         whole = content.read_bytes()
-        damage(content)
+        flip(content)
         with pytest.raises(BackupRefused, match=f"damaged: .*{re.escape(file.path)}"):
             elsewhere.restore(archive)
         content.unlink()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damaged import flip
 from processes import CHECKOUT, TOOLS, RunningProcess, StartProcess, environment, wait_until
 
 from cracks.errors import BundleError, PromotionFailed
@@ -146,9 +147,7 @@ def test_a_bundle_that_was_altered_in_the_store_is_refused_by_name(place: Place,
     before = place.state()
     run_id = place.tracking.registry.version("2").run_id
     (stored,) = place.paths.root.glob(f"mlruns/**/{run_id}/artifacts/bundle/{file}")
-    content = bytearray(stored.read_bytes())
-    content[len(content) // 2] ^= 1
-    stored.write_bytes(content)
+    flip(stored)
     with pytest.raises(PromotionFailed, match="stopped at checking the bundle") as refusal:
         place.promote("2")
     assert isinstance(refusal.value.__cause__, BundleError)

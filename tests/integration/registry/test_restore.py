@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
+from damaged import flip
 from processes import CHECKOUT, environment, git
 
 from cracks.errors import StageError, TrackingError, WorkspaceError
@@ -252,9 +253,7 @@ def test_a_list_of_patches_that_was_altered_is_trusted_for_no_image(site: Site) 
 def test_every_link_that_is_broken_is_named_at_once(site: Site) -> None:
     site.kept("dvc.lock").unlink()
     for name in ("bundle/bundle.json", PATCHES_ARTIFACT):
-        content = bytearray(site.kept(name).read_bytes())
-        content[len(content) // 2] ^= 1
-        site.kept(name).write_bytes(content)
+        flip(site.kept(name))
     found = trace("1", site.tracking, site.paths.root)
     assert isinstance(found, Chain)
     assert [reason.partition(":")[0] for reason in found.broken] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from damaged import flip
 
 from cracks.errors import BundleError
 from cracks.inference.bundle.bundle import CONTENT, NOVELTY, Bundle
@@ -23,13 +24,6 @@ def bundle(tmp_path: Path) -> Bundle:
     return make_bundle(tmp_path / "bundle", novelty=True, size=32)
 
 
-def _flip(file: Path, place: float) -> None:
-    """Change one bit of the byte at a share of the file."""
-    content = bytearray(file.read_bytes())
-    content[int(place * (len(content) - 1))] ^= 1
-    file.write_bytes(content)
-
-
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_one_byte_of_any_file_in_service_is_noticed_and_named(
@@ -39,7 +33,7 @@ def test_one_byte_of_any_file_in_service_is_noticed_and_named(
     champion = champion_of("1", bundle.digest, stage_bundle(service, bundle, "1"))
     name_champion(service, champion)
     Classifier(open_champion(service)[1])
-    _flip(champion.folder(service) / name, place)
+    flip(champion.folder(service) / name, place)
     # Of bundle.json itself nothing tells which byte it is, only that it is another bundle.
     expected = rf"{name}|is not the one that was promoted|{champion.bundle}"
     with pytest.raises(BundleError, match=expected):

@@ -16,15 +16,7 @@ from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.system.hashing import digest_of_bytes
 from serving.routes.inspect import chosen_kind
 from serving.schemas.inspection import Inspected
-from tests.integration.bundles import (
-    BRIGHT,
-    HEIGHT,
-    WIDTH,
-    grey_image,
-    hand_over,
-    make_bundle,
-    photograph,
-)
+from tests.integration.bundles import BRIGHT, HEIGHT, WIDTH, grey_image, photograph, service_folder
 from tests.integration.conftest import RunCracks
 from tests.integration.services import in_process
 
@@ -37,9 +29,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("inspecting")
-    hand_over(place / "service", make_bundle(place / "v1", size=SIZE), "1")
-    return place / "service"
+    return service_folder(tmp_path_factory.mktemp("inspecting"), size=SIZE)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import schemathesis
 from processes import CHECKOUT, TOOLS, environment
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
-from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.bundles import grey_image, service_folder
 from tests.integration.conftest import Serve
 from tests.integration.services import ServiceProcess
 
@@ -31,9 +31,8 @@ MODEL = "/v2/models/classifier"
 
 @pytest.fixture(scope="module")
 def service(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    place = tmp_path_factory.mktemp("protocols")
-    hand_over(place / "service", make_bundle(place / "v1", size=SIZE, novelty=True), "1")
-    with serve(place / "service") as running:
+    folder = service_folder(tmp_path_factory.mktemp("protocols"), size=SIZE, novelty=True)
+    with serve(folder) as running:
         running.wait_for_version("1")
         yield running
 

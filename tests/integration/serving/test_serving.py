@@ -14,7 +14,7 @@ from processes import wait_until
 
 from cracks.inference.handover.prediction_id import parse_prediction_id
 from cracks.system.hashing import digest_of_bytes
-from tests.integration.bundles import grey_image, hand_over, make_bundle
+from tests.integration.bundles import grey_image, hand_over, make_bundle, service_folder
 from tests.integration.conftest import RunCracks, Serve
 from tests.integration.services import Service, in_process, uploads
 
@@ -30,9 +30,7 @@ SHOWN_AGAIN = ("prediction_id", "label", "score", "threshold", "novelty", "novel
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with version 1 as its champion."""
-    place = tmp_path_factory.mktemp("shared")
-    hand_over(place / "service", make_bundle(place / "v1"), "1")
-    with in_process(place / "service") as service:
+    with in_process(service_folder(tmp_path_factory.mktemp("shared"))) as service:
         yield service
 
 

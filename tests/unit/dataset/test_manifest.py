@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged import damaged_copies
 
 from cracks.dataset import manifest
 from cracks.dataset.labels import CRACK, NO_CRACK
@@ -125,11 +126,7 @@ def test_facts_of_a_damaged_manifest_are_not_used_again(file: Path, content: byt
 
 @pytest.mark.parametrize("seed", range(8))
 def test_no_damage_of_a_manifest_stops_the_next_ingest(file: Path, seed: int) -> None:
-    rng, whole = np.random.default_rng(seed), file.read_bytes()
-    for _ in range(25):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            damaged[place] = rng.integers(0, 256)
+    for damaged in damaged_copies(file.read_bytes(), seed, 25):
         file.write_bytes(damaged)
         found = known_facts(file).of(IDS)
         assert [type(one) for one in found if one] == [PatchFacts] * (5 - found.count(None))

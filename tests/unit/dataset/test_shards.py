@@ -7,10 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damaged import damaged_copies
 
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.shards import (
@@ -161,12 +161,8 @@ def test_a_table_of_something_else_is_no_shard(folder: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_the_damage_a_shard_is_read_or_refused(folder: Path, seed: int) -> None:
-    shard, rng = folder / shard_name(1), np.random.default_rng(seed)
-    whole = shard.read_bytes()
-    for _ in range(25):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            damaged[place] = rng.integers(0, 256)
+    shard = folder / shard_name(1)
+    for damaged in damaged_copies(shard.read_bytes(), seed, 25):
         shard.write_bytes(damaged)
         with suppress(DataError):
             stored_places(folder)

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas
 import pyarrow as pa
 import pytest
+from damaged import damaged_copies
 
 from cracks.errors import WorkspaceError
 from cracks.workspace.tables import read_table, write_csv, write_table
@@ -53,13 +53,9 @@ def test_some_columns_come_back_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_the_damage_a_table_is_read_or_refused(tmp_path: Path, seed: int) -> None:
-    file, rng = tmp_path / "splits.parquet", np.random.default_rng(seed)
+    file = tmp_path / "splits.parquet"
     write_table(TABLE, file)
-    whole = file.read_bytes()
-    for _ in range(100):
-        damaged = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            damaged[place] = rng.integers(0, 256)
+    for damaged in damaged_copies(file.read_bytes(), seed, 100):
         file.write_bytes(damaged)
         with suppress(WorkspaceError):
             read_table(file)

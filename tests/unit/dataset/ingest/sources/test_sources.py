@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damaged import flip
 from rar import Member, write_rar
 from webserver import FileServer
 
@@ -225,9 +226,7 @@ def test_an_archive_with_a_flipped_byte_is_refused(
     tmp_path: Path, archive: str, place: float
 ) -> None:
     source = _packed(tmp_path / archive, _noise(100_000))
-    content = bytearray(source.read_bytes())
-    content[int(len(content) * place)] ^= 0xFF
-    source.write_bytes(content)
+    flip(source, place, 0xFF)
     _refused(source, "is damaged or cut short")
 
 
