@@ -10,7 +10,7 @@ WORKSPACE ?= .
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status secrets bench test test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
+.PHONY: help setup demo up down status secrets bench test-unit test test-all test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,17 @@ secrets: $(READY) ## Make the secrets of the stack where they are missing (`make
 bench: $(READY) ## Measure; ONLY=part for one part, SOURCE=path for other photographs
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(SOURCE),--source "$(SOURCE)")
 
-test: $(READY) ## Run every test, on every core
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+TEST := $(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),auto) --dist=loadfile --no-loadscope-reorder
+
+test-unit: $(READY) ## Test every pure rule: no server, no process, no TensorFlow; WORKERS=2
+	$(TEST) tests/unit
+
+test: $(READY) ## Test every rule, every tool once, and the whole path on drawn and real photographs
+	$(TEST) -m "not slow and not stack" --budget 60
+
+test-all: $(READY) ## Test everything: also killed, repeated and remote, on every kind of kernel, and the stack
+	$(TEST)
+	$(MAKE) test-stack
 
 test-stack: $(READY) ## Run the tests that start the whole stack on this machine, and kill its parts
 	$(BIN)/python -m pytest -m stack tests/stack

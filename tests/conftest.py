@@ -16,6 +16,8 @@ from servers import MlflowServers, PrefectServer
 
 from cracks.system.environment import apply_environment_defaults
 
+pytest_plugins = ["costs"]
+
 _running: list[RunningProcess] = []
 
 

@@ -17,8 +17,6 @@ from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import Workspace
 from tests.unit.builders import write_files
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module")
 def workspace(make_workspace: Callable[[], Workspace]) -> Workspace:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from rar import Member, write_rar
 from ruamel.yaml import YAML
 from s3 import S3Server
@@ -17,8 +16,6 @@ from cracks.inference.handover.training_summaries import FILE as RUNS
 from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import Workspace
 from tests.unit.builders import write_files
-
-pytestmark = pytest.mark.e2e
 
 PHOTOGRAPHS = dict(draw_sample(40, seed=11))
 

@@ -25,8 +25,6 @@ from cracks.system.hashing import digest_of_bytes
 from cracks.workspace.params_file import set_params
 from tests.unit.builders import write_files
 
-pytestmark = pytest.mark.e2e
-
 DAMAGED = 500
 
 #: Bytes of memory that no input may drive an ingest to.

@@ -18,7 +18,7 @@ from processes import TOOLS, StartProcess
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace, shared_file
 from tests.unit.builders import write_files
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"
 

@@ -27,7 +27,7 @@ from tasks.split import split
 from tests.e2e.conftest import shared_file
 from tests.unit.builders import write_files
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass

@@ -23,8 +23,6 @@ from cracks.images.synthetic_concrete import draw_sample
 from tests.integration.bundles import grey_image, hand_over, make_bundle
 from tests.integration.services import Service, ServiceProcess, make_workspace, serving
 
-pytestmark = pytest.mark.e2e
-
 #: How many damaged images are sent, and about as many requests made up from the description of the
 #: interface. 2000 take some minutes.
 UPLOADS = int(os.environ.get("CRACKS_TEST_UPLOADS", "100"))

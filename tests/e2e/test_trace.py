@@ -19,8 +19,6 @@ from cracks.workspace.tables import read_table
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace
 from tests.integration.services import serving
 
-pytestmark = pytest.mark.e2e
-
 SMALL = [
     "ingest.source=sample",
     "ingest.sample.patches=200",

@@ -3,40 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
-
-import pytest
 
 from tests.unit.builders import ROOT
-
-HEAVY = (
-    "boto3",
-    "botocore",
-    "dvc",
-    "great_expectations",
-    "jinja2",
-    "keras",
-    "matplotlib",
-    "mlflow",
-    "pandas",
-    "prefect",
-    "sklearn",
-    "tensorflow",
-)
-LIGHT = (
-    "cracks",
-    "cracks.storage.client",
-    "cracks.storage.mirrors",
-    "cracks.storage.object_store",
-    "cracks.workspace.params",
-    "cracks.workspace.paths",
-    "cracks.inference.bundle.bundle",
-    "cracks.inference.handover.champion",
-    "cracks.inference.bundle.classifier",
-    "serving.app",
-    "cli.app",
-)
 
 
 def test_the_folder_of_the_tracking_server_holds_no_python() -> None:
@@ -49,12 +17,3 @@ def test_mlflow_means_the_library_and_not_the_folder() -> None:
     assert found is not None
     assert found.origin is not None
     assert "site-packages" in found.origin
-
-
-@pytest.mark.parametrize("module", LIGHT)
-def test_a_light_module_loads_no_heavy_library(module: str) -> None:
-    script = f"import sys, {module}; print(*({set(HEAVY)!r} & set(sys.modules)))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert loaded.stdout.split() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def _entries(stage: str, kind: str) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _outputs(stage: str) -> dict[str, dict[str, Any]]:
+def outputs_of(stage: str) -> dict[str, dict[str, Any]]:
     return _entries(stage, "outs") | _entries(stage, "metrics")
 
 
@@ -134,7 +133,7 @@ def test_one_word_is_the_stage_its_file_and_its_function(stage: str) -> None:
 def test_every_dependency_is_code_that_exists_or_the_output_of_an_earlier_stage(
     stage: str,
 ) -> None:
-    earlier = {name for one in STAGES[: STAGES.index(stage)] for name in _outputs(one)}
+    earlier = {name for one in STAGES[: STAGES.index(stage)] for name in outputs_of(one)}
     for name in _entries(stage, "deps"):
         is_code = name.startswith(("cracks/", "tasks/"))
         assert (ROOT / name).exists() if is_code else name in earlier, name
@@ -178,12 +177,12 @@ def test_every_parameter_makes_some_stage_run_again() -> None:
 @each_stage
 def test_a_stage_writes_what_its_code_names_and_nothing_else(stage: str) -> None:
     report = PATHS.report(stage).as_posix()
-    assert set(_outputs(stage)) - _touched(stage) <= {report}
-    assert _touched(stage) - set(_outputs(stage)) <= set(_entries(stage, "deps"))
+    assert set(outputs_of(stage)) - _touched(stage) <= {report}
+    assert _touched(stage) - set(outputs_of(stage)) <= set(_entries(stage, "deps"))
 
 
 def test_every_place_that_has_a_name_is_the_output_of_one_stage() -> None:
-    outputs = [name for stage in STAGES for name in _outputs(stage)]
+    outputs = [name for stage in STAGES for name in outputs_of(stage)]
     places = {
         getattr(PATHS, name).as_posix()
         for name, member in vars(Paths).items()
@@ -200,22 +199,8 @@ def test_the_report_is_the_metrics_and_lies_in_git(stage: str) -> None:
     assert (name, options["cache"], others) == (PATHS.report(stage).as_posix(), False, [])
 
 
-@each_stage
-def test_git_ignores_what_dvc_keeps_and_nothing_else(stage: str) -> None:
-    outputs = _outputs(stage)
-    listed = subprocess.run(
-        ["git", "check-ignore", "--no-index", *outputs],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    kept = [name for name, options in outputs.items() if options.get("cache", True)]
-    assert sorted(listed.stdout.split()) == sorted(kept), listed.stderr
-
-
 def test_every_plot_is_drawn_from_an_output() -> None:
-    outputs = {name for stage in STAGES for name in _outputs(stage)}
+    outputs = {name for stage in STAGES for name in outputs_of(stage)}
     names = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in PIPELINE["plots"]]
     assert names
     for name in names:

@@ -41,8 +41,6 @@ from tests.integration.bundles import service_folder
 from tests.integration.conftest import RunCracks
 from tests.unit.builders import encoded
 
-pytestmark = pytest.mark.integration
-
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
 DATA = Path(os.environ.get("CRACKS_CLUSTER_DATA", SHARED / "data" / "metu-2k.zip"))
 KILLS = int(os.environ.get("CRACKS_CLUSTER_KILLS", "2"))

@@ -41,8 +41,6 @@ from tasks.split import split
 from tasks.validate import validate
 from tests.unit.builders import ingest_params, params_with, saved, surface, write_files
 
-pytestmark = pytest.mark.integration
-
 PATCHES, SIZE = 200, 227
 LIMITS = ValidateParams(
     min_patches=100,

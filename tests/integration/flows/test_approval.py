@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from processes import RunningProcess, StartProcess, wait_until
 from servers import PrefectServer
 
 from tests.integration.services import make_workspace
-
-pytestmark = pytest.mark.integration
 
 ASK = """
 import json, sys

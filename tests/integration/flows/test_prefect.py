@@ -13,8 +13,6 @@ from cracks.inference.handover.training_summaries import read_runs
 from tests.integration.flows.refusing import REFUSAL, refusing_workspace
 from tests.integration.versioning.locks import OTHER_DVC, OTHER_RUN, hold
 
-pytestmark = pytest.mark.integration
-
 RUN_TRAINING = """
 import sys
 from cracks.system.environment import apply_environment_defaults

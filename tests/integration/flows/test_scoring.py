@@ -17,8 +17,6 @@ from servers import PrefectServer
 from tests.integration.bundles import grey_image, hand_over, make_bundle
 from tests.integration.services import make_workspace
 
-pytestmark = pytest.mark.integration
-
 SIZE = 32
 GREYS = (10, 250, 90, 170, 40, 210)
 

@@ -20,8 +20,6 @@ from cracks.system.hashing import digest_of_file
 from tests.integration.bundles import grey_image, service_folder
 from tests.integration.conftest import RunCracks
 
-pytestmark = pytest.mark.integration
-
 SIZE = 32
 GREYS = (10, 250, 90, 170, 40, 210)
 

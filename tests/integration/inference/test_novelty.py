@@ -24,7 +24,6 @@ PHOTOGRAPHS = SHARED / "data/metu-2k.zip"
 WEIGHTS = SHARED / "weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"
 
 pytestmark = [
-    pytest.mark.integration,
     pytest.mark.skipif(
         not (PHOTOGRAPHS.is_file() and WEIGHTS.is_file()),
         reason=f"{PHOTOGRAPHS} or {WEIGHTS} is absent: real input that is no part of the project",

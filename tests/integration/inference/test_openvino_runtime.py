@@ -15,8 +15,6 @@ from cracks.images.decode import Pixels
 from cracks.inference.runtime.openvino_runtime import Network, joined
 from tests.integration.bundles import write_network, write_network_of_format_1
 
-pytestmark = pytest.mark.integration
-
 SIZE = 32
 
 CREATE_AND_FREE = """

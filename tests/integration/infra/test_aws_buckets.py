@@ -19,8 +19,6 @@ from infra.aws.names import AwsRefused, wanted_of
 from infra.aws.rendering import render_policy
 from infra.aws.settings import Lifecycle, TlsOnly
 
-pytestmark = pytest.mark.integration
-
 NAMES = ["team-mlflow", "team-dvc", "team-answers", "team-backups"]
 RULE_OF_OTHERS = {
     "ID": "cheaper",

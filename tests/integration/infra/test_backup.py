@@ -38,8 +38,6 @@ from tests.integration.bundles import grey_image, make_bundle
 from tests.integration.registered import register_version
 from tests.unit.builders import params_with, tree, write_files
 
-pytestmark = pytest.mark.integration
-
 MODEL = "brightness"
 IMAGE, LIMITS = grey_image(190), params_with().promote
 MLFLOW_DATABASE = "CRACKS_BACKUP_DATABASE_MLFLOW"

@@ -20,8 +20,6 @@ from tests.integration.bundles import grey_image, hand_over, make_bundle
 from tests.integration.pipeline_content import leave_trainings, leave_windows
 from tests.integration.services import make_workspace, serving, uploads
 
-pytestmark = pytest.mark.integration
-
 FOLDER = CHECKOUT / "infra/monitoring"
 PROMTOOL = shutil.which("promtool")
 

@@ -24,8 +24,6 @@ from infra.aws.names import PURPOSES, wanted_of
 from infra.aws.rendering import FOLDER, ROLES, render_policy
 from infra.backup.restoring import MARK
 
-pytestmark = pytest.mark.integration
-
 BUCKETS = {purpose: f"team-{purpose}" for purpose in PURPOSES}
 
 #: What each role may do with the objects of which bucket; everything else is refused.

@@ -11,8 +11,6 @@ from processes import CHECKOUT, environment, git
 
 from serving.middleware.api_keys import new_key
 
-pytestmark = pytest.mark.integration
-
 #: In the form of AWS's, made up.
 ACCESS_KEY = "AKIA" + "J5Q2WX7RTE4PLK3N"
 PASSWORD = "Tr0ub4dor" + "-and-3-horses"

@@ -27,8 +27,6 @@ from cracks.monitoring.prediction_log.schema import RecordedPrediction
 from cracks.storage import client
 from tests.unit.monitored import prediction
 
-pytestmark = pytest.mark.integration
-
 
 def numbered(number: int, name: str = "") -> RecordedPrediction:
     """Return a prediction of now, whose score tells its number."""

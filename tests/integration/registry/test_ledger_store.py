@@ -28,8 +28,6 @@ from tests.integration.bundles import hand_over
 from tests.integration.registered import register_version
 from tests.unit.builders import entry_after, sealed_bundle
 
-pytestmark = pytest.mark.integration
-
 #: What is put into service, one after the other.
 VERSIONS = ("1", "2", "3", "2")
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.integration
-
 MODEL_NAME = "crack-classifier"
 
 

@@ -36,8 +36,6 @@ from tests.integration.registered import register_version
 from tests.integration.services import Service, make_workspace, serving, uploads
 from tests.unit.builders import params_with
 
-pytestmark = pytest.mark.integration
-
 IMAGE, LIMITS = grey_image(200), params_with().promote
 
 #: Moments at which a promotion is killed; each takes some three seconds.

@@ -19,8 +19,6 @@ from cracks.registry.mlflow_store.promotion_lock import PromotionIntent, Promoti
 from cracks.registry.mlflow_store.tracking import Tracking
 from cracks.workspace.paths import Paths
 
-pytestmark = pytest.mark.integration
-
 ROUNDS = 10
 
 

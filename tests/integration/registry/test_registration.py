@@ -32,7 +32,7 @@ from cracks.workspace.tables import write_csv, write_table
 from tasks.register import register
 from tests.integration.bundles import grey_image, make_bundle
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SIZE = 32
 PATCHES = 1600

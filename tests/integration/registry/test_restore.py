@@ -33,8 +33,6 @@ from tests.unit.builders import write_files
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-pytestmark = pytest.mark.integration
-
 PIPELINE = b"""
 stages:
   ingest:

@@ -14,8 +14,6 @@ from cracks.inference.handover.champion import name_champion, open_champion, sta
 from tests.integration.bundles import make_bundle
 from tests.unit.builders import champion_of
 
-pytestmark = pytest.mark.integration
-
 NAMES = ("model.xml", "model.bin", NOVELTY, CONTENT)
 
 

@@ -13,8 +13,6 @@ from cracks.registry.promotion.smoke_test import smoke_test
 from cracks.workspace.params import PromoteParams
 from tests.integration.bundles import PATCH_SIZE, grey_image, make_bundle
 
-pytestmark = pytest.mark.integration
-
 LIMITS = PromoteParams(max_golden_difference=0.001, max_latency_ms=60_000, service_timeout=1)
 GREYS = (40, 200)
 SCORES = np.array(GREYS) / 255

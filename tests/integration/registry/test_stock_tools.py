@@ -19,7 +19,7 @@ from cracks.workspace.paths import Paths
 from tests.integration.bundles import hand_over, make_bundle
 from tests.integration.services import make_workspace, serving
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 MODEL = "models:/crack-classifier@champion"
 

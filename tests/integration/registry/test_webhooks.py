@@ -21,8 +21,6 @@ from cracks.registry.mlflow_store.webhooks import EVENTS, Webhooks
 from cracks.workspace.paths import Paths
 from tests.integration.registered import register_version
 
-pytestmark = pytest.mark.integration
-
 SECRET = "0123456789abcdef-of-the-tests"
 #: A key of Fernet, 32 bytes; MLflow encrypts the secrets in its database with it.
 ENCRYPTION_KEY = "cracks-tests-" + "A" * 30 + "="

@@ -18,8 +18,6 @@ from serving.engine.batching import Engine, Overloaded
 from serving.telemetry.metrics import Metrics
 from tests.integration.bundles import grey_image, make_bundle
 
-pytestmark = pytest.mark.integration
-
 SIZE = 32
 GREYS = range(40, 110)
 IMAGES = [grey_image(grey, ("JPEG", "PNG")[grey % 2], SIZE + grey % 3) for grey in GREYS]

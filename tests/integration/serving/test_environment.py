@@ -27,8 +27,6 @@ from cracks.monitoring.prediction_log.reader import PredictionLog
 from tests.integration.bundles import grey_image, hand_over, make_bundle
 from tests.integration.services import ServiceProcess
 
-pytestmark = pytest.mark.integration
-
 BUILD, IMAGE = read_containerfile(CHECKOUT / "infra/serving.Containerfile")
 
 PIPELINE_ONLY = {

@@ -13,8 +13,6 @@ from serving.middleware.api_keys import create_key
 from tests.integration.bundles import grey_image, hand_over, make_bundle
 from tests.integration.services import Service, in_process
 
-pytestmark = pytest.mark.integration
-
 BRIGHT = grey_image(200)  # predicted as `crack`
 UNKNOWN = "v1-000000000000-0123456789abcdef-20261121T120000000Z"
 

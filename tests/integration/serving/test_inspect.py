@@ -20,8 +20,6 @@ from tests.integration.bundles import BRIGHT, HEIGHT, WIDTH, grey_image, photogr
 from tests.integration.conftest import RunCracks
 from tests.integration.services import in_process
 
-pytestmark = pytest.mark.integration
-
 SIZE = 64
 
 # --- over HTTP ------------------------------------------------------------------------------------

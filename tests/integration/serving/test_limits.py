@@ -21,8 +21,6 @@ from tests.integration.bundles import grey_image, hand_over, make_bundle, plain_
 from tests.integration.conftest import RunCracks, Serve
 from tests.integration.services import ServiceProcess, uploads
 
-pytestmark = pytest.mark.integration
-
 BRIGHT, LARGE = grey_image(200), grey_image(200, size=400)
 
 #: Small ones, so that they are reached at once.

@@ -31,7 +31,7 @@ from tests.integration.conftest import Serve
 
 __all__ = ["browser"]  # a fixture
 
-pytestmark = [pytest.mark.integration, NEEDS_CHROMIUM]
+pytestmark = NEEDS_CHROMIUM
 
 PATCH_SIZE = 64
 #: What promotion tells the service.

@@ -34,8 +34,6 @@ from tests.integration.services import ServiceProcess
 
 __all__ = ["browser"]  # a fixture
 
-pytestmark = pytest.mark.integration
-
 TOOLS = {
     "CRACKS_SERVE_MLFLOW_URL": "http://mlflow.example:5000/",
     "CRACKS_SERVE_PREFECT_URL": "https://prefect.example",

@@ -19,8 +19,6 @@ from tests.integration.bundles import grey_image, service_folder
 from tests.integration.conftest import Serve
 from tests.integration.services import ServiceProcess
 
-pytestmark = pytest.mark.integration
-
 SIZE = 32
 BRIGHT = grey_image(200, size=SIZE)
 SCORE = 200 / 255

@@ -18,8 +18,6 @@ from tests.integration.bundles import grey_image, hand_over, make_bundle, servic
 from tests.integration.conftest import RunCracks, Serve
 from tests.integration.services import Service, in_process, uploads
 
-pytestmark = pytest.mark.integration
-
 BRIGHT, DARK = grey_image(200), grey_image(60)
 SCORE_OF_BRIGHT, SCORE_OF_DARK = 200 / 255, 60 / 255
 

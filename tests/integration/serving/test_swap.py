@@ -31,8 +31,6 @@ from tests.integration.conftest import Serve
 from tests.integration.services import ServiceProcess, uploads
 from tests.unit.builders import champion_of
 
-pytestmark = pytest.mark.integration
-
 FACTORS = {"1": 1.0, "2": 0.5, "3": 0.25}
 #: What is in service, one after the other: promotions and rollbacks.
 TURNS = ("2", "1", "3", "2", "3", "1", "2", "1", "3", "1")

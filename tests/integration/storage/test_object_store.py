@@ -17,8 +17,6 @@ from cracks.storage import client, object_store
 from cracks.storage.object_store import ObjectStore, open_store
 from tests.unit.builders import tree, write_files
 
-pytestmark = pytest.mark.integration
-
 
 @pytest.fixture
 def bucket(s3_server: S3Server, s3_proxy: S3Proxy) -> Path:

@@ -29,8 +29,6 @@ from cracks.storage.downloads import partial
 from cracks.storage.mirrors import Mirror, mirror
 from tests.unit.builders import tree, write_files
 
-pytestmark = pytest.mark.integration
-
 PHOTOGRAPHS = {
     f"{label}/{number:05}.jpg": np.random.default_rng(number).bytes(2000 + number)
     for label in ("Positive", "Negative")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Write = Callable[[keras.Model, Path], None]
 
-pytestmark = pytest.mark.integration
-
 #: Formats round each of some hundred operations differently in the last of 24 bits.
 TOLERANCE = 1e-4
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from cracks.training.networks.fit import Examples, Plan
     from cracks.training.networks.learner import Learner
 
-pytestmark = pytest.mark.integration
-
 #: What is trained: a head on vectors, a whole small network on pixels that are varied, or, as
 #: fine-tuning does it, a head and then also the last layers of a larger network.
 Kind = Literal["head", "cnn", "finetune"]

@@ -27,8 +27,6 @@ from tests.integration.bundles import (
 if TYPE_CHECKING:
     import keras
 
-pytestmark = pytest.mark.integration
-
 SIZE = 64
 
 

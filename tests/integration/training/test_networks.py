@@ -28,8 +28,6 @@ from cracks.workspace.params import AugmentParams, FeaturizeParams
 if TYPE_CHECKING:
     import keras
 
-pytestmark = pytest.mark.integration
-
 #: One of the sizes for which Keras has weights of its own.
 IMAGE_SIZE = 96
 

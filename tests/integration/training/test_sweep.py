@@ -31,8 +31,6 @@ from cracks.workspace.paths import Paths
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.integration
-
 SMALL = (
     "ingest.source=sample",
     "ingest.sample.patches=200",

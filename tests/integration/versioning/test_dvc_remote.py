@@ -16,8 +16,6 @@ from s3 import ACCESS_KEY, SECRET_KEY, S3Proxy, S3Server
 
 from tests.unit.builders import tree, write_files
 
-pytestmark = pytest.mark.integration
-
 DATA = {
     "images/one.jpg": np.random.default_rng(1).bytes(50_000),
     "images/deep/two.jpg": b"two",

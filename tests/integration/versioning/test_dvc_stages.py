@@ -28,8 +28,6 @@ from cracks.versioning.git_state import CodeVersion, clone_at, code_version, has
 from cracks.workspace.paths import Paths
 from tests.integration.versioning.locks import OTHER_DVC, OTHER_RUN, hold
 
-pytestmark = pytest.mark.integration
-
 PIPELINE = """
 stages:
   copy:

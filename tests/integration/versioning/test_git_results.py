@@ -25,8 +25,6 @@ from cracks.versioning.git_results import (
 )
 from tests.unit.builders import write_files
 
-pytestmark = pytest.mark.integration
-
 RESULTS = "retrained/main"
 
 CODE = {"params.yaml": b"epochs: 1\n", "cracks/metric.py": b"one", ".gitignore": b"/data\n"}

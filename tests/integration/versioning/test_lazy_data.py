@@ -22,8 +22,6 @@ from cracks.versioning.dvc_stages import run_stage, stage_is_up_to_date
 from cracks.workspace.paths import Paths
 from tests.unit.builders import write_files
 
-pytestmark = pytest.mark.integration
-
 PIPELINE = b"""
 stages:
   draw:

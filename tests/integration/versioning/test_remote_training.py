@@ -23,7 +23,7 @@ from cracks.versioning.run_folder import KEPT, scratch_folder
 from cracks.workspace.params_file import set_params
 from tests.e2e.conftest import LITTLE_EVALUATION
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 #: Of this file alone, for the server has the models of other tests, and their champions.
 MODEL = "trained-elsewhere"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,14 +43,6 @@ USUAL = (
 def compose() -> dict[str, Any]:
     content: dict[str, Any] = YAML(typ="safe").load(FILE)
     return content
-
-
-def test_it_is_valid_by_the_schema_of_compose() -> None:
-    # The schema comes with the package: nothing is fetched.
-    checker = str(Path(sys.executable).with_name("check-jsonschema"))
-    command = [checker, "--builtin-schema", "vendor.compose-spec", str(FILE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
 
 
 def test_every_variable_has_a_value() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from infra.stack.settings import (
     choose_ports,
     keep_secrets,
     open_stack,
-    postgresql_program,
     read_env,
     read_others,
     read_ports,
@@ -85,34 +83,6 @@ def test_a_quotation_mark_that_is_not_closed_is_refused_by_name(stack: Stack) ->
     stack.ports.write_text('CRACKS_MENDELEY_URL="https://mirror\n')
     with pytest.raises(StackError, match="CRACKS_MENDELEY_URL"):
         read_others(stack)
-
-
-def test_a_shell_reads_what_is_written(stack: Stack) -> None:
-    values = {
-        "PLAIN": "a-b_c",
-        "SPACED": "two words",
-        "SIGNS": '"key,secret"',
-        "ODD": "it's $HOME;`x`",
-    }
-    write_env(stack.client, values, "for a shell")
-    assert read_env(stack.client) == values
-    assert stat.S_IMODE(stack.client.stat().st_mode) == 0o600
-    show = f'set -a; . {stack.client}; printf \'%s\\n\' "$PLAIN" "$SPACED" "$SIGNS" "$ODD"'
-    shown = subprocess.run(["sh", "-c", show], capture_output=True, text=True, check=True).stdout
-    assert shown.splitlines() == list(values.values())
-
-
-def test_postgresql_is_found_where_only_its_server_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not installed:
-        pytest.skip("no PostgreSQL from Debian's packages")
-    refusing = tmp_path / "pg_config"  # as postgresql-common's does without libpq-dev
-    refusing.write_text("#!/bin/sh\necho 'You need to install libpq-dev' >&2\nexit 1\n")
-    refusing.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert Path(postgresql_program("initdb")) in installed
 
 
 # --- what compose.yaml describes, on this machine ------------------------------------------------

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ import pytest
 
 from cracks.system import atomic_files as outputs
 from cracks.system.atomic_files import atomic_replace, remove, restore, write_json
-from tests.unit.builders import ROOT, tree
+from tests.unit.builders import tree
 
 NAMES = ("table", "folder")
 
@@ -95,23 +92,6 @@ def test_a_move_that_fails_leaves_the_old_output(
     assert tree(old.parent) == before
 
 
-def test_what_a_killed_process_left_is_cleared_by_the_next_run(old: Path) -> None:
-    before = tree(old)
-    script = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from cracks.system.atomic_files import atomic_replace\n"
-        "with atomic_replace(Path(sys.argv[1])) as partial:\n"
-        "    partial.mkdir(); (partial / 'half').touch(); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    killed = subprocess.run([sys.executable, "-c", script, str(old)], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert tree(old) == before
-    with atomic_replace(old) as partial:
-        assert not partial.exists()
-        _make(partial, "new")
-    assert [path.name for path in old.parent.iterdir()] == [old.name]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder that was about to be replaced: a neighbour is the new one."""
@@ -149,33 +129,6 @@ def test_nothing_is_restored_where_nothing_was_set_aside(folder: Path) -> None:
     restore(folder)
     restore(folder.with_name("nowhere"))
     assert tree(folder.parent) == before
-
-
-@pytest.mark.parametrize("renames", [1, 2])
-def test_a_process_killed_between_two_renames_loses_neither_folder(
-    folder: Path, renames: int
-) -> None:
-    """What is killed really is: no exception, no `finally`."""
-    old = tree(folder)
-    script = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from cracks.system.atomic_files import atomic_replace\n"
-        "move, left = os.replace, int(sys.argv[2])\n"
-        "def replace(*arguments):\n"
-        "    global left\n"
-        "    move(*arguments); left -= 1\n"
-        "    left or os.kill(os.getpid(), signal.SIGKILL)\n"
-        "os.replace = replace\n"
-        "with atomic_replace(Path(sys.argv[1])) as partial:\n"
-        "    partial.mkdir(); (partial / 'whole').touch()"
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", script, str(folder), str(renames)], cwd=ROOT, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert folder.exists() == (renames == 2)
-    restore(folder)
-    assert tree(folder) == (old if renames == 1 else {"whole": b""})
 
 
 def test_a_link_to_the_cache_is_replaced_and_the_cache_is_not(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ import pytest
 from cracks.errors import ParamsError, WeightsError, WorkspaceError
 from cracks.training.sweep.search_space import Choice, Range, Space
 from cracks.training.sweep.study import History, Sweep, Trial, ranked, run_trials
-from tests.unit.builders import ROOT
 
 SPACE: Space = {
     "train.learning_rate": Range(0.001, 0.1),
@@ -24,7 +20,7 @@ SPACE: Space = {
 IDENTITY = {"data": "abc", "train.seed": 7}
 
 
-def _sweep(
+def open_sweep(
     folder: Path,
     name: str = "one",
     space: Space = SPACE,
@@ -37,12 +33,14 @@ def _history(*losses: float) -> History:
     return [{"epoch": float(epoch), "val_loss": loss} for epoch, loss in enumerate(losses, start=1)]
 
 
-def _by_rate(trial: Trial) -> History:
+def learn_by_rate(trial: Trial) -> History:
     """Learn best at a rate of 0.01."""
     return _history(1.0, abs(trial.values["train.learning_rate"] - 0.01))
 
 
-def _run(sweep: Sweep, wanted: int, learn: Callable[[Trial], History] = _by_rate) -> list[Trial]:
+def run_sweep(
+    sweep: Sweep, wanted: int, learn: Callable[[Trial], History] = learn_by_rate
+) -> list[Trial]:
     def wait() -> None:
         pytest.fail("there is no other process to wait for")
 
@@ -51,7 +49,7 @@ def _run(sweep: Sweep, wanted: int, learn: Callable[[Trial], History] = _by_rate
 
 
 def test_a_sweep_has_the_wanted_trials_each_within_its_space(tmp_path: Path) -> None:
-    trials = _run(_sweep(tmp_path), 6)
+    trials = run_sweep(open_sweep(tmp_path), 6)
     assert [trial.number for trial in trials] == [1, 2, 3, 4, 5, 6]
     for trial in trials:
         assert trial.state == "finished"
@@ -65,13 +63,13 @@ def test_a_sweep_has_the_wanted_trials_each_within_its_space(tmp_path: Path) -> 
 def test_as_many_rates_are_tried_up_to_the_middle_of_a_logarithmic_range_as_above(
     tmp_path: Path,
 ) -> None:
-    rates = [one.values["train.learning_rate"] for one in _run(_sweep(tmp_path), 10)]
+    rates = [one.values["train.learning_rate"] for one in run_sweep(open_sweep(tmp_path), 10)]
     assert 3 <= sum(rate < 0.01 for rate in rates) <= 7  # of evenly spread ones, one
 
 
 def test_the_best_trial_is_that_of_the_least_validation_loss(tmp_path: Path) -> None:
     losses = iter([[0.5, 0.2, 0.4], [0.3, 0.1], [float("nan"), 0.15]])
-    trials = _run(_sweep(tmp_path), 3, lambda _: _history(*next(losses)))
+    trials = run_sweep(open_sweep(tmp_path), 3, lambda _: _history(*next(losses)))
     best_first = ranked(trials)
     assert [trial.number for trial in best_first] == [2, 3, 1]
     assert [trial.best["val_loss"] for trial in best_first] == [0.1, 0.15, 0.2]
@@ -79,80 +77,53 @@ def test_the_best_trial_is_that_of_the_least_validation_loss(tmp_path: Path) -> 
 
 
 def test_the_search_finds_better_rates_than_it_began_with(tmp_path: Path) -> None:
-    trials = _run(_sweep(tmp_path), 40)
+    trials = run_sweep(open_sweep(tmp_path), 40)
     assert ranked(trials)[0].best["val_loss"] < 0.0005
     late = [trial.best["val_loss"] for trial in trials[20:]]
     assert sum(late) / len(late) < sum(t.best["val_loss"] for t in trials[:10]) / 10
 
 
 def test_the_same_command_again_goes_on_and_tries_nothing_twice(tmp_path: Path) -> None:
-    at_once = _run(_sweep(tmp_path, "at once"), 14)
+    at_once = run_sweep(open_sweep(tmp_path, "at once"), 14)
     for wanted in (3, 3, 12, 14):
-        in_parts = _run(_sweep(tmp_path, "in parts"), wanted)
+        in_parts = run_sweep(open_sweep(tmp_path, "in parts"), wanted)
     assert in_parts == at_once
-    assert _run(_sweep(tmp_path, "in parts"), 2) == at_once
+    assert run_sweep(open_sweep(tmp_path, "in parts"), 2) == at_once
 
 
 def test_a_trial_that_was_broken_off_is_tried_again_with_the_same_values(tmp_path: Path) -> None:
-    undisturbed = _run(_sweep(tmp_path, "undisturbed"), 5)
+    undisturbed = run_sweep(open_sweep(tmp_path, "undisturbed"), 5)
     learned: list[int] = []
 
     def break_off(trial: Trial) -> History:
         if trial.number == 3:
             raise KeyboardInterrupt
         learned.append(trial.number)
-        return _by_rate(trial)
+        return learn_by_rate(trial)
 
     with pytest.raises(KeyboardInterrupt):
-        _run(_sweep(tmp_path), 5, break_off)
-    assert [trial.number for trial in _sweep(tmp_path).trials()] == [1, 2]
-    assert _run(_sweep(tmp_path), 5) == undisturbed
+        run_sweep(open_sweep(tmp_path), 5, break_off)
+    assert [trial.number for trial in open_sweep(tmp_path).trials()] == [1, 2]
+    assert run_sweep(open_sweep(tmp_path), 5) == undisturbed
     assert learned == [1, 2]
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.unit.training.sweep.test_study import _by_rate, _run, _sweep
-
-def learn(trial):
-    if trial.number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return _by_rate(trial)
-
-_run(_sweep(Path(sys.argv[1])), 5, learn)
-"""
-
-
-def test_a_killed_process_loses_only_the_trial_that_it_was_at(tmp_path: Path) -> None:
-    undisturbed = _run(_sweep(tmp_path, "undisturbed"), 5)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    left = _sweep(tmp_path).trials()
-    assert [(trial.number, trial.state) for trial in left] == [
-        (1, "finished"),
-        (2, "finished"),
-        (3, "running"),
-    ]
-    assert _run(_sweep(tmp_path), 5) == undisturbed
-
-
 def test_a_line_that_was_half_written_when_the_machine_stopped_is_left_out(tmp_path: Path) -> None:
-    undisturbed = _run(_sweep(tmp_path, "undisturbed"), 4)
-    sweep = _sweep(tmp_path)
-    _run(sweep, 3)
+    undisturbed = run_sweep(open_sweep(tmp_path, "undisturbed"), 4)
+    sweep = open_sweep(tmp_path)
+    run_sweep(sweep, 3)
     sweep.file.write_bytes(sweep.file.read_bytes() + b'{"op_code":4,"wor')
-    assert _run(_sweep(tmp_path), 4) == undisturbed
+    assert run_sweep(open_sweep(tmp_path), 4) == undisturbed
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one.log").write_text("no journal\nat all\n")
     with pytest.raises(WorkspaceError, match=r"one\.log is damaged"):
-        _sweep(tmp_path)
+        open_sweep(tmp_path)
 
 
 def test_what_runs_elsewhere_is_neither_tried_nor_given_up(tmp_path: Path) -> None:
-    here, there = _sweep(tmp_path), _sweep(tmp_path)
+    here, there = open_sweep(tmp_path), open_sweep(tmp_path)
     first, second = here.begin(3), there.begin(3)
     assert first is not None
     assert second is not None
@@ -172,7 +143,7 @@ def test_what_runs_elsewhere_is_neither_tried_nor_given_up(tmp_path: Path) -> No
 
 
 def test_a_process_waits_for_the_last_trials_of_others(tmp_path: Path) -> None:
-    here, there = _sweep(tmp_path), _sweep(tmp_path)
+    here, there = open_sweep(tmp_path), open_sweep(tmp_path)
     other = there.begin(1)
     assert other is not None
     waited: list[str] = []
@@ -181,7 +152,7 @@ def test_a_process_waits_for_the_last_trials_of_others(tmp_path: Path) -> None:
         waited.append("once")
         there.finish(other, _history(0.5))
 
-    run_trials(here, 1, _by_rate, lambda _: None, wait)
+    run_trials(here, 1, learn_by_rate, lambda _: None, wait)
     assert waited == ["once"]
     assert [trial.state for trial in here.trials()] == ["finished"]
 
@@ -193,9 +164,9 @@ def test_a_combination_that_cannot_be_trained_counts_with_its_reason(
     def learn(trial: Trial) -> History:
         if trial.number == 2:
             raise kind("these do not go together")
-        return _by_rate(trial)
+        return learn_by_rate(trial)
 
-    trials = _run(_sweep(tmp_path), 3, learn)
+    trials = run_sweep(open_sweep(tmp_path), 3, learn)
     assert [trial.state for trial in trials] == ["finished", "refused", "finished"]
     assert trials[1].reason == "these do not go together"
     assert [trial.number for trial in ranked(trials)] != [2]
@@ -214,14 +185,14 @@ def test_a_combination_that_cannot_be_trained_counts_with_its_reason(
 def test_another_sweep_under_a_known_name_is_refused(
     tmp_path: Path, space: Space, identity: Mapping[str, Any], named: str
 ) -> None:
-    before = _run(_sweep(tmp_path), 2)
+    before = run_sweep(open_sweep(tmp_path), 2)
     with pytest.raises(WorkspaceError, match=rf"begun with {named}.* another --name"):
-        _sweep(tmp_path, space=space, identity=identity)
-    assert _run(_sweep(tmp_path), 2) == before
-    assert _run(_sweep(tmp_path, "two", space, identity), 1)
+        open_sweep(tmp_path, space=space, identity=identity)
+    assert run_sweep(open_sweep(tmp_path), 2) == before
+    assert run_sweep(open_sweep(tmp_path, "two", space, identity), 1)
 
 
 def test_of_a_few_combinations_each_is_tried_once(tmp_path: Path) -> None:
     few: Space = {"train.epochs": Range(1, 3), "train.mode": Choice(("probe", "scratch"))}
-    trials = _run(_sweep(tmp_path, space=few), 6, lambda _: _history(0.5))
+    trials = run_sweep(open_sweep(tmp_path, space=few), 6, lambda _: _history(0.5))
     assert len({tuple(trial.values.values()) for trial in trials}) == 6
