@@ -1,4 +1,4 @@
-"""Lineage: a served prediction leads back to its training data, and a version comes back whole."""
+"""The whole path on drawn photographs: made by `dvc repro`, promoted, served, traced, restored."""
 
 from __future__ import annotations
 
@@ -46,10 +46,20 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(make_workspace: Callable[[], Workspace], start_for_module: StartProcess) -> Site:
+def reproduced(make_workspace: Callable[[], Workspace]) -> Workspace:
     workspace = make_workspace()
-    result = workspace.trained(*SMALL)
+    workspace.configure(*SMALL)
+    repro = workspace.dvc("repro")
+    assert repro.returncode == 0, repro.stderr
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def site(reproduced: Workspace, start_for_module: StartProcess) -> Site:
+    workspace = reproduced
+    result = workspace.trained()
     assert result["promoted"], result
+    assert set(result["stages"].values()) == {"up to date"}
     paths = Paths(workspace.root)
     splits = read_table(paths.splits).to_pylist()
     chosen = next(row["id"] for row in splits if row["split"] == "train")
