@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -38,7 +39,11 @@ class Costs:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._budget: float | None = config.getoption("budget")
+        # Of a processor that several workers share, each test has a part only.
+        workers = len(config.getoption("tx", None) or [1])
+        busy = max(1, workers / (os.cpu_count() or 1))
+        budget: float | None = config.getoption("budget")
+        self._budget = budget and budget * busy
         self._seconds: dict[str, float] = {}
         self._left_out: Counter[str] = Counter()
         self._set_up: list[tuple[str, float]] = []  # fixtures, since the last report
@@ -96,7 +101,8 @@ class Costs:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         most = sorted(self._seconds.items(), key=lambda one: -one[1])[:SHOWN]
-        terminalreporter.section("most expensive tests and fixtures")
+        if most:
+            terminalreporter.section("most expensive tests and fixtures")
         for name, seconds in most:
             terminalreporter.line(f"{seconds:7.2f} s  {name}")
         for name, seconds in self._over_budget():

@@ -27,6 +27,7 @@ def workspace(make_workspace: Callable[[], Workspace]) -> Workspace:
     return made
 
 
+@pytest.mark.slow
 def test_a_source_that_cannot_be_used_is_refused_in_one_line(
     workspace: Workspace, tmp_path: Path
 ) -> None:

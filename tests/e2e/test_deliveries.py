@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rar import Member, write_rar
 from ruamel.yaml import YAML
 from s3 import S3Server
@@ -90,6 +91,7 @@ def test_photographs_come_from_a_bucket_and_of_later_ones_only_new_shards_are_pu
     assert not set(before.values()) & pushed
 
 
+@pytest.mark.slow
 def test_changed_labels_are_refused_until_they_are_accepted(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:

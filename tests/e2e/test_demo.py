@@ -12,7 +12,7 @@ from processes import clone_working_tree, environment
 
 from cracks.inference.handover.training_summaries import read_runs
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: The checkout, and what its demo printed.
 Demo = tuple[Path, subprocess.CompletedProcess[str]]

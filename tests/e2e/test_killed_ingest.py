@@ -18,6 +18,8 @@ from cracks.images.synthetic_concrete import draw_sample
 from cracks.workspace.params_file import set_params
 from tests.unit.builders import write_files
 
+pytestmark = pytest.mark.slow
+
 PATCHES = 600
 
 #: Kills on an empty workspace, and as many on one that has taken in a part of the photographs.

@@ -33,6 +33,8 @@ from serving.engine.predict import recorded
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace
 from tests.unit.builders import encoded
 
+pytestmark = pytest.mark.slow
+
 #: Photographs of the old kind that are trained on; with 500 the small network has to give up some
 #: of what it knew.
 PATCHES = 1500

@@ -18,7 +18,7 @@ from cracks.workspace.params_file import set_params
 from cracks.workspace.paths import STAGES
 from tests.e2e.conftest import LITTLE_EVALUATION, shared_file
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WEIGHTS = "weights/mobilenet_v2_1.0_224_no_top_from_ptq.weights.h5"
 

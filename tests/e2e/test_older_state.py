@@ -23,6 +23,8 @@ from cracks.monitoring.history import place_of_monitoring, read_windows
 from tests.e2e.conftest import Workspace
 from tests.integration.services import Service, serving
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = CHECKOUT / "tests/data/older_workspace.tar.xz"
 
 MODEL = "concrete-crack-classifier"

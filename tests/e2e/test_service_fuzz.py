@@ -150,6 +150,7 @@ def test_hostile_images_cost_no_more_than_others(watched: Watched) -> None:
     watched.require_unharmed()
 
 
+@pytest.mark.slow
 def test_what_schemathesis_makes_up_is_answered_as_described(
     watched: Watched, tmp_path: Path
 ) -> None:

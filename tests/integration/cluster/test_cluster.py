@@ -193,6 +193,7 @@ def slowly(request: str, response: Response) -> Response:
     return response
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends_none(
     work: Featurizing,
@@ -296,6 +297,7 @@ def test_inspections_of_a_folder_are_those_of_this_machine(
     assert files["here"] == files["there"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_but_what_they_had(
     cluster: DaskCluster,
@@ -342,6 +344,7 @@ def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_b
         print(f"\n  {len(work.shards)} shards, {Counter(killed)}, {twice} written twice")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_a_worker_that_comes_later_helps(
     cluster: DaskCluster,
@@ -361,6 +364,7 @@ def test_a_worker_that_comes_later_helps(
     assert later.exit_code is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_storage_that_returns_503_for_a_while_only_delays(
     work: Featurizing, local: dict[str, bytes], proxy: S3Proxy, tmp_path: Path
@@ -381,6 +385,7 @@ def test_storage_that_returns_503_for_a_while_only_delays(
     assert sum(refused.values()) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
     work: Featurizing, tmp_path: Path
@@ -394,6 +399,7 @@ def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
     assert kept == {f"part-0000{number}.npy" for number in (0, 1, 3, 4, 5)}
 
 
+@pytest.mark.slow
 def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
     on_cluster: dict[str, str],
     cluster: DaskCluster,
@@ -422,6 +428,7 @@ def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
     assert set(written(proxy, "answers").values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -454,6 +461,7 @@ def refused_in_one_line(
     assert said in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -484,6 +492,7 @@ def test_a_worker_that_would_do_it_otherwise_or_cannot_is_named_before_work_star
     assert not list((bucket / "store").rglob("answers/*/*"))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_patches(
     on_cluster: dict[str, str],
     cluster: DaskCluster,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from processes import RunningProcess, StartProcess, wait_until
 from servers import PrefectServer
 
@@ -74,6 +75,7 @@ def test_a_form_without_name_or_reason_is_refused_and_a_whole_one_reaches_the_ru
     assert json.loads(process.stdout.splitlines()[-1]) == form
 
 
+@pytest.mark.slow
 def test_where_nobody_answers_in_time_there_is_no_answer(
     prefect_server: PrefectServer, start: StartProcess
 ) -> None:

@@ -30,7 +30,7 @@ from flows.monitoring import EVENT
 from flows.starts import DIED
 from tests.integration.flows.refusing import REFUSAL, refusing_workspace
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRAINING = "/deployments/name/training/training"
 MONITORING = "/deployments/name/monitoring/monitoring"

@@ -125,6 +125,7 @@ def told(server: PrefectServer) -> set[str]:
     return {line["message"] for line in server.find("logs", sort="TIMESTAMP_DESC")}
 
 
+@pytest.mark.slow
 def test_a_workspace_that_stays_busy_ends_the_flow_with_one_line(
     prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:

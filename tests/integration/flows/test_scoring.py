@@ -96,6 +96,7 @@ def test_a_folder_is_answered_for_once_and_the_ui_shows_counts_progress_and_plac
     assert "\n" not in strict["message"]
 
 
+@pytest.mark.slow
 def test_the_ui_links_the_cluster_that_answers(
     prefect_server: PrefectServer, start: StartProcess, workspace: Path, tmp_path: Path
 ) -> None:

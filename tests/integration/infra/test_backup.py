@@ -157,6 +157,7 @@ def archive(tmp_path: Path) -> str:
 # --- everything -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_local_store_that_is_restored_elsewhere_answers_as_before(
     start: StartProcess, local: Site, elsewhere: Site, archive: str
 ) -> None:
@@ -413,6 +414,7 @@ def test_places_that_do_not_belong_together_are_refused(
 MANY = 800
 
 
+@pytest.mark.slow
 def test_what_is_killed_is_no_backup_and_no_restore_until_it_was_run_again(
     start: StartProcess, local: Site, archive: str, elsewhere: Site, tmp_path: Path
 ) -> None:

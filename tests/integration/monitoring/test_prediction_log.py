@@ -105,6 +105,7 @@ def kill(process: RunningProcess) -> float:
     return time.time()
 
 
+@pytest.mark.slow
 def test_of_processes_side_by_side_a_killed_one_loses_what_came_after_its_last_flush(
     start: StartProcess, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_of_processes_side_by_side_a_killed_one_loses_what_came_after_its_last_f
     assert set(recorded.values()) == {1}
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_while_they_merge_leave_every_row_once(
     start: StartProcess, tmp_path: Path
 ) -> None:

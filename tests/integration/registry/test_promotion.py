@@ -327,6 +327,7 @@ def wait_until_agreed(place: Place, service: Service, version: str = "") -> None
     wait_until(agreed, "agreement", timeout=8)
 
 
+@pytest.mark.slow
 def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
     place: Place, service: Service
 ) -> None:
