@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from processes import RunningProcess, StartProcess
 from s3 import S3Proxy, S3Server, rclone, use_s3
-from servers import MlflowServers, PrefectServer
+from servers import MlflowServers, PostgresqlServer, PrefectServer, postgresql
 
 from cracks.system.environment import apply_environment_defaults
 
@@ -88,13 +88,24 @@ def prefect_server(
 
 
 @pytest.fixture(scope="session")
+def postgresql_server(start_for_session: StartProcess) -> Iterator[PostgresqlServer]:
+    with postgresql(start_for_session) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def mlflow_servers(
-    start_for_session: StartProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MlflowServers]:
+    request: pytest.FixtureRequest,
+    start_for_session: StartProcess,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> MlflowServers:
     """Real tracking servers, `mlflow_servers("sqlite")` and `mlflow_servers("postgresql")`."""
-    servers = MlflowServers(start_for_session, tmp_path_factory.mktemp)
-    yield servers
-    servers.close()
+
+    def postgresql_server() -> PostgresqlServer:
+        found: PostgresqlServer = request.getfixturevalue("postgresql_server")
+        return found
+
+    return MlflowServers(start_for_session, tmp_path_factory.mktemp, postgresql_server)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,15 @@ class MlflowServer:
 class MlflowServers:
     """One MLflow server for each kind of database, started when a test first asks for it."""
 
-    def __init__(self, start: StartProcess, make_folder: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        start: StartProcess,
+        make_folder: Callable[[str], Path],
+        postgresql_server: Callable[[], PostgresqlServer],
+    ) -> None:
         self._start, self._make_folder = start, make_folder
+        self._postgresql_server = postgresql_server
         self._running: dict[str, MlflowServer] = {}
-        self._stack = ExitStack()
 
     def __call__(self, kind: str) -> str:
         """Return the address of the server on `sqlite` or on `postgresql`."""
@@ -136,17 +142,37 @@ class MlflowServers:
             place = self._make_folder("mlflow")
             database = f"sqlite:///{place / 'mlflow.db'}"
             if kind == "postgresql":
-                database = self._stack.enter_context(postgresql(self._start))
+                database = self._postgresql_server().new_database()
             self._running[kind] = MlflowServer.start(self._start, place, database)
         return self._running[kind]
 
-    def close(self) -> None:
-        self._stack.close()
+
+@dataclass(frozen=True)
+class PostgresqlServer:
+    """A server that many tests share, each with databases of its own."""
+
+    url: str  # its end is the name of a database
+
+    def new_database(self, name: str = "") -> str:
+        """Make an empty database; return its address."""
+        name = name or f"test_{next(_numbers)}"
+        self.execute(f'CREATE DATABASE "{name}"')
+        return f"{self.url}/{name}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        import psycopg2
+
+        with closing(psycopg2.connect(f"{self.url}/{database}")) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(statement)
+
+
+_numbers = itertools.count(1)
 
 
 @contextmanager
-def postgresql(start: StartProcess) -> Iterator[str]:
-    """Run a PostgreSQL of one's own; yield its database, or skip the test where it is absent."""
+def postgresql(start: StartProcess) -> Iterator[PostgresqlServer]:
+    """Run a PostgreSQL, or skip the test where it is absent."""
     try:
         binaries = Path(postgresql_program("initdb")).parent
     except StackError as error:
@@ -166,7 +192,7 @@ def postgresql(start: StartProcess) -> Iterator[str]:
             name="postgres",
         )
         process.wait_until(lambda: "ready to accept" in process.stderr, "PostgreSQL")
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        yield PostgresqlServer(f"postgresql://postgres@127.0.0.1:{port}")
         process.interrupt()  # the fast way to end it: it waits for no client
         process.wait(20)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from uuid import uuid4
 
 import httpx
 import psutil
-import psycopg2
 import pytest
 from processes import (
     TOOLS,
@@ -24,7 +22,7 @@ from processes import (
     wait_until,
 )
 from receivers import SLACK_URL, MailServer, Receiver
-from servers import PrefectServer, postgresql
+from servers import PostgresqlServer, PrefectServer
 
 from flows.monitoring import EVENT
 from flows.starts import DIED
@@ -73,21 +71,20 @@ def mail_server(start_for_module: StartProcess) -> MailServer:
 def server(
     start_for_module: StartProcess,
     tmp_path_factory: pytest.TempPathFactory,
+    postgresql_server: PostgresqlServer,
     receiver: Receiver,
-) -> Iterator[PrefectServer]:
+) -> PrefectServer:
     """A server on PostgreSQL, as in the stack: on SQLite events are lost where it is locked."""
-    with postgresql(start_for_module) as database:
-        with closing(psycopg2.connect(database)) as connection, connection.cursor() as cursor:
-            cursor.execute("CREATE EXTENSION pg_trgm")
-            connection.commit()
-        yield PrefectServer.start(
-            start_for_module,
-            tmp_path_factory.mktemp("prefect"),
-            PREFECT_API_DATABASE_CONNECTION_URL=database.replace("://", "+asyncpg://"),
-            PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
-            PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1",
-            **receiver.variables,
-        )
+    database = postgresql_server.new_database("prefect")
+    postgresql_server.execute("CREATE EXTENSION pg_trgm", "prefect")
+    return PrefectServer.start(
+        start_for_module,
+        tmp_path_factory.mktemp("prefect"),
+        PREFECT_API_DATABASE_CONNECTION_URL=database.replace("://", "+asyncpg://"),
+        PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE="prefect.server.concurrency.lease_storage.filesystem",
+        PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="1",
+        **receiver.variables,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from damaged import flip
 from processes import CHECKOUT, RunningProcess, StartProcess
 from s3 import S3Server, use_s3
-from servers import postgresql, tracking_address
+from servers import PostgresqlServer, tracking_address
 from typer.testing import CliRunner
 
 from cracks.inference.bundle.classifier import Classifier
@@ -203,53 +203,45 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
-    start: StartProcess,
+    postgresql_server: PostgresqlServer,
     s3_server: S3Server,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     use_s3(s3_server.variables, monkeypatch)
     archive = f"s3://{s3_server.new_bucket().name}/nightly"
-    with postgresql(start) as address:
-        here, there = (site_on(address, s3_server, tmp_path / name) for name in ("here", "there"))
-        write_files(here.data(s3_server), DATA)
-        with tracking_address(here.variables[MLFLOW_DATABASE]):
-            here.fill()
-            answered, verified = here.answer(), here.verified()
-        manifest = here.save(archive)
-        shutil.rmtree(here.paths.root)
-        shutil.rmtree(here.data(s3_server))
-        execute(address, 'DROP DATABASE "here" WITH (FORCE)')
+    here, there = (
+        site_on(postgresql_server, s3_server, tmp_path / name) for name in ("here", "there")
+    )
+    write_files(here.data(s3_server), DATA)
+    with tracking_address(here.variables[MLFLOW_DATABASE]):
+        here.fill()
+        answered, verified = here.answer(), here.verified()
+    manifest = here.save(archive)
+    shutil.rmtree(here.paths.root)
+    shutil.rmtree(here.data(s3_server))
+    postgresql_server.execute('DROP DATABASE "here" WITH (FORCE)')
+    there.restore(archive)
+    assert files(there.data(s3_server)) == DATA
+    with tracking_address(there.variables[MLFLOW_DATABASE]):
+        require_alive(there, answered, verified)
+    with pytest.raises(BackupRefused, match=r"Not empty: mlflow \(postgresql://postgres:"):
         there.restore(archive)
-        assert files(there.data(s3_server)) == DATA
-        with tracking_address(there.variables[MLFLOW_DATABASE]):
-            require_alive(there, answered, verified)
-        with pytest.raises(BackupRefused, match=r"Not empty: mlflow \(postgresql://postgres:"):
-            there.restore(archive)
     assert PASSWORD not in manifest.text
 
 
-def site_on(address: str, s3: S3Server, root: Path) -> Site:
+def site_on(server: PostgresqlServer, s3: S3Server, root: Path) -> Site:
     """Return a workspace with a database, a folder and a bucket of its own for what MLflow keeps.
 
     The addresses of artifacts are whole ones: a restore elsewhere must let MLflow find them.
     """
-    execute(address, f'CREATE DATABASE "{root.name}"')
-    server = address.replace("postgres@", f"postgres:{PASSWORD}@").rpartition("/")[0]
+    database = server.new_database(root.name)
     variables = {
-        MLFLOW_DATABASE: f"{server}/{root.name}",
+        MLFLOW_DATABASE: database.replace("postgres@", f"postgres:{PASSWORD}@"),
         "CRACKS_BACKUP_ARTIFACTS": str(root / "artifacts"),
         "CRACKS_BACKUP_DVC": f"s3://{s3.new_bucket().name}",
     }
     return Site.made(root, variables)
-
-
-def execute(address: str, statement: str) -> None:
-    import psycopg2
-
-    with closing(psycopg2.connect(address)) as connection:
-        connection.autocommit = True
-        connection.cursor().execute(statement)
 
 
 # --- what a back-up is ----------------------------------------------------------------------------
