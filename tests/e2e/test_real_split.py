@@ -25,9 +25,8 @@ from cracks.workspace.tables import read_table
 from tasks.ingest import ingest
 from tasks.split import split
 from tests.e2e.conftest import shared_file
-from tests.unit.builders import write_files
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @dataclass
@@ -51,12 +50,12 @@ class SplitWorkspace:
         return {file.name: file.read_bytes() for file in sorted(self.paths.images.iterdir())}
 
 
-def _workspace(folder: Path) -> SplitWorkspace:
+def split_workspace(folder: Path) -> SplitWorkspace:
     root = clone_working_tree(folder)
     return SplitWorkspace(Paths(root), load_params(root / "params.yaml"))
 
 
-def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
+def photographs_of(archive: Path) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(archive) as opened:
         for name in opened.namelist():
             if name.endswith(".jpg"):
@@ -75,9 +74,11 @@ class Large(SplitWorkspace):
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
     archive = shared_file("data/metu-20k.zip")
-    made = _workspace(tmp_path_factory.mktemp("large"))
+    made = split_workspace(tmp_path_factory.mktemp("large"))
     ingested, split_report = made.run(archive)
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in _members(archive)}
+    digests = {
+        name: hashlib.sha256(content).hexdigest() for name, content in photographs_of(archive)
+    }
     return Large(made.paths, made.params, ingested, split_report, digests)
 
 
@@ -170,44 +171,3 @@ def test_where_the_numbering_says_nothing_no_photographs_are_made_up(large: Larg
 
 def _number(path: str) -> int:
     return int(PurePosixPath(path).stem.split("_")[0])
-
-
-# --- The small set, nine tenths of it first
-
-
-def test_a_tenth_more_photographs_moves_nothing_and_joins_what_it_belongs_to(
-    tmp_path: Path,
-) -> None:
-    archive, photos = shared_file("data/metu-2k.zip"), tmp_path / "photos"
-    workspace = _workspace(tmp_path / "workspace")
-    known: dict[str, bytes] = {}
-    later: dict[str, bytes] = {}
-    seen: Counter[str] = Counter()
-    for name, content in _members(archive):
-        label = name.split("/")[0]
-        seen[label] += 1
-        (known if seen[label] % 10 else later)[name] = content
-    workspace.run(write_files(photos, known))
-    before, shards = workspace.rows(), workspace.shards()
-    _, report = workspace.run(write_files(photos, later))
-    after, shards_after = workspace.rows(), workspace.shards()
-
-    assert len(after) > len(before) > 1700
-    for id_, row in before.items():
-        for column in ("label", "group", "split"):
-            assert after[id_][column] == row[column], (id_, column)
-    new = after.keys() - before.keys()
-    assert new <= {hashlib.sha256(content).hexdigest() for content in later.values()}
-    assert shards.items() <= shards_after.items()
-    assert len(shards_after) == len(shards) + 1
-
-    of_split = {(row["group"], row["split"]) for row in after.values() if row["split"] in SPLITS}
-    assert len(of_split) == len({name for name, _ in of_split})
-    groups = {row["group"] for row in before.values()}
-    assert sum(after[id_]["group"] in groups for id_ in new) > len(new) / 4
-    assert report["left_out"] < 0.05 * len(after)
-    assert report["leakage"]["this_split"]["same_picture_in_train"] == 0
-    for label in LABELS:
-        counts = {name: report["counts"][name][label] for name in SPLITS}
-        shares = {name: count / sum(counts.values()) for name, count in counts.items()}
-        assert shares == pytest.approx({"train": 0.7, "validation": 0.15, "test": 0.15}, abs=0.02)

@@ -75,7 +75,12 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(start_for_module: StartProcess) -> Guarded:
-    server = AwsServer.start(start_for_module)
+    return guard(start_for_module)
+
+
+def guard(start: StartProcess) -> Guarded:
+    """Start a server that holds to the policies, with the buckets of a team and of others."""
+    server = AwsServer.start(start)
     s3 = server.client("s3")
     for name in (*BUCKETS.values(), "of-somebody-else", "team-dvc-old"):
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -113,8 +118,9 @@ def test_the_operator_may_end_a_restore_and_still_deletes_nothing_that_counts(
 
 
 def test_the_policy_of_the_operator_is_enough_to_make_the_buckets(
-    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+    start: StartProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    guarded = guard(start)  # its buckets refuse afterwards what is not encrypted on the way
     for name, value in guarded.server.variables(guarded.roles["operator"]).items():
         monkeypatch.setenv(name, value)
     bootstrap = Bootstrap(wanted_of({"region": REGION}, "team"))

@@ -141,7 +141,7 @@ Two: TypeAlias = tuple[ServiceProcess, Handover]
 
 @pytest.fixture(scope="module")
 def two(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    """Two processes with version 1 as their champion."""
+    """Two processes; each test names the champion that it begins with."""
     handover = Handover.made(tmp_path_factory.mktemp("two"))
     with serve(handover.service, "--open", "--processes", "2") as service:
         wait_until(lambda: len(living_processes(handover.service)) == 2, "the processes")
@@ -149,17 +149,19 @@ def two(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]
 
 
 def test_any_of_several_processes_tells_the_metrics_of_all(two: Two) -> None:
-    service, _ = two
-    service.wait_for_version("1")
+    service, handover = two
+    wait_for_service(handover.service, handover.name("1"), 20)
+    before = service.metric("cracks_images_total")
     for _ in range(8):
         with httpx.Client(base_url=service.url) as another:
             another.post("/predict", files=uploads(image=IMAGES["200"])).raise_for_status()
-    assert service.metric("cracks_images_total") == 8
+    assert service.metric("cracks_images_total") == before + 8
     assert service.metric('cracks_model_info{run_id="run-1",version="1"}') == 1
 
 
 def test_a_broken_bundle_is_refused_by_all_and_the_old_one_stays(two: Two) -> None:
     service, handover = two
+    wait_for_service(handover.service, handover.name("1"), 20)
     handover.damage("3")
     with pytest.raises(ServiceError, match=r"refused it: .*model\.bin has not the SHA-256"):
         wait_for_service(handover.service, handover.name("3"), 20)
@@ -188,21 +190,24 @@ def test_a_process_that_is_killed_is_replaced_by_one_that_serves_the_champion(tw
 
 
 def test_when_it_is_told_to_end_a_request_under_way_is_finished_and_no_report_is_left(
-    two: Two,
+    serve: Serve, handover: Handover
 ) -> None:
-    service, handover = two
     image = IMAGES["200"]
     headers = ("Connection: close", "Content-Type: image/png", f"Content-Length: {len(image)}")
-    with service.post(*headers) as request:
-        request.send(image[:50])
-        time.sleep(0.5)  # until one of the two has begun with it
-        os.kill(service.process.pid, signal.SIGTERM)
-        wait_until(lambda: len(living_processes(handover.service)) < 2, "the end of the other one")
-        request.send(image[50:])
-        assert request.response()[0] == 200
-    assert service.process.wait(15) in (0, 130)
-    assert living_processes(handover.service) == []
-    assert "Traceback" not in service.process.stderr
+    with serve(handover.service, "--open", "--processes", "2") as service:
+        wait_until(lambda: len(living_processes(handover.service)) == 2, "the processes")
+        with service.post(*headers) as request:
+            request.send(image[:50])
+            time.sleep(0.5)  # until one of the two has begun with it, which nothing shows
+            os.kill(service.process.pid, signal.SIGTERM)
+            wait_until(
+                lambda: len(living_processes(handover.service)) < 2, "the end of the other one"
+            )
+            request.send(image[50:])
+            assert request.response()[0] == 200
+        assert service.process.wait(15) in (0, 130)
+        assert living_processes(handover.service) == []
+        assert "Traceback" not in service.process.stderr
 
 
 # --- one process among others ---------------------------------------------------------------------
