@@ -152,11 +152,16 @@ def test_the_threshold_is_one_of_calibrated_scores(method: str) -> None:
 
 
 def test_what_is_measured_on_test_comes_with_intervals_and_can_be_written() -> None:
-    found = measured(decide(_section(), VALIDATION, TRAINING), VALIDATION, TEST, 100)
+    decided = decide(_section(), VALIDATION, TRAINING)
+    found = measured(decided, VALIDATION, TEST, 100)
     interval = found["test"]["intervals"]["accuracy"]
     assert interval["low"] <= found["test"]["accuracy"] <= interval["high"]
     assert interval["low"] < interval["high"]
     assert "intervals" not in found["validation"]
+    # What calibration does is told of the patches that did not choose it.
+    for when, scores in (("before", TEST.raw), ("after", decided.calibration.apply(TEST.raw))):
+        brier = np.mean((scores - TEST.part.cracked) ** 2)
+        assert found["calibration"][when]["brier"] == pytest.approx(brier), when
     assert 0 <= found["novelty"]["flagged_on_test"]["rate"] < 0.1
     json.dumps(found, allow_nan=False)
 

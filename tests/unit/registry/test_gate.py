@@ -90,6 +90,13 @@ def recall(accuracy: Difference) -> Difference:
         (HIGHER, LOWER, "worse"),
         (LOWER, VAGUE, "worse"),
         (LITTLE_LOWER, ALIKE, "worse"),  # a loss within the margin is one, if it is real
+        # As every metric must do, each is tested at the full level.
+        (replace(LOWER, p_lower=0.04), ALIKE, "worse"),
+        (replace(LOWER, p_lower=0.06), ALIKE, "undecided"),
+        (replace(HIGHER, p_higher=0.04), ALIKE, "better"),
+        # Each metric has a margin of its own.
+        (ALIKE, replace(ALIKE, low=-0.01), "not worse"),
+        (replace(ALIKE, low=-0.01), ALIKE, "undecided"),
         (AT_THE_MARGIN, ALIKE, "undecided"),
         (replace(AT_THE_MARGIN, low=AT_THE_MARGIN.low + 1e-6), ALIKE, "not worse"),
     ],

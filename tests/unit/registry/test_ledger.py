@@ -78,6 +78,14 @@ def test_the_order_in_which_the_store_gives_the_entries_does_not_matter() -> Non
     assert ledger_problems(shuffled) == []
 
 
+@pytest.mark.parametrize("at", [ENTRIES[-1].at, ENTRIES[0].at, "2020-01-01T00:00:00+00:00"])
+def test_entries_are_in_the_order_of_their_numbers_whatever_the_clocks_said(at: str) -> None:
+    # The clocks of two hosts differ, and two entries may be of one second.
+    last = stored(entry_after(ENTRIES[-1], "1", at=at))
+    assert readable([last, *STORED])[-1].number == 6
+    assert ledger_problems([last, *STORED]) == []
+
+
 @given(number=st.integers(0, len(ENTRIES) - 1), data=st.data())
 def test_any_byte_changed_in_any_entry_is_found_and_named(number: int, data: st.DataObject) -> None:
     content = bytearray(STORED[number].text, "ascii")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import Request
+from starlette.types import Message
 
 from cracks.errors import ServiceError
 from serving.schemas.tensors import split_body
-from serving.schemas.uploads import NAME_LENGTH, printable
-from serving.settings import settings_of
+from serving.schemas.uploads import NAME_LENGTH, printable, read_uploads
+from serving.settings import MEGABYTE, settings_of
 from tests.unit.builders import ROOT
 
 
@@ -29,6 +34,24 @@ def test_a_name_is_shown_without_what_would_disturb_a_terminal_or_a_log(
     name: str, shown: str
 ) -> None:
     assert printable(name) == shown
+
+
+def test_an_upload_of_any_size_needs_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(3 * MEGABYTE)
+    sent = httpx.Request("POST", "http://test/", files={"files": ("large.png", content)})
+    body = sent.read()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body}
+
+    headers = [(name.lower(), value) for name, value in sent.headers.raw]
+    scope = {"type": "http", "method": "POST", "headers": headers}
+    # A file in it would have no name and never be seen: where there is no folder, there is none.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    (upload,) = asyncio.run(read_uploads(Request(scope, receive), "files", 1))
+    assert (upload.name, upload.content) == ("large.png", content)
 
 
 def test_a_setting_comes_from_the_environment(

@@ -280,9 +280,9 @@ def test_new_patches_between_two_groups_of_one_split_join_one_of_them(grown: Gro
 
 def test_new_patches_that_would_tie_two_splits_together_are_left_out(grown: Grown) -> None:
     label_of, links, before = grown
-    new = dict.fromkeys(("new0", "new1", "new2"), CRACK)
+    new = dict.fromkeys(("new0", "new1", "new2", "new3"), CRACK)
     patches = {**label_of, **new, "other": CRACK}
-    ties = [*_ties(before, "new0", "new1"), ("new2", "new1")]
+    ties = [*_ties(before, "new0", "new1"), ("new2", "new1"), *_ties(before, "new3")]
     likeness = likeness_of(patches, links + ties)
     after = split_table(likeness, PARAMS, before)
     assert {_sides(after)[id_] for id_ in new} == {LEFT_OUT}
@@ -291,7 +291,7 @@ def test_new_patches_that_would_tie_two_splits_together_are_left_out(grown: Grow
     assert _leaking(after, links + ties) == []
     assert _split(patches, links + ties, after).equals(after)
     report = split_report(after, likeness, PARAMS)
-    assert (report["patches"], report["left_out"]) == (254, 3)
+    assert (report["patches"], report["left_out"]) == (255, 4)
     assert sum(sum(labels.values()) for labels in report["counts"].values()) == 251
     assert sum(report["shares"].values()) == pytest.approx(1, abs=0.001)
     assert set(report["leakage"]["this_split"].values()) == {0.0}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cracks.dataset.labels import CRACK, NO_CRACK
-from cracks.dataset.manifest import manifest_table
+from cracks.dataset.manifest import manifest_table, with_column
 from cracks.dataset.patch_facts import inspect_patch
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
 from cracks.dataset.split.grouping import Likeness, components, find_likeness, run_links
@@ -171,17 +171,38 @@ def test_a_single_patch_is_a_group_by_itself(tmp_path: Path) -> None:
     assert len(likeness.links(_all(likeness))) == 0
 
 
-def test_the_patches_of_one_photograph_are_one_group(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    tints = {"first": (150, 120, 90), "second": (90, 120, 150)}
+WARM, COLD = (150, 120, 90), (90, 120, 150)
+
+
+def _photographed(*tints: tuple[int, int, int], seed: int = 0) -> dict[str, bytes]:
+    """Return 35 patches of each photograph, numbered one after the other."""
+    rng = np.random.default_rng(seed)
     files = {}
-    for number in range(1, 71):
-        tint = tints["first" if number <= 35 else "second"]
-        pixels = rng.normal(tint, 25, (32, 32, 3)).clip(0, 255).astype(np.uint8)
-        files[f"Positive/{number:05}.png"] = encoded(Image.fromarray(pixels))
-    manifest = _ingested(tmp_path, files, side=32)
+    for number in range(35 * len(tints)):
+        pixels = rng.normal(tints[number // 35], 25, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+        files[f"Positive/{number + 1:05}.png"] = encoded(Image.fromarray(pixels))
+    return files
+
+
+def test_the_patches_of_one_photograph_are_one_group(tmp_path: Path) -> None:
+    manifest = _ingested(tmp_path, _photographed(WARM, COLD), side=32)
     likeness = find_likeness(manifest, tmp_path, PARAMS)
     names = likeness.groups(_all(likeness))[likeness.patch_of_file].tolist()
     assert len(set(names[:35])) == len(set(names[35:])) == 1
     assert names[0] != names[-1]
     assert len(likeness.links(_all(likeness))) == 68
+
+
+def test_two_sources_that_number_their_files_alike_are_two_sequences(tmp_path: Path) -> None:
+    one, other = _photographed(WARM, COLD), _photographed(COLD, WARM, seed=1)
+    files = {f"one/{path}": content for path, content in one.items()}
+    files |= {f"other/{path}": content for path, content in other.items()}
+    manifest = _ingested(tmp_path, files, side=32)
+    sources, paths = zip(*(path.split("/", 1) for path in files), strict=True)
+    manifest = with_column(with_column(manifest, "source", sources), "path", paths)
+    likeness = find_likeness(manifest, tmp_path, PARAMS)
+    names = likeness.groups(_all(likeness))[likeness.patch_of_file]
+    # Where one ends is found to within two patches.
+    inside = [set(names[start + 2 : start + 33].tolist()) for start in range(0, 140, 35)]
+    assert [len(one) for one in inside] == [1] * 4
+    assert len(set(names.tolist())) == 4

@@ -82,6 +82,16 @@ def test_a_split_that_is_separated_perfectly_does_not_make_predictions_certain(
     assert calibration.temperature is None or COLDEST <= calibration.temperature <= HOTTEST
 
 
+def test_a_rare_label_leaves_the_common_one_as_certain_as_its_number_allows() -> None:
+    cracked = np.arange(1010) < 10
+    calm = fit_calibration("temperature", cracked, np.where(cracked, 0.8, 0.2)).apply(
+        np.array([0.2, 0.8])
+    )
+    # Of the 10 cracks and of the 1000 others the next may be wrong: 11 of 12, 1001 of 1002.
+    right = (10 * 11 / 12 + 1000 * 1001 / 1002) / 1010
+    assert calm == pytest.approx([1 - right, right], abs=1e-4)
+
+
 def test_a_temperature_is_bounded_even_where_the_scores_are_upside_down() -> None:
     cracked, scores = _boasting(1.0)
     assert fit_calibration("temperature", ~cracked, scores).temperature == pytest.approx(
@@ -180,12 +190,12 @@ def test_a_calibration_that_makes_no_sense_is_refused(content: Any) -> None:
 
 
 def test_the_error_is_the_mean_distance_of_word_and_deed() -> None:
-    cracked = np.array([True, False, True, True])
+    cracked = np.array([True, False, True, False])
     scores = np.array([0.62, 0.65, 0.95, 1.0])
-    # Bins of a fifteenth: 0.62 and 0.65 share one, 0.95 and 1.0 another.
-    expected = (abs(1.27 - 1) + abs(1.95 - 2)) / 4
+    # Bins of a fifteenth: 0.62 and 0.65 share one, 0.95 and 1.0 the last.
+    expected = (abs(1.27 - 1) + abs(1.95 - 1)) / 4
     assert expected_calibration_error(cracked, scores) == pytest.approx(expected)
-    assert expected_calibration_error(cracked, scores, bins=1) == pytest.approx((3.22 - 3) / 4)
+    assert expected_calibration_error(cracked, scores, bins=1) == pytest.approx((3.22 - 2) / 4)
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])
