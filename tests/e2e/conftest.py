@@ -61,6 +61,10 @@ class Workspace:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
+    def reproduce(self, *stages: str) -> None:
+        done = self.dvc("repro", *stages)
+        assert done.returncode == 0, done.stderr
+
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.python("dvc", *arguments)
 

@@ -46,12 +46,17 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def reproduced(make_workspace: Callable[[], Workspace]) -> Workspace:
+def featurized(make_workspace: Callable[[], Workspace]) -> Workspace:
     workspace = make_workspace()
     workspace.configure(*SMALL)
-    repro = workspace.dvc("repro")
-    assert repro.returncode == 0, repro.stderr
+    workspace.reproduce("featurize")
     return workspace
+
+
+@pytest.fixture(scope="module")
+def reproduced(featurized: Workspace) -> Workspace:
+    featurized.reproduce()
+    return featurized
 
 
 @pytest.fixture(scope="module")
