@@ -37,9 +37,8 @@ LIMITS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a service folder with version 1, and one for temporary files."""
+    """A folder with a service folder with version 1."""
     place = tmp_path_factory.mktemp("guarded")
-    (place / "temporary").mkdir()
     hand_over(place / "service", make_bundle(place / "v1", novelty=True), "1")
     return place
 
@@ -55,7 +54,7 @@ def service(serve: Serve, place: Path, key: str) -> Iterator[ServiceProcess]:
     with serve(
         place / "service",
         *("--processes", "1"),
-        variables={**LIMITS, "TMPDIR": str(place / "temporary")},
+        variables=LIMITS,
         headers={"X-API-Key": key},
     ) as running:
         running.wait_for_version("1")
@@ -235,12 +234,6 @@ def test_as_many_files_as_are_allowed_are_predicted_and_more_refused(
         response = post(field, count)
         assert response.status_code == 413
         assert "at most 3 files" in response.json()["detail"]
-
-
-def test_nothing_of_an_upload_is_written_to_the_disk(service: ServiceProcess, place: Path) -> None:
-    image = plain_image((90, 90, 90), "PNG", 300) + bytes(3 * MEGABYTE // 2)
-    assert len(service.predict(large=image)) == 1
-    assert list((place / "temporary").iterdir()) == []
 
 
 # --- what it tells --------------------------------------------------------------------------------
