@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,14 +230,14 @@ def locked(container: Container) -> list[str]:
     return [*script, str(container.service), sys.base_prefix, user]
 
 
-@pytest.fixture(scope="module")
-def running(
-    start_for_module: StartProcess, container: Container, locked: list[str]
+@contextmanager
+def contained(
+    start: StartProcess, container: Container, locked: list[str]
 ) -> Iterator[ServiceProcess]:
-    """The command of the container file, as its user."""
+    """Run the command of the container file, as its user."""
     port = str(free_port())
     words = [port if word == "8000" else word for word in IMAGE.last("CMD").words]
-    process = start_for_module(
+    process = start(
         [*locked, *container.command(words)],
         variables=container.variables | {"CRACKS_SERVE_OPEN": "true"},
         cwd=container.workspace,
@@ -245,6 +246,14 @@ def running(
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         process.wait_until(lambda: is_well(client), "the service")
         yield ServiceProcess(container.service, client, process)
+
+
+@pytest.fixture(scope="module")
+def running(
+    start_for_module: StartProcess, container: Container, locked: list[str]
+) -> Iterator[ServiceProcess]:
+    with contained(start_for_module, container, locked) as service:
+        yield service
 
 
 def is_well(client: httpx.Client) -> bool:
@@ -325,11 +334,14 @@ def test_predict_on_the_command_line_runs_there_too(
     assert [row["label"] for row in json.loads(process.stdout)] == ["no crack"]
 
 
-def test_sigterm_ends_it_with_every_prediction_recorded(running: ServiceProcess) -> None:
-    """The last test: it ends the service of the others."""
-    (prediction,) = running.predict(column=grey_image(90))
-    os.kill(running.process.pid, signal.SIGTERM)
-    # uvicorn ends with the signal itself once all is done; the first process of a container cannot.
-    assert running.process.wait(15) in (0, -signal.SIGTERM), running.process.log
-    (newest,) = PredictionLog(running.folder / "answers").recent(1)
-    assert newest.prediction_id == prediction["prediction_id"]
+def test_sigterm_ends_it_with_every_prediction_recorded(
+    start: StartProcess, container: Container, locked: list[str]
+) -> None:
+    with contained(start, container, locked) as service:
+        (prediction,) = service.predict(column=grey_image(90))
+        os.kill(service.process.pid, signal.SIGTERM)
+        # uvicorn ends with the signal itself when all is done; the first process of a container
+        # cannot.
+        assert service.process.wait(15) in (0, -signal.SIGTERM), service.process.log
+        (newest,) = PredictionLog(service.folder / "answers").recent(1)
+        assert newest.prediction_id == prediction["prediction_id"]
