@@ -10,7 +10,7 @@ WORKSPACE ?= .
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status secrets bench test-unit test test-all test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
+.PHONY: help setup demo up down status secrets bench test-unit test test-all test-kernels test-stack check secret-scan format mlflow-ui prefect-ui deploy dvc-remote aws-buckets backup restore webhook tensorboard clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -59,7 +59,19 @@ test: $(READY) ## Test every rule, every tool once, and the whole path on drawn 
 
 test-all: $(READY) ## Test everything: also killed, repeated and remote, on every kind of kernel, and the stack
 	$(TEST)
+	$(MAKE) test-kernels
 	$(MAKE) test-stack
+
+# What oneDNN may use of the processor, in TensorFlow and in OpenVINO; last TensorFlow without oneDNN. VNNI, bfloat16 and
+# AMX, where the processor has them, are what every other run uses.
+KERNELS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE TF_ENABLE_ONEDNN_OPTS=0
+
+test-kernels: $(READY) ## Run the tests that train or run a network on other kernels than the processor's best
+	@for kernels in $(KERNELS); do \
+		case $$kernels in *AVX512*) grep -qsw avx512f /proc/cpuinfo || \
+			{ echo "Not run: $$kernels. This processor has no AVX-512."; continue; };; esac; \
+		echo "$$kernels:"; env $$kernels $(TEST) -m kernels || exit; \
+	done
 
 test-stack: $(READY) ## Run the tests that start the whole stack on this machine, and kill its parts
 	$(BIN)/python -m pytest -m stack tests/stack

@@ -15,6 +15,7 @@ SETTINGS = (
     "GIT_",
     "KERAS_",
     "MLFLOW_",
+    "ONEDNN_",
     "PREFECT_",
     "PYTHON",
     "TF_",

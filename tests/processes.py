@@ -21,6 +21,10 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 #: Where the tools of this environment lie: cracks, dvc, mlflow, prefect, uv.
 TOOLS = Path(sys.executable).parent
 
+#: What decides which kernels TensorFlow and OpenVINO use: all processes of a run of the tests compute
+#: with the same.
+KERNELS = ("ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS")
+
 #: Lines of a log that are shown for a failed test.
 SHOWN_LINES = 15
 
@@ -28,10 +32,12 @@ SHOWN_LINES = 15
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of this process without settings of the tools, and `variables`.
 
-    Python finds the code of this checkout, wherever the project is installed from.
+    Its kernels are those of this process. Python finds the code of this checkout, wherever the
+    project is installed from.
     """
     quiet = {"DO_NOT_TRACK": "true", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    return {**clean_environment(), **quiet, "PYTHONPATH": str(CHECKOUT), **variables}
+    kernels = {name: os.environ[name] for name in KERNELS if name in os.environ}
+    return {**clean_environment(), **quiet, **kernels, "PYTHONPATH": str(CHECKOUT), **variables}
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,14 @@ for round in range(50):
 """
 
 
+#: oneDNN says at its first kernel what it uses of the processor.
+SHOW_KERNELS = """
+import sys, numpy as np
+from cracks.inference.runtime.openvino_runtime import Network
+Network(sys.argv[1]).run_all([np.zeros((1, 8, 8, 3), np.uint8)])
+"""
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("network") / "model.xml"
@@ -49,6 +58,19 @@ def batches() -> list[Pixels]:
     return [rng.integers(6 * n, 6 * n + 9, (1 + n % 5, *shape), np.uint8) for n in range(40)]
 
 
+def write_convolution(model: Path) -> None:
+    """Write a network of one convolution, whose kernel is oneDNN's."""
+    import openvino
+    from openvino import opset13
+
+    pixels = opset13.parameter([-1, 8, 8, 3], np.uint8, name="image")
+    planes = opset13.transpose(opset13.convert(pixels, "f32"), opset13.constant([0, 3, 1, 2]))
+    weights = opset13.constant(np.full((16, 3, 3, 3), 1 / 3, np.float32))
+    convolved = opset13.convolution(planes, weights, [1, 1], [0, 0], [0, 0], [1, 1])
+    openvino.save_model(openvino.Model([convolved], [pixels]), model, compress_to_fp16=False)
+
+
+@pytest.mark.kernels
 def test_results_come_in_the_order_of_the_batches_by_name(
     network: Network, batches: list[Pixels]
 ) -> None:
@@ -90,6 +112,35 @@ def test_where_the_cpu_could_round_more_f32_is_still_f32(model: Path, precision:
     assert Network(model, precision).computes_in == "f32"
 
 
+@pytest.mark.skipif(
+    "avx2" not in Path("/proc/cpuinfo").read_text().split(), reason="the processor has no AVX2"
+)
+def test_a_process_of_a_test_computes_with_the_kernels_that_are_asked_for(
+    start: StartProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_convolution(tmp_path / "model.xml")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    command = [sys.executable, "-c", SHOW_KERNELS, tmp_path / "model.xml"]
+    process = start(command, variables={"ONEDNN_VERBOSE": "1"})
+    assert process.wait(60) == 0, process.log
+    assert "cpu,isa:Intel AVX2\n" in process.stdout
+
+
+@pytest.mark.kernels
+def test_a_cpu_that_has_bfloat16_rounds_to_eight_bits_and_no_further(tmp_path: Path) -> None:
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").startswith("AVX2"):
+        pytest.skip("OpenVINO asks the processor and not oneDNN whether there is bfloat16")
+    write_convolution(tmp_path / "model.xml")
+    rough = Network(tmp_path / "model.xml", "bf16")
+    pixels = np.random.default_rng(4).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    exact = Network(tmp_path / "model.xml").run_all([pixels])["score"]
+    difference = np.abs(rough.run_all([pixels])["score"] - exact)
+    # A sum of positive numbers: each, its weight and the result are rounded by 2**-9 at most.
+    assert (difference <= 3 * 2**-9 * exact + 1e-3).all()
+    assert difference.any() == (rough.computes_in == "bf16")
+
+
+@pytest.mark.kernels
 def test_many_batches_at_a_time_give_what_one_by_one_gives(
     network: Network, batches: list[Pixels]
 ) -> None:

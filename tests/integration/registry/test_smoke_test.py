@@ -39,6 +39,7 @@ def keras_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.kernels
 def test_a_bundle_that_gives_its_golden_scores_passes(tmp_path: Path) -> None:
     found = smoke_test(make_bundle(tmp_path / "b", golden=golden()), LIMITS)
     assert found.patches == 2
@@ -68,6 +69,7 @@ def test_a_bundle_from_before_there_were_golden_patches_only_has_to_load(tmp_pat
     assert smoke_test(make_bundle(tmp_path / "b"), LIMITS).patches == 0
 
 
+@pytest.mark.kernels
 def test_the_registered_keras_model_must_give_the_scores_it_was_exported_with(
     tmp_path: Path, keras_model: Path
 ) -> None:

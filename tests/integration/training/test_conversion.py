@@ -103,6 +103,7 @@ def files(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> dict[
 # --- parity ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("size", [1, 3])
 def test_every_format_gives_what_keras_gives_in_batches_of_any_size(
@@ -117,6 +118,7 @@ def test_every_format_gives_what_keras_gives_in_batches_of_any_size(
         np.testing.assert_allclose(together, values, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_network_run_apart_gives_the_same(
     files: dict[str, Path], suffix: str, images: Pixels, expected: Outputs
@@ -127,6 +129,7 @@ def test_a_network_run_apart_gives_the_same(
         np.testing.assert_allclose(outputs[name], values, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("size", [17, 64, 96, 112, 160, 224])
 def test_images_are_resized_to_the_whole_pixel(size: int, images: Pixels, tmp_path: Path) -> None:
     # 227 · float32(64 / 227) is a little less than 64, which ONNX Runtime would cut off to 63.
@@ -238,6 +241,7 @@ def features_of(network: Path, images: Pixels) -> np.ndarray:
     return openvino.Core().compile_model(network, "CPU", settings)(images)[0]
 
 
+@pytest.mark.kernels
 def test_eight_bits_stay_near_and_the_same_images_give_the_same_bytes(
     ir: Path, images: Pixels, expected: Outputs, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -24,13 +25,18 @@ from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 
 if TYPE_CHECKING:
+    import keras
+
+    from cracks.training.networks.checkpoints import TrainingState
     from cracks.training.networks.fit import Examples, Plan
     from cracks.training.networks.learner import Learner
 
 #: What is trained: a head on vectors, a whole small network on pixels that are varied, or, as
 #: fine-tuning does it, a head and then also the last layers of a larger network.
 Kind = Literal["head", "cnn", "finetune"]
-KINDS: tuple[Kind, ...] = ("head", "cnn", "finetune")
+
+#: Two trainings in a row of a network of a hundred layers take a minute.
+FINETUNE = pytest.param("finetune", marks=pytest.mark.slow)
 
 History = list[dict[str, float]]
 Weights = list[npt.NDArray[np.float32]]
@@ -44,7 +50,9 @@ def params_of(kind: Kind, **train: Any) -> Params:
         "cnn": ("cnn", "none"),
         "finetune": ("mobilenetv3small", "none"),
     }[kind]
-    section = {"epochs": 4, "patience": 4, "batch_size": 8, "learning_rate": 0.01, **train}
+    # With a higher rate the small network soon has no unit left that learns.
+    rate = 0.001 if kind == "cnn" else 0.01
+    section = {"epochs": 4, "patience": 4, "batch_size": 8, "learning_rate": rate, **train}
     if kind == "finetune":
         tuned = params.train.finetune.model_copy(update={"epochs": 2})
         section |= {"mode": "finetune", "epochs": 2, "finetune": tuned}
@@ -116,37 +124,53 @@ def trained(learner: Learner) -> Trained:
     return Trained(model.get_weights(), history)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
-    """Where the checkpoints of undisturbed trainings lie."""
-    return {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
+@dataclass(frozen=True)
+class Undisturbed:
+    """Trainings that nothing disturbed, each made once, and where their checkpoints lie."""
+
+    place: Path
+
+    def checkpoints(self, kind: Kind) -> Path:
+        self[kind]
+        return self.place / kind
+
+    @cache  # noqa: B019 (it lives as long as the module)
+    def __getitem__(self, kind: Kind) -> Trained:
+        return trained(learner_of(kind, self.place / kind))
 
 
 @pytest.fixture(scope="module")
-def undisturbed(finished: dict[Kind, Path]) -> dict[Kind, Trained]:
-    """Trainings that nothing disturbed."""
-    return {kind: trained(learner_of(kind, finished[kind])) for kind in KINDS}
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 # --- the same every time --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def require_learned(history: History) -> None:
+    """Fail unless the weights changed in every epoch; how far is a matter of kernels and seed."""
+    losses = [row["val_loss"] for row in history]
+    assert len(set(losses)) == len(losses), "nothing was learned in an epoch"
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("kind", ["head", "cnn", FINETUNE])
 def test_the_same_inputs_give_the_same_weights_and_history(
-    undisturbed: dict[Kind, Trained], tmp_path: Path, kind: Kind
+    undisturbed: Undisturbed, tmp_path: Path, kind: Kind
 ) -> None:
     assert trained(learner_of(kind, tmp_path)) == undisturbed[kind]
-    losses = [row["loss"] for row in undisturbed[kind].history]
     assert [row["epoch"] for row in undisturbed[kind].history] == [1, 2, 3, 4]
-    assert losses[-1] < losses[0], "nothing was learned"
+    require_learned(undisturbed[kind].history)
 
 
-def test_another_seed_gives_other_weights(undisturbed: dict[Kind, Trained], tmp_path: Path) -> None:
+@pytest.mark.kernels
+def test_another_seed_gives_other_weights(undisturbed: Undisturbed, tmp_path: Path) -> None:
     assert trained(learner_of("cnn", tmp_path, seed=8)) != undisturbed["cnn"]
 
 
+@pytest.mark.kernels
 def test_the_order_of_the_watched_patches_does_not_matter(
-    undisturbed: dict[Kind, Trained], tmp_path: Path
+    undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     learner = learner_of("cnn", tmp_path)
     order = np.random.default_rng(3).permutation(20)
@@ -156,6 +180,7 @@ def test_the_order_of_the_watched_patches_does_not_matter(
     for one, expected in zip(other.weights, undisturbed["cnn"].weights, strict=True):
         np.testing.assert_array_equal(one, expected)
     for row, expected_row in zip(other.history, undisturbed["cnn"].history, strict=True):
+        # A mean of 20 in float32 (24 bits) is off by 20 · 2**-24 of it at most, in either order.
         assert row == pytest.approx(expected_row, rel=1e-5)
 
 
@@ -179,6 +204,7 @@ def command_of(program: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", paths + program, *map(str, arguments)]
 
 
+@pytest.mark.slow
 def test_two_processes_train_models_of_equal_bytes(start: StartProcess, tmp_path: Path) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
     trainings = [start(command_of(TRAIN_AND_SAVE, folder)) for folder in folders]
@@ -242,21 +268,23 @@ def epochs_said(text: str) -> list[int]:
     ]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     ("kind", "moment", "at", "left"),
     [
+        ("cnn", "epoch", 3, [3, 4]),
         # 44 patches are five whole batches of 8 and one of 4 an epoch.
-        ("cnn", "batch", 13, [2, 3, 4]),
-        ("cnn", "write", 2, [2, 3, 4]),
+        pytest.param("cnn", "batch", 13, [2, 3, 4], marks=pytest.mark.slow),
+        pytest.param("cnn", "write", 2, [2, 3, 4], marks=pytest.mark.slow),
         # Two epochs of the head, then two of both.
-        ("finetune", "epoch", 4, [2]),
-        ("head", "epoch", 3, [3, 4]),
-        ("head", "write", 1, [1, 2, 3, 4]),
+        pytest.param("finetune", "epoch", 4, [2], marks=pytest.mark.slow),
+        pytest.param("head", "epoch", 3, [3, 4], marks=pytest.mark.slow),
+        pytest.param("head", "write", 1, [1, 2, 3, 4], marks=pytest.mark.slow),
     ],
 )
 def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
     start: StartProcess,
-    undisturbed: dict[Kind, Trained],
+    undisturbed: Undisturbed,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     kind: Kind,
@@ -275,20 +303,61 @@ def test_a_training_that_was_killed_goes_on_and_ends_as_an_undisturbed_one(
 
 @pytest.mark.parametrize("kind", ["head", "cnn"])
 def test_a_training_that_is_finished_is_not_begun_again(
-    undisturbed: dict[Kind, Trained],
-    finished: dict[Kind, Path],
-    capsys: pytest.CaptureFixture[str],
-    kind: Kind,
+    undisturbed: Undisturbed, capsys: pytest.CaptureFixture[str], kind: Kind
 ) -> None:
-    assert trained(learner_of(kind, finished[kind])) == undisturbed[kind]
+    checkpoints = undisturbed.checkpoints(kind)
+    capsys.readouterr()
+    assert trained(learner_of(kind, checkpoints)) == undisturbed[kind]
     assert epochs_said(capsys.readouterr().err) == []
 
 
-def test_what_another_training_left_is_not_used(
-    undisturbed: dict[Kind, Trained], tmp_path: Path
-) -> None:
-    trained(learner_of("head", tmp_path, key="of other data", seed=9))
-    assert trained(learner_of("head", tmp_path)) == undisturbed["head"]
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint of a head, and how a head is when it was restored from one."""
+
+    file: Path
+    state: TrainingState
+    weights: Weights
+
+    @classmethod
+    def at(cls, file: Path) -> Saved:
+        from cracks.training.networks.checkpoints import Checkpoint, TrainingState
+
+        head = _compiled_head()
+        weights = head.get_weights()
+        state = TrainingState([{"epoch": 1.0, "loss": 0.5}], best_loss=0.25, best=weights, worse=1)
+        Checkpoint(file, "key").save(head, state)
+        return cls(file, state, weights)
+
+    def is_restored_from(self, file: Path, key: str = "key") -> bool:
+        """Return whether everything is taken from a file; fail if only a part of it is."""
+        from cracks.training.networks.checkpoints import Checkpoint, TrainingState
+
+        head = _compiled_head()
+        before = head.get_weights()
+        state = Checkpoint(file, key).restore(head)
+        taken = state != TrainingState()
+        for one, expected in zip(
+            head.get_weights(), self.weights if taken else before, strict=True
+        ):
+            np.testing.assert_array_equal(one, expected)
+        assert not taken or state.history == self.state.history
+        return taken
+
+
+def _compiled_head() -> keras.Model:
+    from cracks.training.networks.architectures import build_head
+
+    head = build_head(12, 0.2)
+    head.compile("adam", "binary_crossentropy")
+    head.optimizer.build(head.trainable_variables)
+    return head
+
+
+def test_what_another_training_left_is_not_used(tmp_path: Path) -> None:
+    saved = Saved.at(tmp_path / "head.npz")
+    assert saved.is_restored_from(saved.file)
+    assert not saved.is_restored_from(saved.file, key="of other data")
 
 
 def _flipped(whole: bytes, share: float) -> bytes:
@@ -306,17 +375,10 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_lets_the_training_begin_anew(
-    undisturbed: dict[Kind, Trained],
-    finished: dict[Kind, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    damage: str,
-) -> None:
-    (file,) = finished["head"].iterdir()
-    (tmp_path / file.name).write_bytes(DAMAGES[damage](file.read_bytes()))
-    assert trained(learner_of("head", tmp_path)) == undisturbed["head"]
-    assert epochs_said(capsys.readouterr().err) == [1, 2, 3, 4]
+def test_a_damaged_checkpoint_is_taken_for_none(tmp_path: Path, damage: str) -> None:
+    saved = Saved.at(tmp_path / "head.npz")
+    saved.file.write_bytes(DAMAGES[damage](saved.file.read_bytes()))
+    assert not saved.is_restored_from(saved.file)
 
 
 def test_the_key_of_a_training_changes_with_all_that_it_depends_on(tmp_path: Path) -> None:
@@ -340,9 +402,6 @@ def test_the_key_of_a_training_changes_with_all_that_it_depends_on(tmp_path: Pat
 
 # --- when to stop ---------------------------------------------------------------------------------
 
-#: So fast that it soon gets worse.
-HASTY = {"learning_rate": 2.0, "epochs": 12, "patience": 2, "dropout": 0.0}
-
 
 def loss_on(learner: Learner, weights: Weights) -> float:
     """Return the validation loss of a head."""
@@ -352,18 +411,41 @@ def loss_on(learner: Learner, weights: Weights) -> float:
     return float(np.logaddexp(0, -signs * logits).mean())
 
 
+class Died(BaseException):
+    """Ends a training as a kill does, but for what the process still holds."""
+
+
 def test_training_stops_when_it_gets_worse_and_keeps_the_best_also_after_it_was_killed(
-    start: StartProcess, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = learner_of("head", tmp_path / "whole", **HASTY)
-    whole = trained(learner)
+    from cracks.training.networks.checkpoints import Checkpoint
+
+    def learner(name: str) -> Learner:
+        # Watched are labels that are all wrong: the more is learned, the worse it gets.
+        usual = learner_of("head", tmp_path / name, epochs=8, patience=2, dropout=0.0)
+        watched = replace(usual.validation, labels=1 - usual.validation.labels)
+        return replace(usual, validation=watched)
+
+    whole = trained(learner("whole"))
     losses = [row["val_loss"] for row in whole.history]
-    best = int(np.argmin(losses))
-    assert len(losses) == best + 1 + 2 < 12
-    assert loss_on(learner, whole.weights) == pytest.approx(losses[best], rel=1e-4)
+    assert losses == sorted(losses)
+    assert len(losses) == 1 + 2
+    assert loss_on(learner("whole"), whole.weights) == pytest.approx(losses[0], rel=1e-4)
+
     # Killed when it had become worse once: the best weights were those of the epoch before.
-    killed(start, "head", tmp_path / "killed", "epoch", best + 3, **HASTY)
-    assert trained(learner_of("head", tmp_path / "killed", **HASTY)) == whole
+    save, saved = Checkpoint.save, []
+
+    def save_twice(self: Checkpoint, *arguments: Any) -> None:
+        if len(saved) == 2:
+            raise Died
+        saved.append(save(self, *arguments))
+
+    killed = learner("killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_twice)
+        with pytest.raises(Died):
+            killed.learn()
+    assert trained(learner("killed")) == whole
 
 
 def test_a_loss_that_never_is_a_number_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -438,6 +520,10 @@ def test_watched_patches_are_read_once_in_their_order() -> None:
 
 # --- devices --------------------------------------------------------------------------------------
 
+#: By what share of their way weights may end elsewhere where two devices add in another order: it
+#: was a millionth (seeds 7 and 8; oneDNN on and off), and more than the whole with other batches.
+ROUNDING = 1e-3
+
 TRAIN_ON_TWO = """
 import json, sys
 from dataclasses import replace
@@ -453,7 +539,7 @@ from tests.integration.training.test_fit import learner_of
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
-learner = learner_of("cnn", Path(sys.argv[1]), dropout=0.0)
+learner = learner_of("cnn", Path(sys.argv[1]), dropout=0.0, epochs=2)
 devices = Devices(strategy, "float32")
 assert devices.description == "2 × float32"
 model, history = replace(learner, devices=devices).learn()
@@ -461,26 +547,53 @@ print(json.dumps({"history": history, "weights": [w.tolist() for w in model.get_
 """
 
 
+@pytest.mark.slow
+@pytest.mark.kernels
 def test_two_devices_learn_together_what_one_learns_alone(
     start: StartProcess, tmp_path: Path
 ) -> None:
     process = start(command_of(TRAIN_ON_TWO, tmp_path / "two"))
-    alone = trained(learner_of("cnn", tmp_path / "one", dropout=0.0))
+    before = initial_weights("cnn")
+    alone = trained(learner_of("cnn", tmp_path / "one", dropout=0.0, epochs=2))
     assert process.wait(120) == 0, process.log
     together = json.loads(process.stdout.splitlines()[-1])
     assert len(together["history"]) == len(alone.history)
     for row, expected in zip(together["history"], alone.history, strict=True):
-        assert row == pytest.approx(expected, abs=0.02)
-    for weight, expected_weight in zip(together["weights"], alone.weights, strict=True):
-        np.testing.assert_allclose(weight, expected_weight, atol=0.02)
+        for name in ("loss", "val_loss"):  # a share of few patches may change by one of them
+            assert row[name] == pytest.approx(expected[name], rel=ROUNDING)
+    weights = [np.array(one, np.float32) for one in together["weights"]]
+    assert distance(weights, alone.weights) < ROUNDING * distance(alone.weights, before)
 
 
-def test_what_was_learned_in_half_precision_computes_in_float32(tmp_path: Path) -> None:
+def initial_weights(kind: Kind) -> Weights:
+    """Return the weights that a training from scratch begins with."""
+    from cracks.training.networks.architectures import build_backbone, build_head, build_whole
+    from cracks.training.networks.reproducibility import make_reproducible
+
+    params = params_of(kind)
+    make_reproducible(params.train.seed)
+    backbone = build_backbone(params.featurize)
+    weights: Weights = build_whole(
+        backbone, build_head(backbone.output_shape[-1], 0.0)
+    ).get_weights()
+    return weights
+
+
+def distance(one: Weights, other: Weights) -> float:
+    return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(one, other, strict=True))))
+
+
+@pytest.mark.kernels
+def test_what_was_learned_in_half_precision_computes_in_float32(
+    undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     import keras
     import tensorflow as tf
 
     from cracks.training.networks.devices import Devices
 
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").startswith("AVX2"):
+        pytest.skip("TensorFlow asks the processor and not oneDNN whether there is bfloat16")
     half = Devices(tf.distribute.get_strategy(), "mixed_bfloat16")
     assert half.description == "mixed_bfloat16"
     model, history = replace(learner_of("cnn", tmp_path), devices=half).learn()
@@ -488,10 +601,8 @@ def test_what_was_learned_in_half_precision_computes_in_float32(tmp_path: Path) 
     layers = model._flatten_layers(include_self=False)
     assert {layer.compute_dtype for layer in layers} == {"float32"}
     assert {str(weight.dtype) for weight in model.weights} == {"float32"}
-    exact = trained(learner_of("cnn", tmp_path / "exact")).history
-    assert history != exact, "it was learned in float32"
-    losses = [row["loss"] for row in history]
-    assert losses[-1] < losses[0]
+    assert history != undisturbed["cnn"].history, "it was learned in float32"
+    require_learned(history)
 
 
 def test_a_gpu_that_is_not_there_is_refused_in_one_line_with_the_remedy() -> None:

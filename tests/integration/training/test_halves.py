@@ -60,6 +60,7 @@ def rounded_operations(network: Path) -> int:
     return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
 
 
+@pytest.mark.kernels
 def test_of_both_halves_only_the_one_with_convolutions_is_rounded(
     pixels: Pixels, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def images(greys: list[int]) -> list[bytes]:
     return [grey_image(grey, size=SIZE) for grey in greys]
 
 
+@pytest.mark.kernels
 def test_a_bundle_of_the_first_format_predicts_and_says_nothing_of_novelty(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     folder.mkdir()
@@ -120,6 +122,7 @@ def test_a_bundle_of_the_first_format_predicts_and_says_nothing_of_novelty(tmp_p
     ]
 
 
+@pytest.mark.kernels
 def test_the_threshold_is_one_of_calibrated_scores(tmp_path: Path) -> None:
     calibration = Calibration(method="temperature", temperature=2.0)
     bundle = make_bundle(tmp_path / "bundle", size=SIZE, calibration=calibration, threshold=0.64)
@@ -133,6 +136,7 @@ def test_the_threshold_is_one_of_calibrated_scores(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.kernels
 def test_an_image_unlike_the_training_data_is_predicted_and_flagged(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle", size=SIZE, novelty=True)
     red = plain_image((250, 160, 40), size=SIZE)

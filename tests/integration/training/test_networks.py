@@ -66,6 +66,12 @@ def featurizer_of(params: FeaturizeParams) -> keras.Model:
     return build_frozen(build_backbone(params), PATCH_SIZE, params.image_size)
 
 
+def dear(*architectures: str) -> list[Any]:
+    """Return the first of some architectures, and the others for those who have more time."""
+    first, *others = architectures
+    return [first, *(pytest.param(one, marks=pytest.mark.slow) for one in others)]
+
+
 @pytest.fixture(scope="module")
 def pixels() -> Pixels:
     return np.stack([decode(content)[0] for _, content in draw_sample(12, seed=5)])
@@ -121,6 +127,7 @@ def test_other_weights_are_saved_as_other_bytes(classifier: keras.Model, tmp_pat
     assert first != second
 
 
+@pytest.mark.kernels
 def test_a_saved_model_scores_raw_pixels_as_before(
     classifier: keras.Model, pixels: Pixels, tmp_path: Path
 ) -> None:
@@ -169,6 +176,7 @@ def spread(features: np.ndarray[Any, Any]) -> float:
     return float(features.std(axis=0).max())
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("image_size", [32, 112])
 def test_the_pixels_that_the_small_network_learns_from_are_the_same_in_openvino(
     pixels: Pixels, tmp_path: Path, image_size: int
@@ -266,14 +274,15 @@ def test_a_network_for_which_there_is_no_room_is_told_of_as_the_system_says_it(
     assert (tmp_path / "network.bin").stat().st_size == 4 << 20
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     ("architecture", "mode"),
     [
         ("cnn", "scratch"),
         ("mobilenetv2", "probe"),
-        ("mobilenetv2", "finetune"),
-        ("mobilenetv3small", "probe"),
-        ("efficientnetv2b0", "probe"),
+        pytest.param("mobilenetv2", "finetune", marks=pytest.mark.slow),
+        pytest.param("mobilenetv3small", "probe", marks=pytest.mark.slow),
+        pytest.param("efficientnetv2b0", "probe", marks=pytest.mark.slow),
     ],
 )
 def test_both_halves_connected_predict_as_keras_does_by_name(
@@ -301,6 +310,7 @@ def test_both_halves_connected_predict_as_keras_does_by_name(
     assert difference.max() < 5e-3 * spread(expected["features"])
 
 
+@pytest.mark.kernels
 def test_a_half_that_openvino_computes_differently_is_refused_by_its_name(
     pixels: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +354,7 @@ def whole_network(architecture: str, *, tuned: bool) -> keras.Model:
     return build_whole(backbone, build_head(backbone.output_shape[-1], 0.0))
 
 
-@pytest.mark.parametrize("architecture", ["mobilenetv2", "mobilenetv3small"])
+@pytest.mark.parametrize("architecture", dear("mobilenetv3small", "mobilenetv2"))
 @pytest.mark.parametrize("tuned", [True, False])
 def test_batch_normalisation_keeps_its_statistics_when_tuned_and_learns_from_scratch(
     architecture: str, tuned: bool
@@ -358,7 +368,9 @@ def test_batch_normalisation_keeps_its_statistics_when_tuned_and_learns_from_scr
     assert all(kept) if tuned else not any(kept)
 
 
-@pytest.mark.parametrize("architecture", ["mobilenetv2", "mobilenetv3small", "efficientnetv2b0"])
+@pytest.mark.parametrize(
+    "architecture", dear("mobilenetv3small", "mobilenetv2", "efficientnetv2b0")
+)
 def test_tuning_begins_at_the_named_layer_and_everything_before_it_stays(
     architecture: str,
 ) -> None:
@@ -447,7 +459,7 @@ DIGESTS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(KERAS_FILES))
+@pytest.fixture(scope="module", params=dear("mobilenetv3small", "mobilenetv2", "efficientnetv2b0"))
 def published_as(request: pytest.FixtureRequest) -> str:
     """The architecture whose weights are for download."""
     return str(request.param)
@@ -545,7 +557,9 @@ def test_without_a_network_imagenet_weights_are_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("architecture", list(KERAS_FILES))
+@pytest.mark.parametrize(
+    "architecture", dear("mobilenetv2", "mobilenetv3small", "efficientnetv2b0")
+)
 def test_a_file_of_weights_is_loaded_into_the_network_it_was_saved_from_and_no_other(
     tmp_path: Path, architecture: str
 ) -> None:
