@@ -21,8 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 #: Where the tools of this environment lie: cracks, dvc, mlflow, prefect, uv.
 TOOLS = Path(sys.executable).parent
 
-#: What decides which kernels TensorFlow and OpenVINO use: all processes of a run of the tests compute
-#: with the same.
+#: What decides which kernels TensorFlow and OpenVINO use: all processes of a run compute with the
+#: same.
 KERNELS = ("ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS")
 
 #: Lines of a log that are shown for a failed test.

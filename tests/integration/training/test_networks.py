@@ -66,8 +66,8 @@ def featurizer_of(params: FeaturizeParams) -> keras.Model:
     return build_frozen(build_backbone(params), PATCH_SIZE, params.image_size)
 
 
-def dear(*architectures: str) -> list[Any]:
-    """Return the first of some architectures, and the others for those who have more time."""
+def first_of(*architectures: str) -> list[Any]:
+    """Return some architectures; the first one shows the rule, and the others are slow."""
     first, *others = architectures
     return [first, *(pytest.param(one, marks=pytest.mark.slow) for one in others)]
 
@@ -354,7 +354,7 @@ def whole_network(architecture: str, *, tuned: bool) -> keras.Model:
     return build_whole(backbone, build_head(backbone.output_shape[-1], 0.0))
 
 
-@pytest.mark.parametrize("architecture", dear("mobilenetv3small", "mobilenetv2"))
+@pytest.mark.parametrize("architecture", first_of("mobilenetv3small", "mobilenetv2"))
 @pytest.mark.parametrize("tuned", [True, False])
 def test_batch_normalisation_keeps_its_statistics_when_tuned_and_learns_from_scratch(
     architecture: str, tuned: bool
@@ -369,7 +369,7 @@ def test_batch_normalisation_keeps_its_statistics_when_tuned_and_learns_from_scr
 
 
 @pytest.mark.parametrize(
-    "architecture", dear("mobilenetv3small", "mobilenetv2", "efficientnetv2b0")
+    "architecture", first_of("mobilenetv3small", "mobilenetv2", "efficientnetv2b0")
 )
 def test_tuning_begins_at_the_named_layer_and_everything_before_it_stays(
     architecture: str,
@@ -459,7 +459,9 @@ DIGESTS = {
 }
 
 
-@pytest.fixture(scope="module", params=dear("mobilenetv3small", "mobilenetv2", "efficientnetv2b0"))
+@pytest.fixture(
+    scope="module", params=first_of("mobilenetv3small", "mobilenetv2", "efficientnetv2b0")
+)
 def published_as(request: pytest.FixtureRequest) -> str:
     """The architecture whose weights are for download."""
     return str(request.param)
@@ -558,7 +560,7 @@ def test_without_a_network_imagenet_weights_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "architecture", dear("mobilenetv2", "mobilenetv3small", "efficientnetv2b0")
+    "architecture", first_of("mobilenetv2", "mobilenetv3small", "efficientnetv2b0")
 )
 def test_a_file_of_weights_is_loaded_into_the_network_it_was_saved_from_and_no_other(
     tmp_path: Path, architecture: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,10 +24,14 @@ from processes import (
     environment,
     free_port,
 )
+from servers import tracking_address
+from typer.testing import CliRunner, Result
 
-from cracks.errors import WorkspaceError
+from cli.app import app
+from cracks.errors import TrackingError, WorkspaceError
 from cracks.workspace.params_file import load_params, set_params
 from cracks.workspace.paths import Paths
+from cracks.workspace.reports import write_report
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -51,19 +56,27 @@ SWEEP = (
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    """A small workspace whose features are computed."""
+    """A small workspace whose features are computed, and DVC knows it."""
     paths = Paths(clone_working_tree(tmp_path_factory.mktemp("workspace")))
     set_params(paths.params, SMALL)
-    featurize(paths)
+    run_stages(paths, "ingest", "split")
+    # As if the data had been checked: featurize waits for that.
+    write_report(paths.report("validate"), {})
+    run_stages(paths, "featurize")
+    commit = [sys.executable, "-m", "dvc", "commit", "--force", "ingest", "featurize"]
+    subprocess.run(commit, cwd=paths.root, env=environment(), check=True, capture_output=True)
     return paths
 
 
-def featurize(paths: Paths) -> str:
-    """Bring the features up to date; return what was said meanwhile."""
-    command = [sys.executable, "-m", "dvc", "repro", "featurize"]
-    return subprocess.run(
-        command, cwd=paths.root, env=environment(), check=True, capture_output=True, text=True
-    ).stderr
+def run_stages(paths: Paths, *names: str) -> None:
+    """Run stages in this process, which has TensorFlow loaded already."""
+    from tasks.featurize import featurize
+    from tasks.ingest import ingest
+    from tasks.split import split
+
+    stages = {"ingest": ingest, "split": split, "featurize": featurize}
+    for name in names:
+        write_report(paths.report(name), stages[name](load_params(paths.params), paths))
 
 
 Begin = Callable[..., RunningProcess]
@@ -82,9 +95,30 @@ def begin(paths: Paths, start_for_module: StartProcess) -> Begin:
 
 @dataclass(frozen=True)
 class Swept:
-    """A sweep that two processes shared until one of them was killed in the middle of a trial."""
+    """A sweep that is done."""
 
     before: Mapping[str, bytes]  # files that it must not touch
+    summary: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def swept(paths: Paths) -> Swept:
+    before = _files(paths)
+    done = sweep(paths, "--trials", TRIALS, *SWEEP)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return Swept(before, json.loads(done.stdout))
+
+
+def sweep(paths: Paths, *arguments: object) -> Result:
+    """Run `cracks sweep` in this process, which has TensorFlow loaded already."""
+    with tracking_address(None):
+        return CliRunner().invoke(app, ["-C", str(paths.root), "sweep", *map(str, arguments)])
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A sweep that two processes shared until one of them was killed in the middle of a trial."""
+
     at_the_kill: str  # what its file held
     killed: RunningProcess
     other: RunningProcess
@@ -101,9 +135,9 @@ def _files(paths: Paths) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def swept(paths: Paths, begin: Begin) -> Swept:
-    before, log = _files(paths), paths.root / "sweeps/default.log"
-    killed, other = begin("--trials", TRIALS, *SWEEP), begin("--trials", TRIALS, *SWEEP)
+def shared(paths: Paths, begin: Begin) -> Shared:
+    log, command = paths.root / "sweeps/shared.log", ("--trials", TRIALS, "--name", "shared")
+    killed, other = begin(*command, *SWEEP), begin(*command, *SWEEP)
 
     def is_in_a_trial_after_the_first() -> bool:
         begun = _begun(killed)
@@ -121,7 +155,7 @@ def swept(paths: Paths, begin: Begin) -> Swept:
     killed.wait(10)
     at_the_kill = log.read_text()
     assert other.wait(180) == 0, other.log
-    return Swept(before, at_the_kill, killed, other)
+    return Shared(at_the_kill, killed, other)
 
 
 def _begun(process: RunningProcess) -> list[int]:
@@ -132,32 +166,38 @@ def _begun(process: RunningProcess) -> list[int]:
 
 def _is_tried(paths: Paths, number: int) -> bool:
     """Return whether a living process holds the lock of a trial."""
-    with suppress(Timeout), FileLock(paths.root / f"sweeps/.default/{number}.lock", timeout=0):
+    with suppress(Timeout), FileLock(paths.root / f"sweeps/.shared/{number}.lock", timeout=0):
         return False
     return True
 
 
-def _runs(paths: Paths) -> list[Run]:
+def _runs(paths: Paths, name: str) -> list[Run]:
+    """Return the runs of a sweep, the one that stands above the others first."""
     from mlflow import MlflowClient
 
     address = f"sqlite:///{paths.local_tracking / 'mlflow.db'}"
     client = MlflowClient(address, address)
     experiment = client.get_experiment_by_name("concrete-crack-training")
     assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id]))
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.info.run_name == f"sweep {name}"]
+    below = ("mlflow.parentRunId", parent.info.run_id)
+    return [parent, *(run for run in runs if below in run.data.tags.items())]
 
 
-def test_two_processes_share_the_trials_and_the_killed_one_is_tried_again(swept: Swept) -> None:
-    assert sorted(trial["number"] for trial in swept.summary["trials"]) == [1, 2, 3]
-    assert {trial["state"] for trial in swept.summary["trials"]} == {"finished"}
-    broken_off = _begun(swept.killed)[-1]
-    assert sorted(_begun(swept.killed) + _begun(swept.other)) == sorted([1, 2, 3, broken_off])
-    assert broken_off in _begun(swept.other)
+@pytest.mark.slow
+def test_two_processes_share_the_trials_and_the_killed_one_is_tried_again(shared: Shared) -> None:
+    assert sorted(trial["number"] for trial in shared.summary["trials"]) == [1, 2, 3]
+    assert {trial["state"] for trial in shared.summary["trials"]} == {"finished"}
+    broken_off = _begun(shared.killed)[-1]
+    assert sorted(_begun(shared.killed) + _begun(shared.other)) == sorted([1, 2, 3, broken_off])
+    assert broken_off in _begun(shared.other)
 
 
-def test_what_was_finished_before_the_kill_stays(swept: Swept) -> None:
+@pytest.mark.slow
+def test_what_was_finished_before_the_kill_stays(shared: Shared) -> None:
     kept = [
-        trial for trial in swept.summary["trials"] if str(trial["val_loss"]) in swept.at_the_kill
+        trial for trial in shared.summary["trials"] if str(trial["val_loss"]) in shared.at_the_kill
     ]
     assert 1 <= len(kept) < TRIALS
 
@@ -192,14 +232,13 @@ def test_other_features_are_computed_once_beside_those_of_the_workspace(
 def test_mlflow_has_a_run_of_the_sweep_and_one_below_it_for_each_trial(
     swept: Swept, paths: Paths
 ) -> None:
-    runs = _runs(paths)
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    parent, *trials = _runs(paths, "default")
     assert (parent.info.run_name, parent.info.status) == ("sweep default", "FINISHED")
     assert parent.data.metrics["best.val_loss"] == swept.summary["best"]["val_loss"]
     assert parent.data.tags["best.trial"] == str(swept.summary["best"]["number"])
 
-    children = {int(run.data.tags["sweep.trial"]): run for run in runs if run is not parent}
-    assert len(runs) == 1 + len(children) == 1 + TRIALS
+    children = {int(run.data.tags["sweep.trial"]): run for run in trials}
+    assert len(trials) == len(children) == TRIALS
     for trial in swept.summary["trials"]:
         run = children[trial["number"]]
         assert run.info.status == "FINISHED"
@@ -210,19 +249,21 @@ def test_mlflow_has_a_run_of_the_sweep_and_one_below_it_for_each_trial(
         assert "epoch.val_loss" in run.data.metrics
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_longer_sweep_and_keeps_its_finished_trials(
-    swept: Swept, paths: Paths, begin: Begin
+    shared: Shared, paths: Paths, begin: Begin
 ) -> None:
-    longer = begin("--trials", TRIALS + 1, *SWEEP)
+    assert shared.summary["trials"]
+    longer = begin("--trials", TRIALS + 1, "--name", "shared", *SWEEP)
     longer.wait_until(lambda: "trial 4 of 4" in longer.stderr, "the fourth trial", timeout=120)
     longer.interrupt()
     assert longer.wait(60) == 130, longer.log
     assert "Traceback" not in longer.stderr
-    runs = _runs(paths)
-    assert len(runs) == 1 + TRIALS
-    assert {run.info.status for run in runs if run.info.run_name == "sweep default"} == {"KILLED"}
+    parent, *trials = _runs(paths, "shared")
+    assert (parent.info.status, len(trials)) == ("KILLED", TRIALS)
 
 
+@pytest.mark.kernels
 def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path) -> None:
     from cracks.training.sweep.trials import Trainer
     from tasks.train import train
@@ -236,18 +277,15 @@ def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path
 
 
 def test_a_server_of_mlflow_that_does_not_respond_is_reported_before_anything_is_trained(
-    begin: Begin,
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = begin(
-        "--name",
-        "lost",
-        MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}",
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
-        MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="0",
-    )
-    assert lost.wait(60) == 1
-    assert "cannot be reached" in lost.stderr
-    assert len(lost.stderr.splitlines()) == 1
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    with tracking_address(f"http://127.0.0.1:{free_port()}"):
+        lost = CliRunner().invoke(app, ["-C", str(paths.root), "sweep", "--name", "lost"])
+    assert isinstance(lost.exception, TrackingError)
+    assert "cannot be reached" in str(lost.exception)
+    assert not (paths.root / "sweeps/lost.log").exists()
 
 
 def test_features_that_are_not_those_of_params_yaml_are_refused(paths: Paths) -> None:
@@ -262,14 +300,27 @@ def test_features_that_are_not_those_of_params_yaml_are_refused(paths: Paths) ->
         set_params(paths.params, SMALL)
 
 
-def test_new_photographs_cost_only_their_own_features(paths: Paths) -> None:
-    known = {file: file.read_bytes() for file in paths.features.glob("*.npy")}
+@pytest.mark.slow
+def test_new_photographs_cost_only_their_own_features(paths: Paths, tmp_path: Path) -> None:
+    later = Paths(tmp_path / "later")
+    shutil.copytree(paths.root, later.root, ignore=shutil.ignore_patterns(".git", "sweeps"))
+
+    def featurize() -> str:
+        """Run the stage in a process of its own, which alone names all layers as another one."""
+        command = [sys.executable, "-m", "tasks", "featurize"]
+        return subprocess.run(
+            command, cwd=later.root, env=environment(), check=True, capture_output=True, text=True
+        ).stderr
+
+    featurize()
+    known = {file: file.read_bytes() for file in later.features.glob("*.npy")}
     written = {file: file.stat().st_mtime_ns for file in known}
     assert len(known) == 2
-    set_params(paths.params, ["ingest.sample.patches=300"])
-    said = featurize(paths)
+    set_params(later.params, ["ingest.sample.patches=300"])
+    run_stages(later, "ingest", "split")
+    said = featurize()
     assert "2 of 3 shards known" in said
     assert "100 of 100" in said
-    assert len(list(paths.features.glob("*.npy"))) == 3
+    assert len(list(later.features.glob("*.npy"))) == 3
     assert {file: file.read_bytes() for file in known} == known
     assert {file: file.stat().st_mtime_ns for file in known} == written
