@@ -44,9 +44,10 @@ def test_the_demo_ends_with_a_champion_and_says_what_to_do_next(demo: Demo) -> N
 def test_the_small_network_learns_the_drawn_sample(demo: Demo) -> None:
     checkout, _ = demo
     report = json.loads((checkout / ".demo/workspace/reports/evaluate.json").read_text())
-    # Its accuracy lay between 0.955 and 0.980 over seeds and splits, a linear model's below 0.58.
-    # The area under the ROC curve is above that and varies less: it depends on no threshold.
-    assert report["test"]["roc_auc"] >= 0.95
+    # A linear model's accuracy lay below 0.58 over seeds and splits, that of this network above
+    # 0.95. The area under the ROC curve depends on no threshold; claimed is what its confidence
+    # interval excludes.
+    assert report["test"]["intervals"]["roc_auc"]["low"] > 0.8
 
 
 def test_the_figures_that_people_look_at_are_drawn(demo: Demo) -> None:

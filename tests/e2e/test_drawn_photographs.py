@@ -19,6 +19,8 @@ from cracks.workspace.tables import read_table
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace
 from tests.integration.services import serving
 
+pytestmark = pytest.mark.kernels
+
 SMALL = [
     "ingest.source=sample",
     "ingest.sample.patches=200",

@@ -132,6 +132,7 @@ def service(older: OlderState, start_for_module: StartProcess) -> Iterator[Servi
 # --- the service ----------------------------------------------------------------------------------
 
 
+@pytest.mark.kernels
 def test_the_champion_is_served_with_the_scores_and_to_the_keys_of_before(
     older: OlderState, service: Service
 ) -> None:

@@ -80,10 +80,14 @@ def _tracking(workspace: Workspace) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(address, address)
 
 
+@pytest.mark.kernels
 def test_real_photographs_are_told_apart(trained: Workspace) -> None:
-    # One error of 124, and an area under the ROC curve of 1.000. The area depends on no threshold,
-    # which a single photograph of validation moves.
-    assert trained.report("evaluate")["test"]["roc_auc"] >= 0.99
+    # The area under the ROC curve depends on no threshold, which a single photograph of validation
+    # moves. It was 1.000. The standard error of an area A is sqrt(A (1 - A) / n) at most, with n of
+    # the rarer label (Birnbaum & Klose, Annals of Mathematical Statistics 28, 1957): with n > 50
+    # less than 0.08 for chance and than 0.05 for what is claimed, so it lies far from both.
+    test = trained.report("evaluate")["test"]
+    assert test["roc_auc"] > 0.85
     assert trained.report("ingest")["patches"] == 2 * OF_EACH_LABEL
 
 

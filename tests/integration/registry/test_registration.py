@@ -204,6 +204,7 @@ def test_a_better_model_is_registered_with_its_comparison(site: Site) -> None:
     assert site.register() == report | {"changed": False}
 
 
+@pytest.mark.kernels
 def test_a_champion_is_scored_again_and_not_believed(site: Site) -> None:
     site.champion_of(0.6)
     client = site.tracking

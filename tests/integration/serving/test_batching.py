@@ -71,6 +71,7 @@ async def until(condition: Callable[[], object]) -> None:
 # --- predictions ----------------------------------------------------------------------------------
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("together", [1, 2, 3, 7, len(IMAGES)])
 def test_whatever_comes_together_gets_the_predictions_of_the_command_line_to_the_last_bit(
     engine: Engine, classifier: Classifier, together: int

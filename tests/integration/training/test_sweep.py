@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 SMALL = (
     "ingest.source=sample",
-    "ingest.sample.patches=200",
-    "ingest.shard_rows=100",
+    "ingest.sample.patches=120",
+    "ingest.shard_rows=60",
     "featurize.image_size=32",
     "train.epochs=2",
 )
@@ -316,11 +316,11 @@ def test_new_photographs_cost_only_their_own_features(paths: Paths, tmp_path: Pa
     known = {file: file.read_bytes() for file in later.features.glob("*.npy")}
     written = {file: file.stat().st_mtime_ns for file in known}
     assert len(known) == 2
-    set_params(later.params, ["ingest.sample.patches=300"])
+    set_params(later.params, ["ingest.sample.patches=180"])
     run_stages(later, "ingest", "split")
     said = featurize()
     assert "2 of 3 shards known" in said
-    assert "100 of 100" in said
+    assert "60 of 60" in said
     assert len(list(later.features.glob("*.npy"))) == 3
     assert {file: file.read_bytes() for file in known} == known
     assert {file: file.stat().st_mtime_ns for file in known} == written
