@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from processes import RunningProcess, StartProcess, wait_until
 from servers import PrefectServer
@@ -54,11 +53,7 @@ def asking(server: PrefectServer, start: StartProcess, hours: float) -> tuple[Ru
 
 def answer(server: PrefectServer, run_id: str, form: dict[str, Any]) -> dict[str, Any]:
     """Fill in the form and press Resume, as the UI does."""
-    response = httpx.post(
-        f"{server.url}/flow_runs/{run_id}/resume", json={"run_input": form}, timeout=20
-    )
-    response.raise_for_status()
-    content: dict[str, Any] = response.json()
+    content: dict[str, Any] = server.ask("POST", f"/flow_runs/{run_id}/resume", {"run_input": form})
     return content
 
 
