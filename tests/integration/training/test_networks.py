@@ -274,12 +274,11 @@ def test_a_network_for_which_there_is_no_room_is_told_of_as_the_system_says_it(
     assert (tmp_path / "network.bin").stat().st_size == 4 << 20
 
 
-@pytest.mark.kernels
 @pytest.mark.parametrize(
     ("architecture", "mode"),
     [
-        ("cnn", "scratch"),
-        ("mobilenetv2", "probe"),
+        pytest.param("cnn", "scratch", marks=pytest.mark.kernels),
+        pytest.param("mobilenetv2", "probe", marks=pytest.mark.kernels),
         pytest.param("mobilenetv2", "finetune", marks=pytest.mark.slow),
         pytest.param("mobilenetv3small", "probe", marks=pytest.mark.slow),
         pytest.param("efficientnetv2b0", "probe", marks=pytest.mark.slow),
