@@ -57,8 +57,11 @@ test-unit: $(READY) ## Test every pure rule: no server, no process, no TensorFlo
 test: $(READY) ## Test every rule, every tool once, and the whole path on drawn and real photographs
 	$(TEST) -m "not slow and not stack" --budget 60
 
+# In the order of the files: what is red here is of the change, and not of the order, which the shorter runs vary.
+IN_ORDER := -p no:randomly
+
 test-all: $(READY) ## Test everything: also killed, repeated and remote, on every kind of kernel, and the stack
-	$(TEST)
+	$(TEST) $(IN_ORDER)
 	$(MAKE) test-kernels
 	$(MAKE) test-stack
 
@@ -70,11 +73,11 @@ test-kernels: $(READY) ## Run the tests that train or run a network on other ker
 	@for kernels in $(KERNELS); do \
 		case $$kernels in *AVX512*) grep -qsw avx512f /proc/cpuinfo || \
 			{ echo "Not run: $$kernels. This processor has no AVX-512."; continue; };; esac; \
-		echo "$$kernels:"; env $$kernels $(TEST) -m kernels || exit; \
+		echo "$$kernels:"; env $$kernels $(TEST) $(IN_ORDER) -m kernels || exit; \
 	done
 
 test-stack: $(READY) ## Run the tests that start the whole stack on this machine, and kill its parts
-	$(BIN)/python -m pytest -m stack tests/stack
+	$(BIN)/python -m pytest $(IN_ORDER) -m stack tests/stack
 
 check: $(READY) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -17,8 +17,12 @@ SHOWN = 10
 #: of the time, so that all workers end together.
 LAYERS = ("tests/stack", "tests/e2e", "tests/integration", "tests/unit")
 
-#: What is left out, by the marker that leaves it out.
-LEFT_OUT = {"stack": "tests of the whole stack", "slow": "slow tests", "": "tests left out by hand"}
+#: What is left out, by the marker that leaves it out, and what runs it.
+LEFT_OUT = {
+    "stack": "tests of the whole stack (`make test-stack`)",
+    "slow": "slow tests (`make test-all`)",
+    "": "tests that -m or -k did not choose",
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,11 +117,11 @@ class Costs:
             )
         if self._left_out:
             left_out = ", ".join(f"{n} {LEFT_OUT[name]}" for name, n in self._left_out.items())
-            terminalreporter.line(f"Not run: {left_out}. `make test-all` runs every test.")
+            terminalreporter.line(f"Not run: {left_out}.")
         if not self._is_whole():
             terminalreporter.line(
-                f"Run was only: {' '.join(self._config.args)}. `make test` runs every tool once, "
-                "`make test-all` every test."
+                f"Run were only the tests in {' '.join(self._config.args)}. `make test` runs every "
+                "tool once too, `make test-all` everything."
             )
 
     def _over_budget(self) -> list[tuple[str, float]]:
