@@ -535,6 +535,7 @@ def test_a_refusal_leaves_the_page_with_its_pictures_and_is_no_reference(
     assert read_json(stages.paths.profile) == before
 
 
+@pytest.mark.slow
 def test_later_data_is_compared_with_the_accepted_and_again_with_the_same(stages: Stages) -> None:
     for number in range(200, 280):
         stages.add(f"Positive/n{number}.png", saved(surface(number, size=32) // 2))

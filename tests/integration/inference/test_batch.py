@@ -62,7 +62,9 @@ def rows(*places: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("out", ["answers.parquet", "answers"])
+@pytest.mark.parametrize(
+    "out", ["answers.parquet", pytest.param("answers", marks=pytest.mark.slow)]
+)
 def test_a_folder_is_predicted_file_by_file_and_again_only_what_is_new_or_changed(
     predict: RunCracks, images: Path, tmp_path: Path, out: str
 ) -> None:

@@ -157,7 +157,6 @@ def archive(tmp_path: Path) -> str:
 # --- everything -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_local_store_that_is_restored_elsewhere_answers_as_before(
     start: StartProcess, local: Site, elsewhere: Site, archive: str
 ) -> None:
@@ -202,6 +201,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path: content for path, content in tree(folder).items() if content is not None}
 
 
+@pytest.mark.slow
 def test_a_store_on_postgresql_that_is_restored_elsewhere_answers_as_before(
     postgresql_server: PostgresqlServer,
     s3_server: S3Server,

@@ -181,7 +181,10 @@ def test_where_the_service_refuses_the_old_champion_stays(place: Place) -> None:
     [
         (("promote", "9"), "has no version 9"),
         (("rollback", "--why", "a test"), "no champion before this one"),
-        (("rollback", "--to", "v8", "--why", "a test"), "has no version 8"),
+        pytest.param(
+            *(("rollback", "--to", "v8", "--why", "a test"), "has no version 8"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_on_the_command_line_a_refusal_is_one_line_and_exit_code_1(
@@ -358,6 +361,7 @@ def test_what_is_killed_at_any_moment_is_finished_or_undone_by_the_next_command(
         promoter.end()
 
 
+@pytest.mark.slow
 def test_of_two_promotions_at_once_one_wins_and_the_other_says_so(
     start: StartProcess, place: Place, service: Service
 ) -> None:

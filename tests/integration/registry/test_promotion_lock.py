@@ -237,6 +237,7 @@ def won(attempt: Any, wanted: Any) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_want_the_lock_at_once_exactly_one_gets_it(
     tracking: Tracking, address: str | None, folder: Path
 ) -> None:

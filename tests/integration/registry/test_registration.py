@@ -169,6 +169,7 @@ def test_the_first_model_is_registered_with_what_leads_back_from_it(site: Site) 
     assert run.is_file()
 
 
+@pytest.mark.slow
 def test_the_champion_again_writes_nothing(site: Site) -> None:
     champion = site.champion_of(0.5)
     before = _written(site)
@@ -245,6 +246,7 @@ def test_a_limit_on_nothing_is_refused_before_anything_is_written(site: Site) ->
     assert not (site.paths.local_tracking / "artifacts").exists()
 
 
+@pytest.mark.slow
 def test_the_champion_is_not_tried_on_what_it_has_learned_from(site: Site) -> None:
     site.champion_of(0.5)
     site.assign_splits(np.roll(SPLITS, 200))
@@ -253,6 +255,7 @@ def test_the_champion_is_not_tried_on_what_it_has_learned_from(site: Site) -> No
     assert rows[0]["patches"] == int(((np.roll(SPLITS, 200) == "test") & (SPLITS == "test")).sum())
 
 
+@pytest.mark.slow
 def test_what_was_taken_out_of_service_is_not_promoted_by_itself(site: Site) -> None:
     site.champion_of(0.6)
     site.train(0.5)

@@ -63,6 +63,7 @@ def test_nothing_that_mlflow_keeps_of_a_model_is_a_pickle(champion: Registered) 
                 list(genops(content))
 
 
+@pytest.mark.slow
 def test_mlflow_serves_the_champion_and_its_clients_can_ask_the_service_instead(
     champion: Registered, start: StartProcess, tmp_path: Path
 ) -> None:

@@ -263,6 +263,7 @@ def test_ctrl_c_ends_a_longer_sweep_and_keeps_its_finished_trials(
     assert (parent.info.status, len(trials)) == ("KILLED", TRIALS)
 
 
+@pytest.mark.slow
 @pytest.mark.kernels
 def test_a_trial_learns_what_the_stage_train_learns(paths: Paths, tmp_path: Path) -> None:
     from cracks.training.sweep.trials import Trainer

@@ -131,6 +131,7 @@ def test_a_given_endpoint_is_kept_and_a_secret_is_not(near_s3: Clone, s3_server:
     assert (s3_server.place / name / "dvc" / "files").is_dir()
 
 
+@pytest.mark.slow
 def test_an_upload_does_not_wait_for_ever_for_leave_to_send(
     near_s3: Clone, s3_server: S3Server
 ) -> None:
