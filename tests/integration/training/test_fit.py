@@ -521,7 +521,7 @@ def test_watched_patches_are_read_once_in_their_order() -> None:
 
 #: By what share of their way weights may end elsewhere where two devices add in another order: Adam
 #: makes a whole step of the sign of a gradient that is nearly zero. It was 0.000001 (seeds 7 and 8;
-#: oneDNN with AVX-512, and off) and 0.003 (oneDNN with AVX2); with batches of another size, 1.7.
+#: oneDNN with AVX-512, and off) and 0.003 (with AVX2); with batches of another size it was 1.7.
 ROUNDING = 0.1
 
 TRAIN_ON_TWO = """
