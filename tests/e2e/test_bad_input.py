@@ -80,6 +80,7 @@ def test_every_verb_explains_itself(workspace: Workspace, verb: str) -> None:
     assert "--json" in done.stdout
 
 
+@pytest.mark.slow
 def test_data_that_breaks_an_expectation_stops_the_run_with_a_table(
     make_workspace: Callable[[], Workspace], tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_broken_chain_is_told_link_by_link_and_is_exit_code_1(site: Site) -> N
     assert f"train, {site.patch['label']}" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_restored_version_is_a_workspace_of_that_time_with_its_numbers(
     site: Site, tmp_path: Path
 ) -> None:

@@ -74,7 +74,9 @@ class Place:
         return CliRunner().invoke(app, ["-C", str(self.paths.root), *arguments])
 
 
-@pytest.fixture(scope="module", params=["local", "postgresql"])
+@pytest.fixture(
+    scope="module", params=["local", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
 def make_place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Place]]:
