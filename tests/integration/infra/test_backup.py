@@ -288,8 +288,13 @@ def stored(archive: str, digest: str) -> Path:
 
 
 def test_champion_and_ledger_are_of_the_same_moment(
-    local: Site, archive: str, elsewhere: Site
+    local: Site, archive: str, elsewhere: Site, tmp_path: Path
 ) -> None:
+    local.save(archive)
+    own = Site.made(tmp_path / "own")  # others must not see its promotions
+    own.restore(archive)
+    archive = str(tmp_path / "another archive")
+
     class Promoted(Sqlite):
         """A database during whose dump somebody promotes, the first time."""
 
@@ -299,12 +304,12 @@ def test_champion_and_ledger_are_of_the_same_moment(
             super().dump(target)
             Promoted.dumps += 1
             if Promoted.dumps == 1:
-                local.do("rollback", "1")
+                own.do("rollback", "1")
 
-    state = local.state
+    state = own.state
     busy = replace(state, databases={"mlflow": Promoted(state.databases["mlflow"]._url)})
     Saving(busy, Archive(place_at(archive))).save()
-    local.do("promote", "2")
+    own.do("promote", "2")
     elsewhere.restore(archive)
     assert Promoted.dumps == 2
     assert elsewhere.answer()[0] == "1"
