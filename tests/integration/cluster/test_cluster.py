@@ -41,6 +41,8 @@ from tests.integration.bundles import service_folder
 from tests.integration.conftest import RunCracks
 from tests.unit.builders import encoded
 
+pytestmark = pytest.mark.slow
+
 SHARED = Path(os.environ.get("CRACKS_SHARED", CHECKOUT.parent / "shared"))
 DATA = Path(os.environ.get("CRACKS_CLUSTER_DATA", SHARED / "data" / "metu-2k.zip"))
 KILLS = int(os.environ.get("CRACKS_CLUSTER_KILLS", "2"))
@@ -193,7 +195,6 @@ def slowly(request: str, response: Response) -> Response:
     return response
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_features_of_shards_in_s3_are_those_of_this_machine_and_the_client_sends_none(
     work: Featurizing,
@@ -297,7 +298,6 @@ def test_inspections_of_a_folder_are_those_of_this_machine(
     assert files["here"] == files["there"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_but_what_they_had(
     cluster: DaskCluster,
@@ -344,7 +344,6 @@ def test_killed_workers_and_a_killed_scheduler_lose_nothing_and_double_nothing_b
         print(f"\n  {len(work.shards)} shards, {Counter(killed)}, {twice} written twice")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_a_worker_that_comes_later_helps(
     cluster: DaskCluster,
@@ -364,7 +363,6 @@ def test_a_worker_that_comes_later_helps(
     assert later.exit_code is None
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_storage_that_returns_503_for_a_while_only_delays(
     work: Featurizing, local: dict[str, bytes], proxy: S3Proxy, tmp_path: Path
@@ -385,7 +383,6 @@ def test_storage_that_returns_503_for_a_while_only_delays(
     assert sum(refused.values()) > 5
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("on_cluster")
 def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
     work: Featurizing, tmp_path: Path
@@ -399,7 +396,6 @@ def test_a_shard_that_always_fails_is_named_and_the_others_are_done(
     assert kept == {f"part-0000{number}.npy" for number in (0, 1, 3, 4, 5)}
 
 
-@pytest.mark.slow
 def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
     on_cluster: dict[str, str],
     cluster: DaskCluster,
@@ -428,7 +424,6 @@ def test_ctrl_c_cancels_and_the_next_run_computes_only_what_is_missing(
     assert set(written(proxy, "answers").values()) == {1}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -461,7 +456,6 @@ def refused_in_one_line(
     assert said in line
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -492,7 +486,6 @@ def test_a_worker_that_would_do_it_otherwise_or_cannot_is_named_before_work_star
     assert not list((bucket / "store").rglob("answers/*/*"))
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_patches(
     on_cluster: dict[str, str],
     cluster: DaskCluster,

@@ -120,6 +120,7 @@ def test_the_ui_links_the_cluster_that_answers(
     assert float(shown["scoring-progress"]["data"]) == 100
 
 
+@pytest.mark.slow
 def test_without_a_champion_or_with_a_bad_place_it_refuses_in_one_line_and_writes_nothing(
     prefect_server: PrefectServer, start: StartProcess, workspace: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_receiver_with_another_secret_believes_nothing(
     ]
 
 
+@pytest.mark.slow
 def test_webhooks_are_registered_tested_listed_and_removed_by_command(
     events: Events, webhooks: Webhooks
 ) -> None:

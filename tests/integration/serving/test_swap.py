@@ -103,7 +103,7 @@ def handover(tmp_path: Path) -> Handover:
 # --- real processes -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_no_request_fails_and_none_is_served_by_a_version_that_was_swapped_away(
     serve: Serve, handover: Handover, processes: int
 ) -> None:

@@ -211,6 +211,7 @@ def test_the_best_parameters_are_those_of_the_least_validation_loss(swept: Swept
         assert f"-S {key}={value}" in best["command"]
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_parameters_and_features_alone_and_git_does_not_see_it(
     swept: Swept, paths: Paths
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_remote_that_lacks_what_nobody_brought_is_told_of(elsewhere: Paths) ->
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_a_storage_that_is_away_is_tried_again_and_one_without_credentials_is_not(
     elsewhere: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
