@@ -52,13 +52,18 @@ def prefetch_map(
         yield from map(function, items)
         return
     results: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            for item in items:
-                results.append(pool.submit(function, item))
-                if len(results) == waiting:
-                    yield results.popleft().result()
-            while results:
+    pool, waits = ThreadPoolExecutor(THREADS), True
+    try:
+        for item in items:
+            results.append(pool.submit(function, item))
+            if len(results) == waiting:
                 yield results.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while results:
+            yield results.popleft().result()
+    except GeneratorExit:
+        # The garbage collector closes what was given up, too, in whatever thread it runs. In one
+        # that is just starting, to wait for another thread is to wait for ever.
+        waits = False
+        raise
+    finally:
+        pool.shutdown(wait=waits, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ LATE = timedelta(minutes=6)
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Path:
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Each test draws the same predictions, whichever tests were before it.
+    monkeypatch.setattr("tests.unit.monitored._numbers", itertools.count(1))
     put_in_service(tmp_path / "service")
     return tmp_path / "service"
 
