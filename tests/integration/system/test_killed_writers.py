@@ -11,25 +11,14 @@ import pytest
 
 from cracks.system.atomic_files import atomic_replace, restore
 from tests.unit.builders import ROOT, tree
-
-NAMES = ("table", "folder")
-
-
-def _make(place: Path, content: str) -> None:
-    """Write a file, or for the name `folder` a folder of two files."""
-    if "folder" in place.name:
-        place.mkdir()
-        (place / content).write_text(content)
-        (place / "same").write_text(content)
-    else:
-        place.write_text(content)
+from tests.unit.system.test_atomic_files import NAMES, make_output
 
 
 @pytest.fixture(params=NAMES)
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return an output that is already there."""
     place = tmp_path / request.param
-    _make(place, "old")
+    make_output(place, "old")
     return place
 
 
@@ -46,15 +35,15 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_run(old: Path) -> Non
     assert tree(old) == before
     with atomic_replace(old) as partial:
         assert not partial.exists()
-        _make(partial, "new")
+        make_output(partial, "new")
     assert [path.name for path in old.parent.iterdir()] == [old.name]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder that was about to be replaced: a neighbour is the new one."""
-    _make(tmp_path / "folder", "old")
-    _make(tmp_path / ".folder.partial", "new")
+    make_output(tmp_path / "folder", "old")
+    make_output(tmp_path / ".folder.partial", "new")
     return tmp_path / "folder"
 
 

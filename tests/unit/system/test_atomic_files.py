@@ -16,7 +16,7 @@ from tests.unit.builders import tree
 NAMES = ("table", "folder")
 
 
-def _make(place: Path, content: str) -> None:
+def make_output(place: Path, content: str) -> None:
     """Write a file, or for the name `folder` a folder of two files."""
     if "folder" in place.name:
         place.mkdir()
@@ -30,7 +30,7 @@ def _make(place: Path, content: str) -> None:
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return an output that is already there."""
     place = tmp_path / request.param
-    _make(place, "old")
+    make_output(place, "old")
     return place
 
 
@@ -38,7 +38,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_an_output_appears_when_it_is_whole(tmp_path: Path, name: str) -> None:
     place = tmp_path / "made on the way" / name
     with atomic_replace(place) as partial:
-        _make(partial, "new")
+        make_output(partial, "new")
         assert partial.parent == place.parent
         assert not place.exists()
     assert place.exists()
@@ -47,9 +47,9 @@ def test_an_output_appears_when_it_is_whole(tmp_path: Path, name: str) -> None:
 
 def test_a_new_output_takes_the_place_of_the_old_one(old: Path) -> None:
     with atomic_replace(old) as partial:
-        _make(partial, "new")
+        make_output(partial, "new")
     expected = old.with_name("expected folder" if old.is_dir() else "expected")
-    _make(expected, "new")
+    make_output(expected, "new")
     assert tree(old) == tree(expected)
     assert old.is_dir() or old.read_text() == "new"
 
@@ -60,7 +60,7 @@ def test_an_interrupted_stage_leaves_the_old_output_and_no_partial(
 ) -> None:
     def half_a_stage() -> None:
         with atomic_replace(old) as partial:
-            _make(partial, "half")
+            make_output(partial, "half")
             raise interruption
 
     before = tree(old.parent)
@@ -88,15 +88,15 @@ def test_a_move_that_fails_leaves_the_old_output(
 
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OSError, match="the disk is gone"), atomic_replace(old) as partial:
-        _make(partial, "new")
+        make_output(partial, "new")
     assert tree(old.parent) == before
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder that was about to be replaced: a neighbour is the new one."""
-    _make(tmp_path / "folder", "old")
-    _make(tmp_path / ".folder.partial", "new")
+    make_output(tmp_path / "folder", "old")
+    make_output(tmp_path / ".folder.partial", "new")
     return tmp_path / "folder"
 
 
