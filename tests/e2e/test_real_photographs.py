@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from processes import StartProcess
 
 from tests.e2e.conftest import LITTLE_EVALUATION, Workspace, shared_file
-from tests.integration.services import ServiceProcess, serving
+from tests.integration.services import serving
 from tests.unit.builders import write_files
 
 pytestmark = pytest.mark.timeout(900)
@@ -149,19 +148,13 @@ def test_nothing_new_means_nothing_done(trained: Workspace) -> None:
 # --- the registry ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def serve(
-    start: StartProcess,
-) -> Callable[[Workspace, Path], AbstractContextManager[ServiceProcess]]:
-    return lambda site, folder: serving(start, site.root, folder, variables=site.variables)
-
-
 def test_a_served_prediction_leads_to_the_photograph_and_the_commit(
     trained: Workspace,
     photographs: dict[str, bytes],
-    serve: Callable[[Workspace, Path], AbstractContextManager[ServiceProcess]],
+    start: StartProcess,
 ) -> None:
-    with serve(trained, trained.root / "service") as service:
+    folder = trained.root / "service"
+    with serving(start, trained.root, folder, variables=trained.variables) as service:
         service.wait_for_version("1")
         (prediction,) = service.predict(patch=first_of(photographs, "Positive"))
         service.process.end()  # it writes what is not in the record yet
@@ -186,7 +179,7 @@ def site(trained: Workspace, mlflow_servers: Callable[[str], str], tmp_path: Pat
 def test_a_model_is_judged_promoted_and_taken_back(
     site: Workspace,
     tmp_path: Path,
-    serve: Callable[[Workspace, Path], AbstractContextManager[ServiceProcess]],
+    start: StartProcess,
 ) -> None:
     first = site.trained(*GOOD)
     assert (first["verdict"], first["version"], first["promoted"]) == ("first", "1", True)
@@ -203,7 +196,8 @@ def test_a_model_is_judged_promoted_and_taken_back(
     assert (similar["verdict"], similar["action"]) == ("undecided", "ask")
     assert (similar["version"], similar["promoted"]) == ("2", False)
 
-    with serve(site, tmp_path / "service") as service:
+    folder = tmp_path / "service"
+    with serving(start, site.root, folder, variables=site.variables) as service:
         service.wait_for_version("1")
         promoted = printed(site, "promote", "2", "--why", "looked at every mistake")
         assert (promoted["previous"], len(promoted["processes"])) == ("1", 1)
