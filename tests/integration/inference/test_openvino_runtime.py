@@ -121,7 +121,8 @@ def test_a_process_of_a_test_computes_with_the_kernels_that_are_asked_for(
     write_convolution(tmp_path / "model.xml")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     command = [sys.executable, "-c", SHOW_KERNELS, tmp_path / "model.xml"]
-    process = start(command, variables={"ONEDNN_VERBOSE": "1"})
+    # Told when kernels are made: while it times them too, oneDNN fails in one of 300 processes.
+    process = start(command, variables={"ONEDNN_VERBOSE": "profile_create"})
     assert process.wait(60) == 0, process.log
     assert "cpu,isa:Intel AVX2\n" in process.stdout
 
