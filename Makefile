@@ -62,8 +62,8 @@ IN_ORDER := -p no:randomly
 
 test-all: $(READY) ## Test everything: also killed, repeated and remote, on every kind of kernel, and the stack
 	$(TEST) $(IN_ORDER)
-	$(MAKE) test-kernels
-	$(MAKE) test-stack
+	@# The stack mostly waits: the trainings beside it cost no time.
+	$(MAKE) --jobs=2 --output-sync=line test-kernels test-stack
 
 # What oneDNN may use of the processor, in TensorFlow and in OpenVINO; last TensorFlow without oneDNN. VNNI, bfloat16 and
 # AMX, where the processor has them, are what every other run uses.

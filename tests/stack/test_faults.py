@@ -38,17 +38,7 @@ from tests.e2e.conftest import LITTLE_EVALUATION
 from tests.stack.conftest import Facts, RunningStack
 from tests.stack.steady_client import SteadyClient
 
-#: "some": each fault at one moment; "all": the whole matrix.
-WANTED = os.environ.get("CRACKS_TEST_FAULTS")
-
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(
-        WANTED not in ("some", "all"),
-        reason="faults take a quarter of an hour: CRACKS_TEST_FAULTS=some make test-stack",
-    ),
-]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
 
 MODEL = "concrete-crack-classifier"
 
@@ -75,10 +65,15 @@ QUICK = [
 #: Photographs that are drawn at first, and added for each training that is to read some.
 DRAWN, ADDED = 200, 20
 
-#: The whole matrix takes half an hour; what is tested without is one moment for each fault.
+#: "some": each fault at one moment; "all": the whole matrix. Without, each service is killed once.
+WANTED = os.environ.get("CRACKS_TEST_FAULTS")
+SOME = pytest.mark.skipif(
+    WANTED not in ("some", "all"),
+    reason="six minutes of other faults: CRACKS_TEST_FAULTS=some make test-stack",
+)
 EVERYTHING = pytest.mark.skipif(
     WANTED != "all",
-    reason="the whole matrix of faults: CRACKS_TEST_FAULTS=all make test-stack",
+    reason="half an hour, the whole matrix of faults: CRACKS_TEST_FAULTS=all make test-stack",
 )
 
 
@@ -351,6 +346,7 @@ def test_services_are_killed_while_it_trains(
     require_sound(ground, client, killed.get("serving"))
 
 
+@SOME
 def test_s3_refuses_everything_then_every_sixth_and_cuts_bodies_short(ground: Ground) -> None:
     stack, before = ground.stack, runs_in_turn(ground.stack)
     numbers, spoiled = itertools.count(), []
@@ -401,6 +397,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
+@SOME
 @pytest.mark.parametrize("stage", ["evaluate", pytest.param("export", marks=EVERYTHING)])
 def test_the_disk_of_the_workspace_is_full(ground: Ground, small_disk: Path, stage: str) -> None:
     stack, before = ground.stack, runs_in_turn(ground.stack)
@@ -429,6 +426,7 @@ def _fill(ballast: Path) -> None:
             file.write(bytes(1 << 16))
 
 
+@SOME
 def test_trainings_started_at_once(ground: Ground, tmp_path: Path) -> None:
     """Two by the worker and one at a desk in one workspace, and one at a desk in another."""
     stack, before = ground.stack, runs_in_turn(ground.stack)
