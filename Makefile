@@ -62,7 +62,7 @@ IN_ORDER := -p no:randomly
 
 test-all: $(READY) ## Test everything: also killed, repeated and remote, on every kind of kernel, and the stack
 	$(TEST) $(IN_ORDER)
-	@# The stack mostly waits: the trainings beside it cost no time.
+	@echo "The stack is tested beside the kernels, since it mostly waits. Each shows its output when it ends."
 	$(MAKE) --jobs=2 --output-sync=line test-kernels test-stack
 
 # What oneDNN may use of the processor, in TensorFlow and in OpenVINO; last TensorFlow without oneDNN. VNNI, bfloat16 and
