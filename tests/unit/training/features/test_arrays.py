@@ -202,22 +202,6 @@ def test_images_keep_their_order_whichever_thread_is_done_first(
     assert [int(patch[0, 0, 0]) for batch in batches for patch in batch] == list(range(40))
 
 
-def test_what_is_given_up_waits_for_no_thread() -> None:
-    release, ended = threading.Event(), threading.Event()
-
-    def compute(number: int) -> int:
-        if number:
-            release.wait(10)
-            ended.set()
-        return number
-
-    results = ahead.prefetch_map(compute, range(5))
-    assert next(results) == 0
-    results.close()  # type: ignore[attr-defined]
-    assert not ended.is_set()
-    release.set()
-
-
 def test_only_so_many_batches_are_decoded_ahead() -> None:
     decoded = []
 
