@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.data import data
 from cli.feedback import feedback
 from cli.inspect import inspect
 from cli.keys import keys
@@ -36,6 +37,7 @@ for command in (
     inspect,
     serve,
     feedback,
+    data,
     models,
     promote,
     rollback,

@@ -7,9 +7,8 @@ from cracks.dataset.ingest.append import take_all
 from cracks.dataset.ingest.data_card import data_card
 from cracks.dataset.ingest.sources.source_list import open_sources
 from cracks.dataset.labels import LABELS
-from cracks.dataset.manifest import (
-    QUARANTINE_COLUMNS,
-)
+from cracks.dataset.manifest import QUARANTINE_COLUMNS
+from cracks.dataset.photos.site_table import SITE_COLUMNS, site_rows
 from cracks.dataset.shards import count_rows
 from cracks.system.atomic_files import restore, write_text
 from cracks.workspace.params import Params
@@ -31,7 +30,7 @@ def ingest(params: Params, paths: Paths) -> IngestReport:
     """
     restore(paths.images)
     with open_sources(params.ingest, paths) as sources:
-        taken = take_all(sources, params, paths)
+        taken, photos = take_all(sources, params, paths)
         digest, files = sources.digest(), sources.described_files()
     write_text(paths.raw / "README.md", RAW)
     write_csv(taken.quarantine, paths.quarantine, QUARANTINE_COLUMNS)
@@ -45,6 +44,8 @@ def ingest(params: Params, paths: Paths) -> IngestReport:
         "distinct_patches": count_rows(paths.images),
         "quarantined": len(taken.quarantine),
         "labels": {label: taken.labels[label] for label in LABELS},
+        "photos": photos,
     }
-    write_text(paths.data_card, data_card(params.ingest.sources, report, files))
+    sites = site_rows(read_table(paths.manifest, SITE_COLUMNS).to_pandas())
+    write_text(paths.data_card, data_card(params.ingest.sources, report, files, sites))
     return report

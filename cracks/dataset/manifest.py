@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from cracks.errors import WorkspaceError
 from cracks.workspace.tables import read_table
 
 #: Raised when inspection gives other facts of the same bytes; older facts are then not used again.
-INSPECTION_VERSION = 2
+INSPECTION_VERSION = 3
 
 FACTS = pa.schema(
     [
@@ -26,6 +26,8 @@ FACTS = pa.schema(
         ("mode", pa.string()),
         ("format", pa.string()),
         ("orientation", pa.int16()),
+        ("camera", pa.string()),
+        ("exposed", pa.timestamp("ms")),
         ("size_bytes", pa.int64()),
         ("bytes_per_pixel", pa.float64()),
         ("brightness", pa.float64()),
@@ -38,6 +40,19 @@ FACTS = pa.schema(
     ]
 )
 
+#: Where a patch comes from; None where nothing tells the photograph, the way it is known, the time.
+PROVENANCE = pa.schema(
+    [
+        ("photo", pa.string()),
+        ("photo_by", pa.string()),
+        ("site", pa.string()),
+        ("taken", pa.timestamp("ms")),
+    ]
+)
+
+#: In `photo_by`: the patch lies at an end of a run, and may be of the photograph beside it.
+UNCERTAIN: Final = "end of a sequence"
+
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -46,6 +61,7 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("shard", pa.string()),
         ("row", pa.int32()),
+        *PROVENANCE,
         *FACTS,
     ],
     metadata={"inspection_version": str(INSPECTION_VERSION)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import pyarrow as pa
 from cracks.dataset.fingerprints import REDUCED, fingerprint
 from cracks.dataset.shards import contents_of
 from cracks.images.decode import Pixels, decode, decode_stored
+from cracks.images.exif import exposure
 
 #: Grey values from which on a pixel says nothing more: black or white.
 BLACK, WHITE = 2, 253
@@ -28,6 +30,8 @@ class PatchFacts:
     mode: str
     format: str
     orientation: int  # of EXIF; 1 is upright, 0 is no valid value
+    camera: str  # of EXIF; "" where it names none
+    exposed: datetime | None  # of EXIF, by the clock of the camera
     size_bytes: int
     bytes_per_pixel: float
     brightness: float  # mean grey value, 0 to 255
@@ -49,8 +53,11 @@ def inspect_patch(content: bytes, size: int) -> PatchFacts:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     brightness, contrast = _mean_and_deviation(grey)
     red, green, blue, _ = cv2.mean(pixels)
+    camera, exposed = exposure(content)
     reduced = cv2.resize(grey.astype(np.float32), (REDUCED, REDUCED), interpolation=cv2.INTER_AREA)
     return PatchFacts(
+        camera=camera,
+        exposed=exposed,
         size_bytes=len(content),
         bytes_per_pixel=round(len(content) / (size * size), 4),
         brightness=round(brightness, 3),

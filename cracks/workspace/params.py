@@ -30,6 +30,9 @@ LIMITS = ["register", "limits"]
 #: What is trained: the head on frozen features, then more of the backbone too, or everything.
 Mode = Literal["probe", "finetune", "scratch"]
 
+#: What stays on one side of the split as a whole.
+Unit = Literal["photo", "site"]
+
 #: `featurize.weights` that are no file.
 NO_WEIGHTS = "none"
 IMAGENET = "imagenet"
@@ -62,6 +65,9 @@ class IngestParams(Section):
     source: Annotated[str | list[str], BeforeValidator(_names_places)]
     patch_size: Annotated[int, Field(ge=16, le=4096)]
     shard_rows: Count
+    photo: Literal["auto", "table"]
+    max_photo_patches: Annotated[int, Field(ge=2)]
+    run_change: Annotated[float, Field(gt=0)]
     sample: SampleParams
 
     @property
@@ -76,6 +82,7 @@ class ValidateParams(Section):
     min_patches: Count
     min_class_share: Annotated[float, Field(ge=0, le=0.5)]
     max_quarantine_share: Share
+    max_left_out_share: Share
     min_brightness: GreyValue
     max_brightness: GreyValue
     min_contrast: GreyValue
@@ -100,7 +107,8 @@ class SplitParams(Section):
     salt: str
     near_copy_distance: Annotated[float, Field(ge=0, le=10)]
     recrop_response: Share
-    run_change: Annotated[float, Field(gt=0)]
+    unit: Unit
+    max_group_patches: Annotated[int, Field(ge=2)]
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> SplitParams:

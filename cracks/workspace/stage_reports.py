@@ -14,6 +14,20 @@ MetricName = Literal[
     "accuracy", "recall", "precision", "specificity", "f1", "roc_auc", "pr_auc", "brier", "ece"
 ]
 
+#: What intervals and the gate count: the patches of one are no independent evidence.
+Counted = Literal["photographs", "sites", "patches"]
+
+
+class PhotosReport(TypedDict):
+    """Which photographs the patches were cut from, and how that is known."""
+
+    photographs: int
+    sites: int
+    photographs_known: float  # share of the patches
+    known_by: dict[str, int]  # patches by clue, and the unknown ones
+    doubted: dict[str, str]  # what looked like one photograph, and why it is none
+    mixed: dict[str, float]  # photographs of patches that differ so many times the usual
+
 
 class IngestReport(TypedDict):
     """What was read from the sources."""
@@ -25,13 +39,14 @@ class IngestReport(TypedDict):
     distinct_patches: int
     quarantined: int  # unusable files
     labels: dict[str, int]  # patches by label
+    photos: PhotosReport
 
 
 class Leakage(TypedDict):
-    """Shares of the test files that train also has."""
+    """Shares of the test files that train also has; None where nothing is known."""
 
-    same_picture_in_train: float
-    same_photograph_in_train: float
+    same_picture_in_train: float | None
+    same_photograph_in_train: float | None  # of the files whose photograph is known
 
 
 class LeakageReport(TypedDict):
@@ -46,13 +61,16 @@ class SplitReport(TypedDict):
 
     patches: int
     copies_left_out: int
-    left_out: int  # patches in no split
+    left_out: dict[str, int]  # patches in no split, by label
     counts: dict[str, dict[str, int]]  # patches by split and label
     shares: dict[str, float]  # of the assigned patches, by split
     near_copies: int  # pairs
     recrops: int  # pairs
-    photographs: int  # that more than one patch was cut from
+    photographs: int  # that are known
+    photographs_known: float  # share of the patches
+    counted: Counted  # by intervals and gate
     groups: int  # of patches that stay together
+    crack_groups: dict[str, int]  # groups with cracks, by split
     largest_group: int  # patches
     leakage: LeakageReport
 
@@ -65,6 +83,7 @@ class ExpectationRow(TypedDict):
     success: bool
     expected: str
     observed: str
+    advice: str  # what to do where it is broken; may be empty
     examples: list[dict[str, Any]]  # rows that break it; those of patches have an `id`
 
 

@@ -73,7 +73,7 @@ def test_wrong_usage_is_exit_code_2(workspace: Workspace) -> None:
     assert workspace.cracks("no-such-verb").returncode == 2
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "serve", "models"])
+@pytest.mark.parametrize("verb", ["train", "predict", "serve", "data", "models"])
 def test_every_verb_explains_itself(workspace: Workspace, verb: str) -> None:
     done = workspace.cracks(verb, "--help")
     assert done.returncode == 0

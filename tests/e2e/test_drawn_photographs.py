@@ -80,6 +80,17 @@ def site(reproduced: Workspace, start_for_module: StartProcess) -> Site:
     return Site(workspace, result["run_id"], patch, prediction)
 
 
+def test_the_sites_are_listed_with_their_photographs_and_splits(featurized: Workspace) -> None:
+    done = featurized.cracks("data", "--json")
+    assert done.returncode == 0, done.stderr
+    (site,) = json.loads(done.stdout)["sites"]
+    assert (site["site"], site["photographs"], site["patches"]) == ("sample", 200, 200)
+    assert (site["cracks"], site["known by"]) == (100, "table 200")
+    assert site["train"] + site["validation"] + site["test"] == 200
+    table = featurized.cracks("data").stdout
+    assert "200 photographs are known, of 100.0% of the patches." in table
+
+
 def test_a_served_prediction_leads_to_the_patch_that_was_trained_on(site: Site) -> None:
     done = site.workspace.cracks("trace", site.prediction["prediction_id"], "--json")
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from PIL import Image
 from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import ShardPosition, shard_name
 from cracks.dataset.split.grouping import Likeness
+from cracks.dataset.split.weak_ties import Photographs
 from cracks.inference.bundle.bundle import Bundle, seal_bundle
 from cracks.inference.handover.champion import Champion
 from cracks.registry.ledger import Entry, following
@@ -64,8 +65,10 @@ def likeness_of(label_of: Mapping[str, str], links: Iterable[tuple[str, str]] = 
         fingerprints=np.zeros((len(ids), 64), np.int16),
         near_copies=np.zeros((0, 2), np.int64),
         recrops=pairs,
-        patch_of_file=alone,
-        runs=alone,
+        photographs=Photographs(alone, np.full(len(ids), -1), np.ones(len(ids), bool)),
+        tied=np.zeros(len(ids), bool),
+        sites=None,
+        left_out=np.zeros(len(ids), bool),
     )
 
 
@@ -80,6 +83,9 @@ def ingest_params(
         source=str(source) if isinstance(source, str | Path) else [str(one) for one in source],
         patch_size=patch_size,
         shard_rows=3,
+        photo="auto",
+        max_photo_patches=660,
+        run_change=4.0,
         sample=SampleParams(patches=patches, seed=seed),
     )
 

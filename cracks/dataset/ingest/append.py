@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cracks.dataset.ingest.provenance import with_provenance
 from cracks.dataset.ingest.sources.base import SourceFile
 from cracks.dataset.ingest.sources.source_list import Sources
 from cracks.dataset.manifest import (
@@ -50,6 +51,7 @@ from cracks.system.console import Advance, progress
 from cracks.system.hashing import digest_of_bytes, digest_of_value
 from cracks.workspace.params import Params
 from cracks.workspace.paths import ACCEPT_RELABELS, Paths
+from cracks.workspace.stage_reports import PhotosReport
 from cracks.workspace.tables import read_table, write_csv
 
 #: Files that one thread looks at in one go, and such batches that wait for a thread.
@@ -86,11 +88,11 @@ class Move:
     rows: npt.NDArray[np.int64] | None = None
 
 
-def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
+def take_all(sources: Sources, params: Params, paths: Paths) -> tuple[Intake, PhotosReport]:
     """Append what the sources have to the shards and the manifest of a workspace, all or nothing.
 
     Raises:
-        SourceError: a source is damaged, or a label is in none of them.
+        SourceError: a source is damaged, a label is in none of them, or a photos.csv is not sound.
         DataError: the labels of stored photographs changed and nobody accepted that.
     """
     places, facts = stored_places(paths.images), known_facts(paths.manifest)
@@ -104,9 +106,10 @@ def take_all(sources: Sources, params: Params, paths: Paths) -> Intake:
             taken = take_in(sources.files(), places, facts, size, writer, rows, advance)
         require_accepted(taken.relabels, paths.relabels)
         moves = carry_over(paths.images, images, places, taken)
-        if moves:
-            rewrite_manifest(relocated(read_table(manifest), moves), manifest)
-    return taken
+        table = relocated(read_table(manifest), moves)
+        table, photos = with_provenance(table, sources.photo_tables(), params.ingest)
+        rewrite_manifest(table, manifest)
+    return taken, photos
 
 
 def take_in(
@@ -229,6 +232,8 @@ def carry_over(before: Path, after: Path, places: Places, intake: Intake) -> dic
 
 def relocated(manifest: pa.Table, moves: dict[int, Move]) -> pa.Table:
     """Return the manifest with the places after `moves`."""
+    if not moves:
+        return manifest
     shards, rows = [], []
     places = zip(manifest["shard"].to_pylist(), manifest["row"].to_pylist(), strict=True)
     for shard, row in places:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cracks.dataset.ingest.sources import mendeley
 from cracks.system.templates import render
@@ -17,18 +18,25 @@ KNOWN_SOURCES = {
 UNKNOWN = "photographs of your own; write their origin and licence into docs/cards.md."
 
 
-def data_card(sources: Sequence[str], report: IngestReport, files: Sequence[str]) -> str:
+def data_card(
+    sources: Sequence[str],
+    report: IngestReport,
+    files: Sequence[str],
+    sites: Sequence[Mapping[str, Any]],
+) -> str:
     """Return the card as Markdown.
 
     Args:
         sources: as `ingest.source` names them.
         report: what ingest found.
         files: one line a downloaded file: its name, size and SHA-256.
+        sites: rows of `cracks.dataset.photos.site_table.site_rows`.
     """
     card = render(
         "cracks/dataset/ingest/data_card.md.jinja",
         sources=[(source, KNOWN_SOURCES.get(source, UNKNOWN)) for source in sources],
         report=report,
         files=files,
+        sites=sites,
     )
     return card + "\n"

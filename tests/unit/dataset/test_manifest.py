@@ -17,6 +17,7 @@ from damaged import damaged_copies
 from cracks.dataset import manifest
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.manifest import (
+    PROVENANCE,
     SCHEMA,
     ManifestWriter,
     distinct_rows,
@@ -44,6 +45,7 @@ def _row(number: int, **changes: Any) -> dict[str, Any]:
         "label": CRACK,
         "shard": "part-00000.parquet",
         "row": number,
+        **dict.fromkeys(PROVENANCE.names),
         **asdict(FACTS[number]),
     } | changes
 
@@ -97,12 +99,14 @@ def test_nothing_is_known_of_what_no_manifest_lists(file: Path, tmp_path: Path) 
     assert known_facts(tmp_path / "nowhere.parquet").of(IDS[:2]) == [None, None]
 
 
+WIDTH = SCHEMA.get_field_index("width")
+
 CHANGES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "another version": lambda table: table.replace_schema_metadata({"inspection_version": "0"}),
     "no version": lambda table: table.replace_schema_metadata(None),
     "no column": lambda table: table.drop_columns(["sharpness"]),
     "another type": lambda table: table.cast(
-        SCHEMA.set(6, pa.field("width", pa.int64())).with_metadata(SCHEMA.metadata)
+        SCHEMA.set(WIDTH, pa.field("width", pa.int64())).with_metadata(SCHEMA.metadata)
     ),
     "no rows": lambda table: table.slice(0, 0),
 }

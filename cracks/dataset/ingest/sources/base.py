@@ -1,4 +1,4 @@
-"""What every source of photographs is: labelled files, read in a fixed order."""
+"""What every source is: labelled files, read in a fixed order, and tables of their photographs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cracks.dataset.labels import LABEL_OF_FOLDER
+from cracks.dataset.photos.photo_table import PHOTO_TABLE
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SourceFile:
 
 
 class Source(ABC):
-    """A place of labelled files, read in a fixed order."""
+    """A place of labelled files, read in a fixed order, and of tables of their photographs."""
 
     def __init__(self, name: str) -> None:
         """Remember the name under which the manifest lists the files."""
@@ -41,6 +42,14 @@ class Source(ABC):
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Yield path and bytes of every labelled file, in the order of `paths`."""
 
+    def photo_tables(self) -> dict[str, bytes]:
+        """Return every photos.csv by its path; asked when `contents` has been read.
+
+        Raises:
+            SourceError: one cannot be read.
+        """
+        return {}
+
     def files(self) -> Iterator[SourceFile]:
         """Yield every labelled file.
 
@@ -52,13 +61,33 @@ class Source(ABC):
 
 
 def label_of(path: str) -> str | None:
-    """Return the label of a file by its folder; None for what is no labelled photograph."""
+    """Return the label of a file by the last folder on its path that is named after a label.
+
+    None for what is no labelled photograph.
+    """
     parts = PurePosixPath(path).parts
-    if len(parts) < 2 or parts[-1].startswith(".") or "__MACOSX" in parts:
-        return None  # what file managers leave behind is no photograph
-    return LABEL_OF_FOLDER.get(parts[-2].lower())
+    if len(parts) < 2 or _left_behind(parts) or is_photo_table(path):
+        return None
+    labels = (LABEL_OF_FOLDER.get(folder.lower()) for folder in reversed(parts[:-1]))
+    return next((label for label in labels if label), None)
 
 
 def labelled(path: str) -> bool:
     """Return whether a path is that of a labelled photograph."""
     return label_of(path) is not None
+
+
+def is_photo_table(path: str) -> bool:
+    """Return whether a path is that of a table of photographs."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and parts[-1].lower() == PHOTO_TABLE and not _left_behind(parts)
+
+
+def wanted(path: str) -> bool:
+    """Return whether a source needs the file at a path."""
+    return labelled(path) or is_photo_table(path)
+
+
+def _left_behind(parts: tuple[str, ...]) -> bool:
+    """Return whether a file was left behind by a file manager."""
+    return parts[-1].startswith(".") or "__MACOSX" in parts

@@ -7,6 +7,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,7 +19,7 @@ from cracks.dataset.ingest.sources.archive_safety import (
     is_archive,
     refuse_unsafe,
 )
-from cracks.dataset.ingest.sources.base import Source, labelled
+from cracks.dataset.ingest.sources.base import Source, is_photo_table, labelled, wanted
 from cracks.errors import SourceError
 from cracks.system.hashing import digest_of_file, digest_of_values
 
@@ -55,7 +56,32 @@ def open_path(path: Path, name: str) -> Iterator[Source]:
         )
 
 
-class FolderSource(Source):
+class StoredSource(Source):
+    """Files on this machine, each of which is read by its path."""
+
+    @property
+    @abstractmethod
+    def _wanted(self) -> list[str]:
+        """Return the path of every file that is needed, sorted."""
+
+    @abstractmethod
+    def _read(self, path: str) -> bytes:
+        """Return a file; raise SourceError where it cannot be read."""
+
+    def paths(self) -> list[str]:
+        """Return the labelled files, sorted."""
+        return [path for path in self._wanted if labelled(path)]
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Read the files one after the other."""
+        return ((path, self._read(path)) for path in self.paths())
+
+    def photo_tables(self) -> dict[str, bytes]:
+        """Read the tables."""
+        return {path: self._read(path) for path in self._wanted if is_photo_table(path)}
+
+
+class FolderSource(StoredSource):
     """A folder that holds Positive/ and Negative/ at any depth."""
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -64,28 +90,22 @@ class FolderSource(Source):
         self._folder = folder
 
     @cached_property
-    def _paths(self) -> list[str]:
+    def _wanted(self) -> list[str]:
         files = (file for file in self._folder.rglob("*") if file.is_file())
         found = (file.relative_to(self._folder).as_posix() for file in files)
-        return sorted(path for path in found if labelled(path))
-
-    def paths(self) -> list[str]:
-        """Return the labelled files, sorted."""
-        return self._paths
+        return sorted(path for path in found if wanted(path))
 
     def digest(self) -> str:
         """Return a digest over every file's path and content."""
-        return digest_of_values((path, digest_of_file(self._folder / path)) for path in self._paths)
+        return digest_of_values(
+            (path, digest_of_file(self._folder / path)) for path in self._wanted
+        )
 
-    def contents(self) -> Iterator[tuple[str, bytes]]:
-        """Read the files one after the other."""
-        for path in self._paths:
-            try:
-                yield path, (self._folder / path).read_bytes()
-            except OSError as error:
-                raise SourceError(
-                    f"{self._folder / path} cannot be read: {error.strerror}."
-                ) from None
+    def _read(self, path: str) -> bytes:
+        try:
+            return (self._folder / path).read_bytes()
+        except OSError as error:
+            raise SourceError(f"{self._folder / path} cannot be read: {error.strerror}.") from None
 
 
 class PackedSource(FolderSource):
@@ -99,16 +119,16 @@ class PackedSource(FolderSource):
         self._archive, self._extract = path, extract
 
     @cached_property
-    def _paths(self) -> list[str]:
+    def _wanted(self) -> list[str]:
         self._extract(self._archive, self._folder)
-        return super()._paths
+        return super()._wanted
 
     def digest(self) -> str:
         """Return the SHA-256 of the archive, which need not be unpacked for it."""
         return digest_of_file(self._archive)
 
 
-class ZipSource(Source):
+class ZipSource(StoredSource):
     """A .zip archive, read member by member without unpacking it."""
 
     def __init__(self, name: str, path: Path, archive: zipfile.ZipFile) -> None:
@@ -118,23 +138,21 @@ class ZipSource(Source):
         found = (member.filename for member in archive.infolist())
         names = [name for name in found if not name.endswith("/")]
         refuse_unsafe(names, path)
-        self._paths = sorted(name for name in names if labelled(name))
+        self._members = sorted(name for name in names if wanted(name))
 
-    def paths(self) -> list[str]:
-        """Return the labelled members, sorted."""
-        return self._paths
+    @property
+    def _wanted(self) -> list[str]:
+        return self._members
 
     def digest(self) -> str:
         """Return the SHA-256 of the archive."""
         return digest_of_file(self._path)
 
-    def contents(self) -> Iterator[tuple[str, bytes]]:
-        """Read the members one after the other; each is checked against its CRC."""
-        for path in self._paths:
-            try:
-                yield path, self._archive.read(path)
-            except ZIP_ERRORS as error:
-                raise damaged(self._path, f"{path}: {error}") from None
+    def _read(self, path: str) -> bytes:
+        try:  # which compares the member with its CRC
+            return self._archive.read(path)
+        except ZIP_ERRORS as error:
+            raise damaged(self._path, f"{path}: {error}") from None
 
 
 @contextmanager
@@ -154,7 +172,7 @@ def _extract_tar(path: Path, folder: Path) -> None:
             _require_whole(archive)
             refuse_unsafe([member.name for member in members], path)
             # Links and devices are no photographs; leaving them out leaves nothing to escape with.
-            files = [member for member in members if member.isfile() and labelled(member.name)]
+            files = [member for member in members if member.isfile() and wanted(member.name)]
             archive.extractall(folder, members=files, filter="data")
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
         raise damaged(path, str(error)) from None
@@ -178,4 +196,4 @@ def _extract_rar(path: Path, folder: Path) -> None:
     # rarfile, which this imports, takes half a second to import.
     from cracks.dataset.ingest.sources.rar import extract_rar
 
-    extract_rar(path, folder, labelled)
+    extract_rar(path, folder, wanted)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from cracks.dataset.ingest.sources.archive_safety import is_archive
-from cracks.dataset.ingest.sources.base import Source, labelled
+from cracks.dataset.ingest.sources.base import Source, labelled, wanted
 from cracks.dataset.ingest.sources.local import FolderSource, open_path
 from cracks.dataset.ingest.sources.mendeley import fetch_dataset
 from cracks.storage.addresses import Address, digest_of_listing, parse_address
@@ -36,11 +36,11 @@ class BucketSource(Source):
         """Read what lies at `address`, through a mirror in `folder`."""
         super().__init__(name)
         self._address, self._folder = address, folder
-        self._objects = [one for one in list_objects(address) if labelled(one.key)]
+        self._objects = [one for one in list_objects(address) if wanted(one.key)]
 
     def paths(self) -> list[str]:
         """Return the keys below the prefix, sorted."""
-        return [one.key for one in self._objects]
+        return [one.key for one in self._objects if labelled(one.key)]
 
     def digest(self) -> str:
         """Return a digest of every key, size and ETag; nothing is fetched for it."""
@@ -49,8 +49,12 @@ class BucketSource(Source):
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Bring the mirror up to date, then read it."""
         # The bucket may have changed since it was listed; what counts is what was read.
-        self._objects = list(mirror(self._address, self._folder, labelled).objects)
+        self._objects = list(mirror(self._address, self._folder, wanted).objects)
         yield from FolderSource(self.name, self._folder).contents()
+
+    def photo_tables(self) -> dict[str, bytes]:
+        """Read the tables of the mirror."""
+        return FolderSource(self.name, self._folder).photo_tables()
 
 
 @contextmanager

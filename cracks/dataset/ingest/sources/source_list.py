@@ -66,6 +66,18 @@ class Sources:
         for source in self._sources:
             yield from source.files()
 
+    def photo_tables(self) -> list[tuple[str, str, bytes]]:
+        """Return source, path and content of every photos.csv, when `files` has been read.
+
+        Raises:
+            SourceError: one cannot be read.
+        """
+        return [
+            (source.name, path, content)
+            for source in self._sources
+            for path, content in source.photo_tables().items()
+        ]
+
 
 @contextmanager
 def open_sources(params: IngestParams, paths: Paths) -> Iterator[Sources]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from cracks.dataset.ingest.sources.base import Source
+from cracks.dataset.photos.photo_table import PHOTO_TABLE
 from cracks.images.synthetic_concrete import GENERATOR_VERSION, draw_sample, names_of_sample
 from cracks.system.hashing import digest_of_value
 
@@ -28,3 +29,8 @@ class DrawnSource(Source):
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Draw the files with every core."""
         yield from draw_sample(self._patches, self._seed, processes=os.cpu_count() or 1)
+
+    def photo_tables(self) -> dict[str, bytes]:
+        """Return a table by which each patch is a photograph of its own, as it was drawn."""
+        rows = [f"{path},{path}" for path in self.paths()]
+        return {PHOTO_TABLE: "\n".join(["path,photo", *rows]).encode()}

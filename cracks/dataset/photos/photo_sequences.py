@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -26,6 +27,9 @@ SIDE = 5
 #: Patches over which order is judged, and the largest ratio of an ordered stretch. A shuffled one
 #: has 1; on the reference data ordered stretches have 0.1 to 0.5, shuffled ones 0.8 and more.
 STRETCH, MAX_RATIO = 51, 0.65
+
+#: Patches by which a boundary is off at most: three on the reference data, where people see it.
+UNCERTAIN_PATCHES = 3
 
 #: A gap in the numbers that is larger than this ends a run.
 MAX_GAP = 10
@@ -57,20 +61,30 @@ def look_of(columns: dict[str, npt.NDArray[np.float64]]) -> Look:
     )
 
 
-def find_runs(paths: Sequence[str], look: Look, change: float) -> npt.NDArray[np.int64]:
-    """Return the number of each patch's run, (n,); a patch outside of any run is one by itself.
+@dataclass(frozen=True)
+class Runs:
+    """The runs of numbered sequences."""
+
+    numbers: npt.NDArray[np.int64]  # (n,) of each patch's run; outside of any it is one by itself
+    #: (n,) whether a patch lies so near to an end that it may be of the photograph beside it.
+    at_end: npt.NDArray[np.bool_]
+
+
+def find_runs(paths: Sequence[str], look: Look, change: float) -> Runs:
+    """Return the runs of photographs.
 
     Args:
         paths: of the files; those of one folder whose names begin with a number are a sequence.
         look: what `look_of` gives, in the same order.
         change: the least change of look that ends a run; 4 fits the reference data.
     """
-    run = np.arange(len(paths), dtype=np.int64)
+    run, at_end = np.arange(len(paths), dtype=np.int64), np.zeros(len(paths), bool)
     numbers = np.array([_number(path) for path in paths], np.int64)
     for members in _sequences(paths, numbers):
         starts = run_starts(numbers[members], look[members], change)
         run[members] = members[starts][np.cumsum(starts) - 1]
-    return run
+        at_end[members] = _at_ends(starts)
+    return Runs(run, at_end)
 
 
 def run_starts(numbers: npt.NDArray[np.int64], look: Look, change: float) -> npt.NDArray[np.bool_]:
@@ -83,6 +97,15 @@ def run_starts(numbers: npt.NDArray[np.int64], look: Look, change: float) -> npt
     starts[1:] = ~(ordered[1:] & ordered[:-1])
     starts[1:] |= np.diff(numbers) > MAX_GAP
     return starts | _look_changes(look, change)
+
+
+def _at_ends(starts: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which patches of a sequence lie at an end of their run, never all of a run's."""
+    sizes = np.diff(np.append(np.flatnonzero(starts), len(starts)))
+    size = np.repeat(sizes, sizes)
+    place = np.arange(len(starts)) - np.repeat(np.flatnonzero(starts), sizes)
+    outer = (place < UNCERTAIN_PATCHES) | (size - place <= UNCERTAIN_PATCHES)
+    return np.asarray(outer & (place != size // 2))
 
 
 def _is_ordered(look: Look) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,1 @@
+"""Where a patch comes from: the photograph that it was cut from, its site, and the time."""
