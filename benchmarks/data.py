@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
@@ -11,9 +14,17 @@ from benchmarks.photographs import Photographs
 from benchmarks.scratch import MeasurementFailed, Scratch, own_peak_mb
 from benchmarks.storage import s3_endpoint
 from benchmarks.workspaces import Workspace
+from cracks.dataset.labels import LABELS
+from cracks.workspace.params_file import set_params
 
 #: The stages that see the photographs before anything is learned from them.
 DATA_STAGES = ("ingest", "split", "validate")
+
+#: Which files of each label come first where the data grows, by their place in the order of names.
+GROWTH: dict[str, Callable[[int], bool]] = {
+    "blocks of 1000": lambda place: place // 1000 % 2 == 0,
+    "nine of ten": lambda place: place % 10 != 0,
+}
 
 #: Repetitions, and up to how many loose files they are affordable on the way to S3 and back.
 REPETITIONS, FEW_FILES = 3, 5000
@@ -22,7 +33,11 @@ REPETITIONS, FEW_FILES = 3, 5000
 def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     """Return what this part measures, by name."""
     bench = DataBench(photographs, scratch)
-    return {"data.stages": bench.stages, "data.storage": bench.storage}
+    return {
+        "data.stages": bench.stages,
+        "data.split": bench.split,
+        "data.storage": bench.storage,
+    }
 
 
 class DataBench(Bench):
@@ -44,6 +59,40 @@ class DataBench(Bench):
                 raise MeasurementFailed(f"{stage} needs less memory than the benchmark itself")
             note = self.note("the largest process of the stage")
             yield measured(f"data.memory_{stage}_mb", peaks, "MB", note)
+
+    def split(self) -> Iterator[Row]:
+        """Measure the groups of the split, and what is left out where the data grows."""
+        loose = self.photographs.loose()
+        for way, is_early in GROWTH.items():
+            early = self.scratch.place / f"early-{way.replace(' ', '-')}"
+            for label in sorted(folder for folder in loose.rglob("*") if folder.is_dir()):
+                files = sorted(file for file in label.iterdir() if file.is_file())
+                for file in (file for i, file in enumerate(files) if is_early(i)):
+                    link = early / file.relative_to(loose)
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(file, link)
+            workspace = Workspace(self.scratch, f"growing-{early.name}", early)
+            before = self._split_report(workspace)
+            set_params(workspace.paths.params, [f"ingest.source={json.dumps(str(loose))}"])
+            after = self._split_report(workspace)
+            yield measured(
+                f"data.left_out_growing_{way.replace(' ', '_')}",
+                [max(_left_out_of_new(before, after, label) for label in LABELS)],
+                "share",
+                self.note(f"{way} came first; share of the later patches of a label left out"),
+            )
+        whole = self._split_report(Workspace(self.scratch, "whole", self.photographs.path))
+        for name, value in (
+            ("crack_groups_in_test", whole["crack_groups"]["test"]),
+            ("largest_group", whole["largest_group"]),
+            ("left_out", max(whole["left_out"].values())),
+        ):
+            yield measured(f"data.{name}", [value], "", self.note("as one delivery"))
+
+    def _split_report(self, workspace: Workspace) -> dict[str, Any]:
+        for stage in ("ingest", "split"):
+            workspace.run(stage)
+        return workspace.report("split")
 
     def storage(self) -> Iterator[Row]:
         """Send shards and loose files to S3 and bring them back, each with DVC."""
@@ -67,3 +116,14 @@ class DataBench(Bench):
                 self.note(f"{said}; cache and files were gone before the pull"),
                 inverse=True,
             )
+
+
+def _left_out_of_new(before: Mapping[str, Any], after: Mapping[str, Any], label: str) -> float:
+    """Return which share of the patches of a label that came later stands in no split."""
+
+    def patches(report: Mapping[str, Any]) -> int:
+        used = sum(counts[label] for counts in report["counts"].values())
+        return int(used + report["left_out"][label])
+
+    left_out = after["left_out"][label] - before["left_out"][label]
+    return float(left_out / max(patches(after) - patches(before), 1))

@@ -54,9 +54,9 @@ class Simulated:
         )
         group = np.repeat(np.arange(len(sizes)), sizes)
         cracked = group < self.crack_groups
-        alpha, beta = self.errors * self.clustering, (1 - self.errors) * self.clustering
-        hard = random.beta(alpha, beta, len(sizes))
-        challenger, champion = (cracked ^ self._errors(random, hard, group) for _ in range(2))
+        challenger, champion = (
+            cracked ^ errors for errors in _errors(random, self.errors, self.clustering, group)
+        )
         if self.at_the_margin:
             # As many of all cracks must be lost as the margin says, found ones being those to lose.
             share = self.margin / (challenger & cracked).sum() * cracked.sum()
@@ -64,19 +64,44 @@ class Simulated:
             challenger &= ~(cracked & (random.random(len(group)) < spread[group]))
         return cracked, challenger, champion, [f"{number:06}" for number in group]
 
-    def _errors(
-        self,
-        random: np.random.Generator,
-        hard: npt.NDArray[np.float64],
-        group: npt.NDArray[np.intp],
-    ) -> Bools:
-        own = np.minimum(hard * random.gamma(2, 1 / 2, len(hard)), 1)
-        return np.asarray(random.random(len(group)) < own[group])
+
+@dataclass(frozen=True)
+class Inspection:
+    """The same of the photographs of one inspection, all in the test split."""
+
+    photographs: int = 60
+    patches: int = 16  # in each
+    cracked: float = 0.25  # share of patches
+    errors: float = 0.05
+    clustering: float = 2.0
+    margin: float = 0.03
+    known: bool = True  # whether the photograph of each patch is known; else each counts by itself
+
+    def draw(self, random: np.random.Generator) -> tuple[Bools, Bools, Bools, list[str]]:
+        """Return of n patches whether they are cracked, both models' predictions, and groups."""
+        photo = np.repeat(np.arange(self.photographs), self.patches)
+        cracked = random.random(len(photo)) < self.cracked
+        challenger, champion = (
+            cracked ^ errors for errors in _errors(random, self.errors, self.clustering, photo)
+        )
+        groups = photo if self.known else np.arange(len(photo))
+        return cracked, challenger, champion, [f"{number:06}" for number in groups]
+
+
+def _errors(
+    random: np.random.Generator, errors: float, clustering: float, group: npt.NDArray[np.intp]
+) -> Iterator[Bools]:
+    """Yield the errors of two models, bool (n,), clustered in groups and shared."""
+    groups = int(group[-1]) + 1
+    hard = random.beta(errors * clustering, (1 - errors) * clustering, groups)
+    for _ in range(2):
+        own = np.minimum(hard * random.gamma(2, 1 / 2, groups), 1)
+        yield np.asarray(random.random(len(group)) < own[group])
 
 
 def measures(_: Photographs, __: Scratch) -> dict[str, Measure]:
     """Return what this part measures, by name; all of it on what is drawn."""
-    return {"registry.gate": gate}
+    return {"registry.gate": gate, "registry.gate_by_photograph": gate_by_photograph}
 
 
 def gate() -> Iterator[Row]:
@@ -105,7 +130,23 @@ def gate() -> Iterator[Row]:
         yield compared(name, [rates[verdict]], [nominal], "rate", note)
 
 
-def false_verdicts(pairs: Simulated, simulations: int, seed: int) -> dict[str, float]:
+def gate_by_photograph() -> Iterator[Row]:
+    """Count the same on one inspection, its photographs known, and unknown."""
+    known, unknown = (
+        false_verdicts(Inspection(known=known), SIMULATIONS, SEED) for known in (True, False)
+    )
+    one = Inspection()
+    for verdict in ("better", "worse"):
+        note = (
+            f"{SIMULATIONS} drawn pairs of equal models with {one.errors:.0%} errors, clustered "
+            f"and shared, on {one.photographs} photographs of {one.patches} patches each, "
+            f"{one.cracked:.0%} of them cracked; reference: the same where no photograph is known"
+        )
+        name = f"registry.gate_false_{verdict}_by_photograph"
+        yield compared(name, [known[verdict]], [unknown[verdict]], "rate", note)
+
+
+def false_verdicts(pairs: Simulated | Inspection, simulations: int, seed: int) -> dict[str, float]:
     """Return how often each verdict is reached on simulated pairs."""
     section = load_params(CHECKOUT / "params.yaml").register_
     margins = MarginsParams(accuracy=pairs.margin, recall=pairs.margin)
@@ -115,6 +156,7 @@ def false_verdicts(pairs: Simulated, simulations: int, seed: int) -> dict[str, f
         judge(
             compare(*pairs.draw(random), confidence=section.confidence, resamples=RESAMPLES),
             section,
+            "photographs",
         )[0]
         for _ in range(simulations)
     )

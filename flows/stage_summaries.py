@@ -24,7 +24,13 @@ def summarise(stage: str, report: Any) -> str:
 
 
 def _ingest(report: IngestReport) -> str:
-    return f"{report['patches']:,} patches, {report['quarantined']:,} files in quarantine"
+    photos = report["photos"]
+    return (
+        f"{report['patches']:,} patches of {photos['photographs']:,} known photographs "
+        f"({photos['photographs_known']:.0%} of the patches) at {photos['sites']:,} "
+        f"{'site' if photos['sites'] == 1 else 'sites'}, "
+        f"{report['quarantined']:,} files in quarantine"
+    )
 
 
 def _validate(report: ValidateReport) -> str:
@@ -36,11 +42,15 @@ def _validate(report: ValidateReport) -> str:
 
 def _split(report: SplitReport) -> str:
     parts = [f"{sum(labels.values()):,} {name}" for name, labels in report["counts"].items()]
-    leakage = report["leakage"]
+    this, random = report["leakage"]["this_split"], report["leakage"]["random_split"]
     return (
-        f"{', '.join(parts)}; {leakage['this_split']['same_picture_in_train']:.1%} of test have a "
-        f"copy in train (random split: {leakage['random_split']['same_picture_in_train']:.1%})"
+        f"{', '.join(parts)}; {_share(this['same_photograph_in_train'])} of test have their "
+        f"photograph in train (random split: {_share(random['same_photograph_in_train'])})"
     )
+
+
+def _share(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{value:.1%}"
 
 
 def _featurize(report: FeaturizeReport) -> str:

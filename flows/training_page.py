@@ -11,7 +11,13 @@ from PIL import Image
 
 from cracks.inference.handover.training_summaries import TrainingRun
 from cracks.registry.gate import Decision
-from cracks.registry.model_card import comparison_table, limits_table, metrics_table, reliability
+from cracks.registry.model_card import (
+    comparison_table,
+    evidence,
+    limits_table,
+    metrics_table,
+    reliability,
+)
 from cracks.system.templates import render
 from cracks.workspace.paths import Paths
 from cracks.workspace.stage_reports import StageReports
@@ -66,6 +72,7 @@ def story(
         decision=_decision(result) if result is not None else None,
         pictures=pictures,
         metrics_table=metrics_table,
+        evidence=evidence,
         reliability=reliability,
         comparison_table=comparison_table,
         limits_table=limits_table,

@@ -26,7 +26,7 @@ from cracks.evaluation.metrics import spoken
 from cracks.evaluation.paired_comparison import Difference
 from cracks.workspace.params import Action, LimitParams, RegisterParams
 from cracks.workspace.reports import flatten
-from cracks.workspace.stage_reports import StageReports
+from cracks.workspace.stage_reports import Counted, SplitReport, StageReports
 
 Verdict = Literal["first", "better", "not worse", "undecided", "worse", "unchanged"]
 
@@ -93,7 +93,10 @@ class RegisterReport(TypedDict):
 
 
 def decide(
-    checked: Sequence[Checked], differences: Sequence[Difference] | None, section: RegisterParams
+    checked: Sequence[Checked],
+    differences: Sequence[Difference] | None,
+    section: RegisterParams,
+    split: SplitReport,
 ) -> Decision:
     """Judge a challenger.
 
@@ -102,11 +105,17 @@ def decide(
         differences: to the champion, on today's test set; none where it cannot be compared, None
             where there is no champion yet.
         section: `register` of params.yaml.
+        split: the report of the stage, for what the comparison counts.
 
     Returns:
         The decision. A broken limit refuses whatever the comparison says.
     """
-    verdict, reasons = judge(differences, section)
+    verdict, reasons = judge(differences, section, split["counted"])
+    if differences and split["counted"] == "patches":
+        reasons.append(
+            f"photographs are known of {split['photographs_known']:.0%} of the patches, the others "
+            "count one by one, and chance looks smaller than it is"
+        )
     broken = [reason for one in checked if (reason := one.broken)]
     action = "refuse" if broken else section.verdicts.action(verdict)
     rows = [one.to_json() | {"margin": section.margins.of(one.metric)} for one in differences or []]
@@ -187,13 +196,14 @@ def _parts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def judge(
-    differences: Sequence[Difference] | None, section: RegisterParams
+    differences: Sequence[Difference] | None, section: RegisterParams, counted: Counted
 ) -> tuple[Verdict, list[str]]:
     """Return the verdict of the comparison alone, and its reasons.
 
     Args:
         differences: as for `decide`.
         section: `register` of params.yaml.
+        counted: what a group is, for the reasons.
     """
     if differences is None:
         return "first", ["it is the first model"]
@@ -205,36 +215,39 @@ def judge(
     higher = [one for one in differences if one.p_higher <= level]
     open_ = [one for one in differences if one.low <= -margin(one.metric)]
     if lower:
-        return "worse", [f"{_evidence(one)}: really lower, p {one.p_lower:.2g}" for one in lower]
+        return "worse", [
+            f"{_evidence(one, counted)}: really lower, p {one.p_lower:.2g}" for one in lower
+        ]
     if open_:
         return "undecided", [
-            f"{_evidence(one)}: a loss of {margin(one.metric):g} is not ruled out"
-            + _groups_needed(one, margin(one.metric), level)
+            f"{_evidence(one, counted)}: a loss of {margin(one.metric):g} is not ruled out"
+            + _groups_needed(one, margin(one.metric), level, counted)
             for one in open_
         ]
     verdict: Verdict = "better" if higher else "not worse"
     return verdict, [
-        f"{_evidence(one)}: really higher, p {one.p_higher:.2g}"
+        f"{_evidence(one, counted)}: really higher, p {one.p_higher:.2g}"
         if one in higher
-        else f"{_evidence(one)}: a loss of {margin(one.metric):g} is ruled out"
+        else f"{_evidence(one, counted)}: a loss of {margin(one.metric):g} is ruled out"
         for one in differences
     ]
 
 
-def _evidence(one: Difference) -> str:
+def _evidence(one: Difference, counted: Counted) -> str:
+    of = "" if counted == "patches" else f" of {one.groups:,} {counted}"
     return (
         f"{spoken(one.metric)} {one.challenger:.4f} against the champion's {one.champion:.4f} "
         f"(difference {one.difference:+.4f}, bounds {one.low:+.4f} and {one.high:+.4f}, "
-        f"{one.gained:,} of {one.patches:,} patches gained, {one.lost:,} lost)"
+        f"{one.gained:,} of {one.patches:,} patches{of} gained, {one.lost:,} lost)"
     )
 
 
-def _groups_needed(one: Difference, margin: float, level: float) -> str:
+def _groups_needed(one: Difference, margin: float, level: float, counted: Counted) -> str:
     """Return in words how many groups rule a loss out at best: (1 - margin) ** groups = level."""
     if not 0 < margin < 1:
         return ""
     needed = math.ceil(math.log(level) / math.log1p(-margin))
-    return f", which takes {needed:,} groups, not {one.groups:,}" if one.groups < needed else ""
+    return f", which takes {needed:,} {counted}, not {one.groups:,}" if one.groups < needed else ""
 
 
 def _shown(value: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from cracks.evaluation.metrics import METRICS
 from cracks.registry.gate import Decision
 from cracks.system.templates import render
-from cracks.workspace.stage_reports import EvaluateReport, StageReports
+from cracks.workspace.stage_reports import EvaluateReport, SplitReport, StageReports
 
 #: The metrics of the card.
 SHOWN = tuple(metric.name for metric in METRICS if metric.in_card)
@@ -35,6 +35,17 @@ def metrics_table(evaluation: EvaluateReport) -> str:
 def reliability(evaluation: EvaluateReport) -> str:
     """Return calibration and novelty in words, as Markdown."""
     return render("cracks/registry/reliability.md.jinja", evaluation=evaluation)
+
+
+def evidence(split: SplitReport) -> str:
+    """Return in one sentence what the intervals and the gate count."""
+    known = f"{split['photographs_known']:.0%} of the patches"
+    if split["counted"] == "patches":
+        return (
+            f"Intervals and gate count patches: photographs are known of {known}. They claim more "
+            "than the data shows, until photos.csv or folders name the photographs."
+        )
+    return f"Intervals and gate count {split['counted']}. Photographs are known of {known}."
 
 
 def comparison_table(decision: Decision) -> str:
@@ -75,6 +86,7 @@ def describe_version(
         "cracks/registry/model_card.md.jinja",
         evaluation=reports["evaluate"],
         ingested=reports["ingest"],
+        evidence=evidence(reports["split"]),
         slices=slices,
         decision=decision,
         tags=tags,

@@ -119,7 +119,9 @@ def register_challenger(one: Challenger, tracking: Tracking) -> RegisterReport:
     decision = _reached(one, tracking, run_id, champion, version)
     changed = known is None or decision is None
     if decision is None:
-        decision = decide(one.checked, _differences(one, tracking, champion), one.section)
+        decision = decide(
+            one.checked, _differences(one, tracking, champion), one.section, one.reports["split"]
+        )
         decision = _unless_replaced(decision, version)
         version = _recorded(one, tracking, run_id, decision, version)
         inputs = {
@@ -158,7 +160,9 @@ def preview_verdict(one: Challenger, tracking: Tracking) -> Decision:
         TrackingError: as `register_challenger`.
     """
     champion = tracking.registry.champion()
-    return decide(one.checked, _differences(one, tracking, champion), one.section)
+    return decide(
+        one.checked, _differences(one, tracking, champion), one.section, one.reports["split"]
+    )
 
 
 def record_cause(tracking: Tracking, report: RegisterReport, cause: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +15,6 @@ import pytest
 from processes import clone_working_tree
 
 from cracks.dataset.labels import LABELS, SPLITS
-from cracks.dataset.manifest import numbers_of
-from cracks.dataset.split.grouping import COLUMNS
-from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
@@ -139,35 +137,41 @@ def test_a_place_that_was_cut_out_twice_is_one_group_and_mirrored_one_picture(
 
 
 def test_photographs_are_kept_whole(large: Large) -> None:
-    manifest = read_table(large.paths.manifest, COLUMNS)
-    paths = manifest["path"].to_pylist()
-    look = look_of(numbers_of(manifest, *LOOK))
-    runs = find_runs(paths, look, large.params.split.run_change)
-    found = {
-        _number(path)
-        for path, run, place in zip(paths, runs, range(len(paths)), strict=True)
-        if path.startswith("Positive/") and run == place
+    manifest = read_table(large.paths.manifest, ("path", "photo")).to_pylist()
+    photo_of = {
+        _number(row["path"]): row["photo"]
+        for row in manifest
+        if row["path"].startswith("Positive/")
     }
+    # A run is named after the first patch of the photograph.
+    found = {_number(photo) for photo in photo_of.values() if photo}
     # The ends of photographs, as a person sees them on a sheet of the patches in their order.
     for start in (54, 78, 631, 655):
         assert any(abs(number - start) <= 3 for number in found), start
     # Between them the photographs are whole, and one group each.
     rows = large.rows()
+    group_of = {path: rows[digest]["group"] for path, digest in large.digest_of.items()}
     for first, last in ((58, 74), (635, 643), (659, 663)):
-        inside = [i for i, path in enumerate(paths) if path.startswith("Positive/")]
-        inside = [i for i in inside if first <= _number(paths[i]) <= last]
-        assert len(inside) == last - first + 1
-        assert len({int(runs[i]) for i in inside}) == 1
-        assert len({rows[large.digest_of[paths[i]]]["group"] for i in inside}) == 1
+        inside = range(first, last + 1)
+        assert len({photo_of[number] for number in inside}) == 1
+        assert len({group_of[f"Positive/{number:05}.jpg"] for number in inside}) == 1
 
 
 def test_where_the_numbering_says_nothing_no_photographs_are_made_up(large: Large) -> None:
     sizes = Counter(row["group"] for row in large.rows().values())
     alone = sum(size == 1 for size in sizes.values())
     assert alone > 5000
-    assert max(sizes.values()) < 0.05 * sizes.total()
     assert large.split_report["largest_group"] == max(sizes.values())
 
 
+def test_no_group_holds_much_and_little_is_left_out(large: Large) -> None:
+    report = large.split_report
+    assert report["largest_group"] < 0.02 * report["patches"]
+    assert report["crack_groups"]["test"] >= 150
+    cracks = sum(counts["crack"] for counts in report["counts"].values())
+    assert report["left_out"]["crack"] < 0.01 * cracks
+    assert report["left_out"]["no crack"] == 0
+
+
 def _number(path: str) -> int:
-    return int(PurePosixPath(path).stem.split("_")[0])
+    return int(re.split(r"[_…]", PurePosixPath(path).stem)[0])

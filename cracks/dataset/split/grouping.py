@@ -10,17 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cracks.dataset.fingerprints import Fingerprints, Pairs, find_near_copies
-from cracks.dataset.manifest import distinct_rows, fingerprints_of, numbers_of
+from cracks.dataset.manifest import UNCERTAIN, distinct_rows, fingerprints_of
 from cracks.dataset.patch_facts import reduced_grey
-from cracks.dataset.split.photo_sequences import LOOK, find_runs, look_of
+from cracks.dataset.split.components import Names, chain_links, components, numbered
 from cracks.dataset.split.recrops import ALIGNED, confirmed_recrops, recrop_candidates
+from cracks.dataset.split.weak_ties import Photographs, cut_large_groups, settle_ends
 from cracks.system.console import progress
 from cracks.workspace.params import SplitParams
 
 #: What is read of the manifest.
-COLUMNS = ("id", "source", "path", "label", "shard", "row", "width", "fingerprint", *LOOK)
-
-Names = npt.NDArray[np.int64]  # (n,) the same number for what belongs together
+COLUMNS = ("id", "label", "shard", "row", "width", "fingerprint", "photo", "photo_by", "site")
 
 
 @dataclass(frozen=True)
@@ -31,50 +30,84 @@ class Likeness:
     fingerprints: Fingerprints
     near_copies: Pairs  # the same picture
     recrops: Pairs  # the same place, cut out a little further on
-    patch_of_file: Names  # (files,) the patch of each row of the manifest
-    runs: Names  # (files,) the run of each row of the manifest
+    photographs: Photographs  # of each row of the manifest
+    tied: npt.NDArray[np.bool_]  # (files,) whether each must stay with its photograph
+    sites: Names | None  # (files,) the site of each row of the manifest, where whole sites stay
+    left_out: npt.NDArray[np.bool_]  # (n,) would tie what does not belong together
+
+    @property
+    def patch_of_file(self) -> Names:
+        """The patch of each row of the manifest, (files,)."""
+        return self.photographs.patch_of_file
+
+    @property
+    def alike(self) -> Pairs:
+        """The pairs that show the same, (m, 2)."""
+        return np.concatenate([self.near_copies, self.recrops])
 
     def pictures(self, used: npt.NDArray[np.bool_]) -> Names:
         """Return the picture of each patch, (n,); what is not `used` ties nothing together."""
-        return components(_between(self.near_copies, used), len(used))
-
-    def groups(self, used: npt.NDArray[np.bool_]) -> Names:
-        """Return the group of each patch, (n,); what is not `used` ties nothing together."""
-        return components(_between(self.links(used), used), len(used))
+        return components(between(self.near_copies, used), len(used))
 
     def links(self, used: npt.NDArray[np.bool_]) -> Pairs:
-        """Return the pairs that must stay on one side; a sequence continues past unused patches."""
-        in_use = used[self.patch_of_file]
-        in_runs = run_links(self.patch_of_file[in_use], self.runs[in_use])
-        return np.concatenate([self.near_copies, self.recrops, in_runs])
+        """Return the pairs that must stay on one side; a photograph stays one without a patch."""
+        return np.concatenate([self.alike, self.units(used)])
+
+    def units(self, used: npt.NDArray[np.bool_]) -> Pairs:
+        """Return the pairs that tie each photograph, or site, as far as its patches are `used`."""
+        return _units(self.photographs, self.tied, self.sites, used[self.patch_of_file])
 
 
 def find_likeness(manifest: pa.Table, images: Path, params: SplitParams) -> Likeness:
-    """Find near-copies, re-crops, and runs of one photograph among the files of a manifest.
+    """Find near-copies, re-crops, and the patches of one photograph among the files of a manifest.
 
     Byte-identical files share their id, so they are one patch.
 
     Args:
         manifest: `COLUMNS` of it.
         images: folder of shards.
-        params: how near a near-copy is, what proves a re-crop, and what ends a run.
+        params: how near a near-copy is, what proves a re-crop, and what stays together.
     """
     first, patch_of_file = distinct_rows(manifest)
     fingerprints = fingerprints_of(manifest)[first]
     patches = manifest.select(("id", "label", "shard", "row", "width")).take(pa.array(first))
     near_copies = find_near_copies(fingerprints, params.near_copy_distance).pairs
-    places = zip(manifest["source"].to_pylist(), manifest["path"].to_pylist(), strict=True)
-    runs = find_runs(
-        [f"{source}/{path}" for source, path in places],
-        look_of(numbers_of(manifest, *LOOK)),
-        params.run_change,
-    )
     pictures = components(near_copies, len(patches))
     recrops = _recrops(patches, pictures, fingerprints, images, params.recrop_response)
-    return Likeness(patches, fingerprints, near_copies, recrops, patch_of_file, runs)
+    alike = np.concatenate([near_copies, recrops])
+    photographs = _photographs(manifest, patch_of_file)
+    sites = numbered(manifest["site"].to_pylist()) if params.unit == "site" else None
+    tied, left_out = settle_ends(photographs, alike, len(patches))
+    units = _units(photographs, tied, sites, ~left_out[patch_of_file])
+    remaining = between(alike, ~left_out)
+    left_out |= cut_large_groups(units, remaining, len(patches), params.max_group_patches)
+    return Likeness(patches, fingerprints, near_copies, recrops, photographs, tied, sites, left_out)
 
 
-def _between(pairs: Pairs, used: npt.NDArray[np.bool_]) -> Pairs:
+def _photographs(manifest: pa.Table, patch_of_file: Names) -> Photographs:
+    columns = (manifest[name].to_pylist() for name in ("site", "photo", "photo_by"))
+    rows = list(zip(*columns, strict=True))
+    names = [(site, photo) if photo else None for site, photo, _ in rows]
+    certain = np.array([way != UNCERTAIN for _, _, way in rows], bool)
+    return Photographs(patch_of_file, numbered(names), certain)
+
+
+def _units(
+    photographs: Photographs,
+    tied: npt.NDArray[np.bool_],
+    sites: Names | None,
+    members: npt.NDArray[np.bool_],
+) -> Pairs:
+    """Return the pairs that tie each photograph, and each site where they are given."""
+    of_photographs = photographs.links(tied & members)
+    if sites is None:
+        return of_photographs
+    of_sites = chain_links(photographs.patch_of_file[members], sites[members])
+    return np.concatenate([of_photographs, of_sites])
+
+
+def between(pairs: Pairs, used: npt.NDArray[np.bool_]) -> Pairs:
+    """Return the pairs of which both are `used`, (n,)."""
     return pairs[used[pairs].all(axis=1)]
 
 
@@ -93,23 +126,3 @@ def _recrops(
             response,
             advance,
         )
-
-
-def run_links(patch_of_file: Names, runs: Names) -> Pairs:
-    """Return pairs that link the patches of each run in a chain, (m, 2)."""
-    order = np.argsort(runs, kind="stable")
-    same = runs[order[1:]] == runs[order[:-1]]
-    ends = patch_of_file[order[:-1]][same], patch_of_file[order[1:]][same]
-    return np.stack(ends, axis=1)
-
-
-def components(pairs: Pairs, count: int) -> Names:
-    """Return for each of `count` nodes the smallest one that it is linked with, or itself."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ones = np.ones(len(pairs), bool)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, names = connected_components(graph, directed=False)
-    _, first = np.unique(names, return_index=True)
-    return np.asarray(first[names])

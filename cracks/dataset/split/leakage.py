@@ -22,18 +22,20 @@ TRAIN, TEST = SPLITS[0], SPLITS[-1]
 
 
 def leakage(
-    sides: npt.NDArray[np.str_], pictures: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]
+    sides: npt.NDArray[np.str_], pictures: npt.NDArray[np.int64], photos: npt.NDArray[np.int64]
 ) -> Leakage:
-    """Return the shares of test files that train also has.
+    """Return the shares of test files that train also has; None where nothing is known.
 
     Args:
         sides: (f,) the split of each file.
         pictures: (f,) the same number for files that show the same picture.
-        groups: (f,) the same number for files that show the same photograph.
+        photos: (f,) the same number for files that were cut from the same photograph, as far as
+            that is known by other means than the split; -1 where it is not.
     """
+    known = photos >= 0
     return {
         "same_picture_in_train": _shared(sides, pictures),
-        "same_photograph_in_train": _shared(sides, groups),
+        "same_photograph_in_train": _shared(sides[known], photos[known]),
     }
 
 
@@ -45,13 +47,13 @@ def random_sides(files: int, shares: Sequence[float]) -> npt.NDArray[np.str_]:
 def leakage_report(
     sides: npt.NDArray[np.str_],
     pictures: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int64],
+    photos: npt.NDArray[np.int64],
     shares: Sequence[float],
 ) -> LeakageReport:
     """Return the leakage of a split beside that of a random one of the same shares."""
     return {
-        "this_split": leakage(sides, pictures, groups),
-        "random_split": leakage(random_sides(len(sides), shares), pictures, groups),
+        "this_split": leakage(sides, pictures, photos),
+        "random_split": leakage(random_sides(len(sides), shares), pictures, photos),
     }
 
 
@@ -72,8 +74,8 @@ def nearest_pairs(likeness: Likeness, sides: npt.NDArray[np.str_], count: int) -
     return NearCopies(found.pairs[best], found.distances[best])
 
 
-def _shared(sides: npt.NDArray[np.str_], names: npt.NDArray[np.int64]) -> float:
+def _shared(sides: npt.NDArray[np.str_], names: npt.NDArray[np.int64]) -> float | None:
     tested = names[sides == TEST]
     if not len(tested):
-        return 0.0
+        return None
     return round(float(np.isin(tested, names[sides == TRAIN]).mean()), 5)

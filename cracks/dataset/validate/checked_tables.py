@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cracks.dataset.labels import CRACK
-from cracks.dataset.manifest import SCHEMA
+from cracks.dataset.manifest import SCHEMA, UNCERTAIN
 from cracks.dataset.split.assignment import LEFT_OUT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: The columns of the manifest that expectations do not look at, and those that they do.
-UNSEEN = ("source", "shard", "row", "fingerprint", "red_minus_green", "green_minus_blue")
+UNSEEN = (
+    *("source", "shard", "row", "taken", "camera", "exposed"),
+    *("fingerprint", "red_minus_green", "green_minus_blue"),
+)
 SEEN = tuple(name for name in SCHEMA.names if name not in UNSEEN)
 
 
 def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Return one row a usable file: the facts, its split, and what those like it have.
 
-    `labels_of_content`, `labels_of_picture`, `splits_of_picture` and `splits_of_group` count how
-    many different ones there are among the files with the same bytes, picture or group.
+    `labels_of_content`, `labels_of_picture`, `splits_of_picture`, `splits_of_group` and
+    `splits_of_photo` count how many different ones there are among the files with the same bytes,
+    picture, group or photograph. A file whose photograph is not known for certain is one by itself.
 
     Args:
         manifest: the columns `SEEN`, with rows numbered from 0.
@@ -35,6 +39,9 @@ def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         names.factorize()[0]
         for names in (manifest["id"], assigned["near_copies"], assigned["group"])
     )
+    photo = manifest.groupby(["site", "photo"]).ngroup().to_numpy()  # -1 where there is none
+    alone = (photo < 0) | (manifest["photo_by"] == UNCERTAIN)
+    photo = np.where(alone, -1 - np.arange(len(photo)), photo)
     in_use = assigned["split"].where(assigned["split"] != LEFT_OUT)
     return manifest.assign(
         is_crack=(manifest["label"] == CRACK).astype(float),
@@ -43,14 +50,20 @@ def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         labels_of_picture=_different(manifest["label"], picture),
         splits_of_picture=_different(in_use, picture),
         splits_of_group=_different(in_use, group),
+        splits_of_photo=_different(in_use, photo),
     )
 
 
 def splits_table(splits: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a distinct patch: its split and label in one word, and whether it is used."""
+    """Return one row a distinct patch: its split and label in one word, and whether it is used.
+
+    `crack_used` and `clean_used` are "yes" or "no", and missing for patches of the other label.
+    """
     used = (splits["split"] != LEFT_OUT).map({True: "yes", False: "no"})
     return splits[["id", "label"]].assign(
-        split_and_label=splits["split"] + ", " + splits["label"], used=used
+        split_and_label=splits["split"] + ", " + splits["label"],
+        crack_used=used.where(splits["label"] == CRACK),
+        clean_used=used.where(splits["label"] != CRACK),
     )
 
 
@@ -66,5 +79,5 @@ def files_table(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFram
     return pd.concat([accepted, refused], ignore_index=True)
 
 
-def _different(values: pd.Series, groups: npt.NDArray[np.intp]) -> pd.Series:
+def _different(values: pd.Series, groups: npt.NDArray[np.integer[Any]]) -> pd.Series:
     return values.groupby(groups).transform("nunique")

@@ -19,7 +19,7 @@ def expectations_table(expectations: Sequence[ExpectationRow]) -> list[dict[str,
         {
             "expectation": row["name"],
             "result": "ok" if row["success"] else f"broken ({row['severity']})",
-            "observed": row["observed"],
+            "observed": ". ".join(filter(None, (row["observed"], row["advice"]))),
             "examples": "; ".join(_example(one) for one in row["examples"][:EXAMPLES]),
         }
         for row in rows

@@ -46,6 +46,7 @@ LIMITS = ValidateParams(
     min_patches=100,
     min_class_share=0.3,
     max_quarantine_share=0.02,
+    max_left_out_share=0.03,
     min_brightness=15.0,
     max_brightness=245.0,
     min_contrast=1.0,
@@ -58,7 +59,8 @@ LIMITS = ValidateParams(
 #: The expectations that are only shown when they are broken; every other one stops the run.
 WARNINGS = {
     "no near-copy under both labels",
-    "few patches left out of the split",
+    "no photograph in two splits",
+    "photographs known",
     "not blank",
     "not saturated",
     "colour photographs",
@@ -119,6 +121,9 @@ def sound_data() -> Data:
             "id": ids,
             "path": [f"{('Negative', 'Positive')[n % 2]}/{n:05d}.jpg" for n in rows],
             "label": labels,
+            "photo": [f"IMG_{number:04}" for number in rows],
+            "photo_by": "name",
+            "site": "pier",
             "width": SIZE,
             "height": SIZE,
             "mode": "RGB",
@@ -303,16 +308,33 @@ DEFECTS = {
     "a picture in two splits": Defect(
         in_two_splits("near_copies"), "no picture in two splits", "2 of 200", "Positive/00001.jpg"
     ),
+    "a group in two splits": Defect(
+        in_two_splits("group"), "no group in two splits", "2 of 200", "Positive/00001.jpg"
+    ),
     "a photograph in two splits": Defect(
-        in_two_splits("group"), "no photograph in two splits", "2 of 200", "Positive/00001.jpg"
+        all_with(photo="IMG_0000"),
+        "no photograph in two splits",
+        "200 of 200",
+        "Negative/00000.jpg",
+    ),
+    "photographs unknown": Defect(
+        lambda data: data.with_patches(slice(0, 3), photo=None),
+        "photographs known",
+        "3 of 200",
+        "Positive/00001.jpg",
     ),
     "a split without cracks": Defect(
         without_cracks_in_test, "every split holds both labels", "something is missing"
     ),
-    "many left out": Defect(
-        lambda data: data.with_splits(slice(0, 6), split=LEFT_OUT),
-        "few patches left out of the split",
-        "6 of 200",
+    "many cracks left out": Defect(
+        lambda data: data.with_splits(slice(1, 8, 2), split=LEFT_OUT),
+        "few cracks left out of the split",
+        "4 of 200",
+    ),
+    "many clean patches left out": Defect(
+        lambda data: data.with_splits(slice(0, 8, 2), split=LEFT_OUT),
+        "few clean patches left out of the split",
+        "4 of 200",
     ),
     "all dark": Defect(
         all_with(brightness=3.0), "neither black nor white", "200 of 200", "Negative/00000.jpg"
@@ -391,7 +413,7 @@ def test_a_defect_is_told_of_by_its_name_with_what_was_seen_and_where_and_what_t
 
 WITHIN: dict[str, Callable[[Data], Data]] = {
     "two dark patches": lambda data: data.with_patches(slice(0, 2), brightness=3.0),
-    "two patches left out": lambda data: data.with_splits(slice(0, 2), split=LEFT_OUT),
+    "three of each label left out": lambda data: data.with_splits(slice(0, 6), split=LEFT_OUT),
     "four refused files": lambda data: replace(data, quarantine=refused(4, "empty file")),
     "a little drift": drifted("contrast", 0.25),
     "the limits themselves": all_with(contrast=1.0, saturated=0.25, bytes_per_pixel=0.02),
@@ -456,7 +478,7 @@ class Stages:
         write_files(self.folder / "photos", {name: content})
 
     def add_copy_under_the_other_label(self) -> None:
-        self.add("Positive/copy.png", (self.folder / "photos/Negative/n000.png").read_bytes())
+        self.add("Positive/copy/1.png", (self.folder / "photos/Negative/n000/1.png").read_bytes())
 
     def run(self) -> ValidateReport:
         ingest(self.params, self.paths)
@@ -470,7 +492,7 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, Validate
     stages = Stages(tmp_path_factory.mktemp("accepted"))
     stages.paths.root.mkdir()
     for number in range(120):
-        name = f"{('Negative', 'Positive')[number % 2]}/n{number:03}.png"
+        name = f"{('Negative', 'Positive')[number % 2]}/n{number:03}/1.png"
         stages.add(name, saved(surface(number, size=32)))
     return stages, stages.run()
 
@@ -496,12 +518,12 @@ def test_the_page_of_a_sound_data_set_says_that_all_holds_and_shows_nothing(
 def test_the_page_shows_the_pictures_that_break_an_expectation_and_needs_no_network(
     stages: Stages,
 ) -> None:
-    stages.add("Negative/blank.png", saved(np.full((32, 32), 120, np.uint8)))
-    stages.add("Positive/dazzled.png", saved(np.full((32, 32), 254, np.uint8)))
+    stages.add("Negative/blank/1.png", saved(np.full((32, 32), 120, np.uint8)))
+    stages.add("Positive/dazzled/1.png", saved(np.full((32, 32), 254, np.uint8)))
     assert broken(stages.run()) == {"not blank", "not saturated"}
     page = stages.overview
     assert f"2 of {len(every_name())} expectations are broken" in page
-    for shown in ("broken (warning)", "Negative/blank.png", *every_name()):
+    for shown in ("broken (warning)", "Negative/blank/1.png", *every_name()):
         assert shown in page, shown
     assert "http" not in page
     assert set(stages.pictures) == {"not blank", "not saturated"}
@@ -531,14 +553,14 @@ def test_a_refusal_leaves_the_page_with_its_pictures_and_is_no_reference(
         stages.run()
     assert str(stages.paths.data_docs / "overview.html") in str(refusal.value)
     assert set(stages.pictures) == {"no copy under both labels", "no near-copy under both labels"}
-    assert drawn["no copy under both labels"] == ["Negative/n000.png", "Positive/copy.png"]
+    assert drawn["no copy under both labels"] == ["Negative/n000/1.png", "Positive/copy/1.png"]
     assert read_json(stages.paths.profile) == before
 
 
 @pytest.mark.slow
 def test_later_data_is_compared_with_the_accepted_and_again_with_the_same(stages: Stages) -> None:
     for number in range(200, 280):
-        stages.add(f"Positive/n{number}.png", saved(surface(number, size=32) // 2))
+        stages.add(f"Positive/n{number}/1.png", saved(surface(number, size=32) // 2))
     once = stages.run()
     assert {"brightness as last accepted", "share of cracks as last accepted"} <= broken(once)
     assert once["success"]
@@ -547,5 +569,5 @@ def test_later_data_is_compared_with_the_accepted_and_again_with_the_same(stages
     assert validate(stages.params, stages.paths) == once
     assert read_json(stages.paths.profile) == kept
     # What was accepted with a warning is what the next data is compared with.
-    (stages.folder / "photos/Positive/n200.png").unlink()
+    (stages.folder / "photos/Positive/n200/1.png").unlink()
     assert max(stages.run()["drift"].values()) < 0.1

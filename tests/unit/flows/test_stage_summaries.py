@@ -27,8 +27,13 @@ EVALUATION: dict[str, Any] = {
 
 REPORTS: dict[str, tuple[dict[str, Any], str]] = {
     "ingest": (
-        {"patches": 40000, "quarantined": 1},
-        "40,000 patches, 1 files in quarantine",
+        {
+            "patches": 40000,
+            "quarantined": 1,
+            "photos": {"photographs": 513, "photographs_known": 0.366, "sites": 1},
+        },
+        "40,000 patches of 513 known photographs (37% of the patches) at 1 site, 1 files in "
+        "quarantine",
     ),
     "split": (
         {
@@ -37,11 +42,12 @@ REPORTS: dict[str, tuple[dict[str, Any], str]] = {
                 "test": {"crack": 3, "no crack": 4},
             },
             "leakage": {
-                "this_split": {"same_picture_in_train": 0.0},
-                "random_split": {"same_picture_in_train": 0.20183},
+                "this_split": {"same_photograph_in_train": None},
+                "random_split": {"same_photograph_in_train": 0.50183},
             },
         },
-        "1,500 train, 7 test; 0.0% of test have a copy in train (random split: 20.2%)",
+        "1,500 train, 7 test; an unknown share of test have their photograph in train (random "
+        "split: 50.2%)",
     ),
     "validate": (
         {

@@ -21,6 +21,7 @@ from cracks.registry.gate import (
     numbers_of,
 )
 from cracks.workspace.params import LimitParams, RegisterParams
+from cracks.workspace.stage_reports import Counted
 
 SECTION = RegisterParams.model_validate(
     {
@@ -37,6 +38,7 @@ SECTION = RegisterParams.model_validate(
         },
     }
 )
+SPLIT: Any = {"counted": "photographs", "photographs_known": 1.0}
 SOUND = {"evaluate.test.accuracy": 0.95, "bundle.megabytes": 9.8}
 
 ALIKE = Difference(
@@ -66,7 +68,7 @@ AT_THE_MARGIN = replace(ALIKE, low=-SECTION.margins.accuracy)
 def judged(
     numbers: dict[str, float | None], differences: list[Difference] | None, section: RegisterParams
 ) -> Decision:
-    return decide(check_limits(numbers, section.limits), differences, section)
+    return decide(check_limits(numbers, section.limits), differences, section, SPLIT)
 
 
 def recall(accuracy: Difference) -> Difference:
@@ -104,15 +106,15 @@ def recall(accuracy: Difference) -> Difference:
 def test_every_metric_must_do_and_one_that_is_lower_decides(
     accuracy: Difference, other: Difference, expected: str
 ) -> None:
-    assert judge([accuracy, recall(other)], SECTION)[0] == expected
+    assert judge([accuracy, recall(other)], SECTION, "photographs")[0] == expected
 
 
 def test_the_first_model_has_nothing_to_be_compared_with() -> None:
-    assert judge(None, SECTION) == ("first", ["it is the first model"])
+    assert judge(None, SECTION, "photographs") == ("first", ["it is the first model"])
 
 
 def test_without_a_crack_that_is_new_to_the_champion_nothing_is_decided() -> None:
-    assert judge([], SECTION)[0] == "undecided"
+    assert judge([], SECTION, "photographs")[0] == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_every_verdict_has_reasons_with_numbers(
     one = replace(
         ALIKE, difference=difference, low=low, high=abs(low), p_higher=p_higher, p_lower=p_lower
     )
-    reached, reasons = judge([one, recall(ALIKE)], SECTION)
+    reached, reasons = judge([one, recall(ALIKE)], SECTION, "photographs")
     assert reasons
     for reason in reasons:
         assert SEPARATOR not in reason  # reasons are joined by it, and taken apart again
@@ -151,11 +153,31 @@ def test_every_verdict_has_reasons_with_numbers(
         assert p_lower > 0.05
 
 
-def test_an_undecided_verdict_says_how_many_groups_could_decide() -> None:
-    (reason,) = judge([ALIKE, recall(VAGUE)], SECTION)[1]
+@pytest.mark.parametrize(
+    ("counted", "evidence"),
+    [
+        ("photographs", "4 of 3,000 patches of 90 photographs gained, 4 lost"),
+        ("sites", "4 of 3,000 patches of 90 sites gained, 4 lost"),
+        ("patches", "4 of 3,000 patches gained, 4 lost"),
+    ],
+)
+def test_an_undecided_verdict_says_how_much_evidence_could_decide(
+    counted: Counted, evidence: str
+) -> None:
+    (reason,) = judge([ALIKE, recall(VAGUE)], SECTION, counted)[1]
     assert reason.startswith("crack recall 0.9900 against the champion's 0.9900")
+    assert evidence in reason
     # (1 - 0.02) ** 149 is the first power below 0.05.
-    assert reason.endswith("a loss of 0.02 is not ruled out, which takes 149 groups, not 90")
+    assert reason.endswith(f"a loss of 0.02 is not ruled out, which takes 149 {counted}, not 90")
+
+
+def test_where_photographs_are_unknown_the_reasons_say_that_patches_are_counted() -> None:
+    unknown: Any = {"counted": "patches", "photographs_known": 0.37}
+    differences = [ALIKE, recall(ALIKE)]
+    known, reasons = (decide([], differences, SECTION, one).reasons for one in (SPLIT, unknown))
+    assert not [reason for reason in known if "one by one" in reason]
+    assert reasons[-1].startswith("photographs are known of 37% of the patches, the others count")
+    assert decide([], None, SECTION, unknown).reasons == ["it is the first model"]
 
 
 # --- limits ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from cracks.registry.model_card import (
     slices_table,
 )
 from tests.unit.flows.test_stage_summaries import EVALUATION
-from tests.unit.registry.test_gate import ALIKE, HIGHER, SECTION, SOUND, judged, recall
+from tests.unit.registry.test_gate import ALIKE, HIGHER, SECTION, SOUND, SPLIT, judged, recall
 
 TAGS = {
     "run.id": "r" * 32,
@@ -27,6 +27,7 @@ TAGS = {
 }
 REPORTS: dict[str, Any] = {
     "evaluate": EVALUATION,
+    "split": SPLIT,
     "ingest": {"distinct_patches": 38402, "source": "photos.zip"},
 }
 SLICES = [
@@ -62,6 +63,15 @@ def test_a_version_shows_its_numbers() -> None:
     assert reliability(EVALUATION) in text
     assert "| recall | 0.9900 | 0.9900 | +0.0000 | -0.0010 to +0.0010 | 4, 4 of 3,000 |" in text
     assert "| evaluate.test.accuracy | 0.95 | 0.9 |  |" in text
+
+
+def test_a_version_says_what_its_intervals_count() -> None:
+    assert "Intervals and gate count photographs. Photographs are known of 100%" in card()
+    unknown = {"counted": "patches", "photographs_known": 0.2}
+    assert (
+        "Intervals and gate count patches: photographs are known of 20% of the patches. They claim "
+        "more than the data shows"
+    ) in card(reports=REPORTS | {"split": unknown})
 
 
 def test_the_worst_slices_come_first() -> None:

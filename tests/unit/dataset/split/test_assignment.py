@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from cracks.dataset.labels import CRACK, LABELS, NO_CRACK, SPLITS
 from cracks.dataset.split.assignment import (
+    ASSIGNED_BY,
     LEFT_OUT,
     MAX_PART,
     SCHEMA,
@@ -25,7 +27,9 @@ from cracks.dataset.split.assignment import (
     split_report,
     split_table,
 )
+from cracks.dataset.split.components import components
 from cracks.dataset.split.grouping import Likeness
+from cracks.dataset.split.weak_ties import Photographs
 from cracks.workspace.params import SplitParams
 from cracks.workspace.tables import write_table
 from tests.unit.builders import likeness_of
@@ -40,7 +44,8 @@ PARAMS = SplitParams(
     salt="salt",
     near_copy_distance=0.6,
     recrop_response=0.6,
-    run_change=4.0,
+    unit="photo",
+    max_group_patches=660,
 )
 LABEL_OF = {f"patch{i:03}": LABELS[i % 2] for i in range(400)}
 SALTS = st.text(max_size=8)
@@ -285,16 +290,21 @@ def test_new_patches_that_would_tie_two_splits_together_are_left_out(grown: Grow
     ties = [*_ties(before, "new0", "new1"), ("new2", "new1"), *_ties(before, "new3")]
     likeness = likeness_of(patches, links + ties)
     after = split_table(likeness, PARAMS, before)
-    assert {_sides(after)[id_] for id_ in new} == {LEFT_OUT}
+    # One of the two that tie it together is enough, and what it was linked with stays.
+    assert [id_ for id_ in new if _sides(after)[id_] == LEFT_OUT] == ["new1", "new3"]
+    assert (_sides(after)["new0"], _sides(after)["new2"] in SPLITS) == ("train", True)
     assert _sides(after)["other"] in SPLITS
     assert _sides(before).items() <= _sides(after).items()
     assert _leaking(after, links + ties) == []
     assert _split(patches, links + ties, after).equals(after)
     report = split_report(after, likeness, PARAMS)
-    assert (report["patches"], report["left_out"]) == (255, 4)
-    assert sum(sum(labels.values()) for labels in report["counts"].values()) == 251
+    assert (report["patches"], report["left_out"]) == (255, {NO_CRACK: 0, CRACK: 2})
+    assert sum(sum(labels.values()) for labels in report["counts"].values()) == 253
     assert sum(report["shares"].values()) == pytest.approx(1, abs=0.001)
-    assert set(report["leakage"]["this_split"].values()) == {0.0}
+    assert report["leakage"]["this_split"] == {
+        "same_picture_in_train": 0,
+        "same_photograph_in_train": None,
+    }
 
 
 @pytest.mark.parametrize("salt", ["salt", "pepper", "mustard", "thyme"])
@@ -303,7 +313,7 @@ def test_the_shares_are_those_of_the_patches_in_use(salt: str) -> None:
     known = dict.fromkeys(LABEL_OF, CRACK)
     before = _split(known, params=params)
     tie = [f"tie{i:02}" for i in range(90)]
-    links = _ties(before, *tie)
+    links = [link for one in tie for link in _ties(before, one)]
     new = {f"new{i:03}": CRACK for i in range(120)}
     after = _split(known | new | dict.fromkeys(tie, CRACK), links, before, params)
     assert {_sides(after)[id_] for id_ in tie} == {LEFT_OUT}
@@ -375,13 +385,37 @@ def test_new_patches_of_a_photograph_never_stand_in_another_split_than_it() -> N
 
 
 def _photographed(known: Mapping[str, str], run: Sequence[str], links: Iterable[Link]) -> Likeness:
-    """Return the likeness of patches of which some are a run of one photograph."""
+    """Return the likeness of patches of which some are known to be of one photograph."""
     label_of = {**known, **dict.fromkeys(run, CRACK)}
     likeness = likeness_of(label_of, links)
     place = [sorted(label_of).index(id_) for id_ in run]
-    runs = likeness.runs.copy()
-    runs[place] = place[0]
-    return replace(likeness, runs=runs)
+    numbers = likeness.photographs.numbers.copy()
+    numbers[place] = 0
+    photographs = replace(likeness.photographs, numbers=numbers)
+    return replace(likeness, photographs=photographs, tied=numbers == 0)
+
+
+def _doubtful(links: Iterable[Link], patch: str, before: pa.Table | None) -> pa.Table:
+    """Split patches of which one is too doubtful to tie what it is linked with."""
+    likeness = likeness_of({**LABEL_OF, patch: CRACK}, links)
+    left_out = np.array([id_ == patch for id_ in likeness.patches["id"].to_pylist()])
+    return split_table(replace(likeness, left_out=left_out), PARAMS, before)
+
+
+def test_a_doubtful_patch_is_let_in_where_all_that_it_is_linked_with_is_on_one_side() -> None:
+    before = _split(LABEL_OF)
+    one, other = [id_ for id_ in LABEL_OF if _sides(before)[id_] == "train"][:2]
+    train, test = _in(before, "train"), _in(before, "test")
+    assert _sides(_doubtful([("new", one), ("new", other)], "new", before))["new"] == "train"
+    assert _sides(_doubtful([("new", train), ("new", test)], "new", before))["new"] == LEFT_OUT
+    assert _sides(_doubtful([], "new", before))["new"] == LEFT_OUT
+
+
+def test_a_doubtful_patch_ties_no_groups_together() -> None:
+    before = _split(LABEL_OF)
+    first, second = [id_ for id_ in LABEL_OF if _sides(before)[id_] == "train"][:2]
+    after = _doubtful([("new", first), ("new", second)], "new", None)
+    assert len({_column(after, "group")[id_] for id_ in (first, second)}) == 2
 
 
 @dataclass(frozen=True)
@@ -461,7 +495,7 @@ def test_the_last_table_is_used_if_it_was_assigned_by_the_same_parameters(tmp_pa
         {"train": 0.6, "test": 0.25},
         {"near_copy_distance": 0.5},
         {"recrop_response": 0.5},
-        {"run_change": 5.0},
+        {"unit": "site"},
     ],
 )
 def test_a_table_of_other_parameters_is_not_used(
@@ -470,6 +504,14 @@ def test_a_table_of_other_parameters_is_not_used(
     write_table(_split(LABEL_OF), tmp_path / "splits.parquet")
     other = PARAMS.model_copy(update=change)
     assert earlier_table(tmp_path / "splits.parquet", other) is None
+
+
+def test_a_table_from_before_photographs_stood_in_the_manifest_is_used(tmp_path: Path) -> None:
+    table, path = _split(LABEL_OF), tmp_path / "splits.parquet"
+    before = PARAMS.model_dump(exclude={"unit", "max_group_patches"}) | {"run_change": 4.0}
+    write_table(table.replace_schema_metadata({ASSIGNED_BY: json.dumps(before)}), path)
+    assert earlier_table(path, PARAMS) is not None
+    assert earlier_table(path, PARAMS.model_copy(update={"unit": "site"})) is None
 
 
 def test_a_table_that_is_missing_damaged_or_of_another_make_is_not_used(tmp_path: Path) -> None:
@@ -489,17 +531,19 @@ def test_a_table_that_is_missing_damaged_or_of_another_make_is_not_used(tmp_path
 
 def test_the_report_says_what_the_splits_hold_and_what_leaks() -> None:
     label_of, links = _grouped([1, 2, 3, 4] * 25)
-    # A second file of the first patch, and a run of two files.
-    files = np.arange(251)
-    likeness = replace(
-        likeness_of(label_of, links),
-        patch_of_file=np.maximum(files - 1, 0),
-        runs=np.minimum(files, 249),
-    )
+    # A second file of the first patch; of one patch the photograph is not known.
+    likeness = likeness_of(label_of, links)
+    photos = np.unique(components(likeness.alike, 250), return_inverse=True)[1]
+    photos[-1] = -1
+    of_file = np.maximum(np.arange(251) - 1, 0)
+    known = Photographs(of_file, photos[of_file], np.ones(251, bool))
+    likeness = replace(likeness, photographs=known, tied=known.known)
     table = split_table(likeness, PARAMS, None)
     report = split_report(table, likeness, PARAMS)
-    assert (report["patches"], report["copies_left_out"], report["left_out"]) == (250, 1, 0)
-    assert (report["groups"], report["largest_group"], report["photographs"]) == (100, 4, 1)
+    assert (report["patches"], report["copies_left_out"]) == (250, 1)
+    assert report["left_out"] == {NO_CRACK: 0, CRACK: 0}
+    assert (report["groups"], report["largest_group"]) == (100, 4)
+    assert report["photographs_known"] == pytest.approx(250 / 251, abs=1e-5)
     assert (report["near_copies"], report["recrops"]) == (0, len(links))
     assert report["counts"] == split_counts(table)
     assert sum(sum(labels.values()) for labels in report["counts"].values()) == 250

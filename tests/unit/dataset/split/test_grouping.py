@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.manifest import manifest_table, with_column
 from cracks.dataset.patch_facts import inspect_patch
 from cracks.dataset.shards import ShardRow, ShardWriter, shard_name
-from cracks.dataset.split.grouping import Likeness, components, find_likeness, run_links
+from cracks.dataset.split.components import chain_links, components
+from cracks.dataset.split.grouping import Likeness, between, find_likeness
 from cracks.system.hashing import digest_of_bytes
-from cracks.workspace.params import SplitParams
+from cracks.workspace.params import SplitParams, Unit
 from cracks.workspace.params_file import load_params
-from tests.unit.builders import ROOT, encoded, saved, surface
+from tests.unit.builders import ROOT, saved, surface
 
 Grey = npt.NDArray[np.uint8]
 
@@ -63,13 +63,13 @@ def test_a_chain_of_many_patches_is_one_group() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(files=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5)), max_size=30))
-def test_the_patches_of_each_run_are_linked_and_no_others(files: list[tuple[int, int]]) -> None:
-    patch_of_file, runs = (np.array([file[i] for file in files], np.int64) for i in (0, 1))
-    links = run_links(patch_of_file, runs)
-    assert len(links) == len(files) - len(set(runs.tolist()))
-    # Two files of one run are one group, whichever patches they are.
-    by_run = [(i, j) for i, a in enumerate(files) for j, b in enumerate(files) if a[1] == b[1]]
-    expected = _smallest_linked([(files[i][0], files[j][0]) for i, j in by_run], 10)
+def test_the_patches_of_each_unit_are_linked_and_no_others(files: list[tuple[int, int]]) -> None:
+    patch_of_file, units = (np.array([file[i] for file in files], np.int64) for i in (0, 1))
+    links = chain_links(patch_of_file, units)
+    assert len(links) == len(files) - len(set(units.tolist()))
+    # Two files of one photograph are one group, whichever patches they are.
+    by_unit = [(i, j) for i, a in enumerate(files) for j, b in enumerate(files) if a[1] == b[1]]
+    expected = _smallest_linked([(files[i][0], files[j][0]) for i, j in by_unit], 10)
     assert components(links, 10).tolist() == expected
 
 
@@ -94,6 +94,10 @@ def _together(likeness: Likeness, manifest: pa.Table, names: npt.NDArray[np.int6
     for path, patch in zip(manifest["path"].to_pylist(), likeness.patch_of_file, strict=True):
         paths.setdefault(int(names[patch]), []).append(path)
     return {" ".join(sorted(members)) for members in paths.values() if len(members) > 1}
+
+
+def _groups(likeness: Likeness, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    return components(between(likeness.links(used), used), len(used))
 
 
 def _all(likeness: Likeness) -> npt.NDArray[np.bool_]:
@@ -128,7 +132,7 @@ def test_copies_mirrored_and_moved_pictures_are_told_apart_and_put_together(
     used = _all(likeness)
     assert _together(likeness, manifest, likeness.pictures(used)) == pictures
     groups = {f"{a} Positive/a moved.jpg Positive/a.png", b, "Negative/d moved.png Negative/d.png"}
-    assert _together(likeness, manifest, likeness.groups(used)) == groups
+    assert _together(likeness, manifest, _groups(likeness, used)) == groups
     assert (len(likeness.near_copies), len(likeness.recrops)) == (2, 2)
     assert len(likeness.patches) == len(FILES) - 1
     assert likeness.patches["id"].to_pylist() == sorted(set(manifest["id"].to_pylist()))
@@ -160,49 +164,50 @@ def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
     given = _ingested(tmp_path / "other", FILES)
     expected = find_likeness(given, tmp_path / "other", PARAMS)
     used = _all(likeness)
-    assert likeness.groups(used).tolist() == expected.groups(used).tolist()
+    assert _groups(likeness, used).tolist() == _groups(expected, used).tolist()
     assert likeness.pictures(used).tolist() == expected.pictures(used).tolist()
 
 
 def test_a_single_patch_is_a_group_by_itself(tmp_path: Path) -> None:
     manifest = _ingested(tmp_path, {"Positive/a.png": saved(_cut(1))})
     likeness = find_likeness(manifest, tmp_path, PARAMS)
-    assert likeness.groups(_all(likeness)).tolist() == [0]
+    assert _groups(likeness, _all(likeness)).tolist() == [0]
     assert len(likeness.links(_all(likeness))) == 0
 
 
-WARM, COLD = (150, 120, 90), (90, 120, 150)
+def _of_photographs(folder: Path, *places: tuple[str, str | None]) -> pa.Table:
+    """Return the manifest of patches that look like no other, each of a site and a photograph."""
+    files = {f"Positive/{number}.png": saved(_cut(number)) for number in range(len(places))}
+    manifest = _ingested(folder, files)
+    sites, photos = zip(*places, strict=True)
+    return with_column(with_column(manifest, "site", sites), "photo", photos)
 
 
-def _photographed(*tints: tuple[int, int, int], seed: int = 0) -> dict[str, bytes]:
-    """Return 35 patches of each photograph, numbered one after the other."""
-    rng = np.random.default_rng(seed)
-    files = {}
-    for number in range(35 * len(tints)):
-        pixels = rng.normal(tints[number // 35], 25, (32, 32, 3)).clip(0, 255).astype(np.uint8)
-        files[f"Positive/{number + 1:05}.png"] = encoded(Image.fromarray(pixels))
-    return files
+PLACES = [
+    ("pier", "a"),
+    ("pier", "a"),
+    ("pier", "b"),
+    ("deck", "a"),
+    ("deck", None),
+    ("deck", None),
+]
 
 
-def test_the_patches_of_one_photograph_are_one_group(tmp_path: Path) -> None:
-    manifest = _ingested(tmp_path, _photographed(WARM, COLD), side=32)
+@pytest.mark.parametrize(
+    ("unit", "expected"), [("photo", [0, 0, 2, 3, 4, 5]), ("site", [0, 0, 0, 3, 3, 3])]
+)
+def test_the_patches_of_one_photograph_or_site_are_one_group(
+    tmp_path: Path, unit: Unit, expected: list[int]
+) -> None:
+    manifest = _of_photographs(tmp_path, *PLACES)
+    likeness = find_likeness(manifest, tmp_path, PARAMS.model_copy(update={"unit": unit}))
+    of_file = _groups(likeness, _all(likeness))[likeness.patch_of_file]
+    _, first, names = np.unique(of_file, return_index=True, return_inverse=True)
+    assert first[names].tolist() == expected
+
+
+def test_near_copies_tie_photographs_whatever_their_names_say(tmp_path: Path) -> None:
+    files = {"Positive/a.png": saved(_cut(1)), "Positive/b.jpg": saved(_cut(1), "JPEG", quality=90)}
+    manifest = with_column(_ingested(tmp_path, files), "photo", ["a", "b"])
     likeness = find_likeness(manifest, tmp_path, PARAMS)
-    names = likeness.groups(_all(likeness))[likeness.patch_of_file].tolist()
-    assert len(set(names[:35])) == len(set(names[35:])) == 1
-    assert names[0] != names[-1]
-    assert len(likeness.links(_all(likeness))) == 68
-
-
-def test_two_sources_that_number_their_files_alike_are_two_sequences(tmp_path: Path) -> None:
-    one, other = _photographed(WARM, COLD), _photographed(COLD, WARM, seed=1)
-    files = {f"one/{path}": content for path, content in one.items()}
-    files |= {f"other/{path}": content for path, content in other.items()}
-    manifest = _ingested(tmp_path, files, side=32)
-    sources, paths = zip(*(path.split("/", 1) for path in files), strict=True)
-    manifest = with_column(with_column(manifest, "source", sources), "path", paths)
-    likeness = find_likeness(manifest, tmp_path, PARAMS)
-    names = likeness.groups(_all(likeness))[likeness.patch_of_file]
-    # Where one ends is found to within two patches.
-    inside = [set(names[start + 2 : start + 33].tolist()) for start in range(0, 140, 35)]
-    assert [len(one) for one in inside] == [1] * 4
-    assert len(set(names.tolist())) == 4
+    assert len(set(_groups(likeness, _all(likeness)).tolist())) == 1

@@ -35,7 +35,6 @@ CASES: dict[str, tuple[str, list[int], float]] = {
     "one of four": ("rtttt", [0, 0, 1, 2, 3], 0.25),
     "each file of test counts": ("rttt", [0, 0, 0, 1], 0.66667),
     "each file of train counts once": ("rrrtt", [0, 0, 0, 0, 1], 0.5),
-    "no test": ("rrv", [0, 0, 0], 0),
     "no train": ("vtt", [0, 0, 0], 0),
 }
 
@@ -49,6 +48,21 @@ def test_the_share_of_test_that_train_has_too_is_counted(
     assert found == {"same_picture_in_train": share, "same_photograph_in_train": 0}
     found = leakage(_sides(letters), alone, same)
     assert found == {"same_picture_in_train": 0, "same_photograph_in_train": share}
+
+
+def test_where_nothing_is_known_of_photographs_nothing_is_said() -> None:
+    found = leakage(_sides("rrt"), np.array([0, 1, 1]), np.full(3, -1))
+    assert found == {"same_picture_in_train": 1, "same_photograph_in_train": None}
+
+
+def test_only_files_of_known_photographs_count() -> None:
+    found = leakage(_sides("rrtttt"), np.arange(6), np.array([0, -1, 0, 1, -1, -1]))
+    assert found["same_photograph_in_train"] == 0.5
+
+
+def test_without_test_nothing_leaks_and_nothing_is_said() -> None:
+    found = leakage(_sides("rrv"), np.zeros(3, int), np.zeros(3, int))
+    assert found == {"same_picture_in_train": None, "same_photograph_in_train": None}
 
 
 @pytest.mark.parametrize(("copies", "expected"), [(1, 0), (2, 0.7), (3, 0.91), (10, 1)])

@@ -101,10 +101,18 @@ def test_a_picture_that_was_left_out_ties_no_two_splits_together() -> None:
 
 
 def test_each_patch_says_its_split_and_label_and_whether_it_is_used() -> None:
-    table = splits_table(_splits(a="a a train", b="b b left out"))
-    assert list(table.columns) == ["id", "label", "split_and_label", "used"]
-    assert table["split_and_label"].tolist() == ["train, crack", "left out, crack"]
-    assert table["used"].tolist() == ["yes", "no"]
+    splits = _splits(a="a a train", b="b b left out", c="c c test")
+    splits.loc[2, "label"] = NO_CRACK
+    table = splits_table(splits)
+    assert list(table.columns) == ["id", "label", "split_and_label", "crack_used", "clean_used"]
+    assert table["split_and_label"].tolist() == [
+        "train, crack",
+        "left out, crack",
+        "test, no crack",
+    ]
+    assert table["crack_used"].tolist()[:2] == ["yes", "no"]
+    assert table["clean_used"].tolist()[2:] == ["yes"]
+    assert table[["crack_used", "clean_used"]].isna().sum().tolist() == [1, 2]
 
 
 def _quarantine(folder: Path, *reasons: str) -> pd.DataFrame:
