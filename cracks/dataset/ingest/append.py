@@ -107,7 +107,7 @@ def take_all(sources: Sources, params: Params, paths: Paths) -> tuple[Intake, Ph
         require_accepted(taken.relabels, paths.relabels)
         moves = carry_over(paths.images, images, places, taken)
         table = relocated(read_table(manifest), moves)
-        table, photos = with_provenance(table, sources.photo_tables(), params.ingest)
+        table, photos = with_provenance(table, sources.photo_rows(), params.ingest)
         rewrite_manifest(table, manifest)
     return taken, photos
 

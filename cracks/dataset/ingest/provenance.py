@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from cracks.dataset.manifest import PROVENANCE, numbers_of, with_column
 from cracks.dataset.photos.photo_sequences import LOOK, look_of
-from cracks.dataset.photos.photo_table import PhotoRow, parse_photo_table
+from cracks.dataset.photos.photo_table import PhotoRow
 from cracks.dataset.photos.resolution import (
     WAYS,
     Provenance,
@@ -24,25 +23,18 @@ from cracks.dataset.photos.resolution import (
 from cracks.workspace.params import IngestParams
 from cracks.workspace.stage_reports import PhotosReport
 
-#: Source, path and content of a photos.csv.
-Table = tuple[str, str, bytes]
-
 
 def with_provenance(
-    manifest: pa.Table, tables: Iterable[Table], params: IngestParams
+    manifest: pa.Table, said: Mapping[str, Mapping[str, PhotoRow]], params: IngestParams
 ) -> tuple[pa.Table, PhotosReport]:
     """Return the manifest with its columns of `PROVENANCE` filled in, and what was found.
 
     Args:
         manifest: of every source, one row a file.
-        tables: every photos.csv of the sources.
+        said: what every photos.csv says, by source and path.
         params: which clues count, what one photograph can hold, and what ends its run.
-
-    Raises:
-        SourceError: a photos.csv is not sound.
     """
     sources, paths = manifest["source"].to_numpy(), np.array(manifest["path"].to_pylist(), object)
-    said = _said(tables, sources, paths)
     look = look_of(numbers_of(manifest, *LOOK))
     cameras, exposed = (
         np.array(manifest[name].to_pylist(), object) for name in ("camera", "exposed")
@@ -65,22 +57,6 @@ def with_provenance(
     for name, values in columns.items():
         manifest = with_column(manifest, name, values.tolist())
     return manifest, _report(columns, look, doubted)
-
-
-def _said(
-    tables: Iterable[Table], sources: npt.NDArray[np.object_], paths: npt.NDArray[np.object_]
-) -> dict[str, dict[str, PhotoRow]]:
-    """Return what the tables say, by source and path; each speaks of the folder that it lies in."""
-    said: dict[str, dict[str, PhotoRow]] = {}
-    for source, table, content in tables:
-        folder = PurePosixPath(table).parent
-        prefix = "" if folder == PurePosixPath() else f"{folder}/"
-        below = [path for path in paths[sources == source] if path.startswith(prefix)]
-        rows = parse_photo_table(
-            content, [path.removeprefix(prefix) for path in below], f"{source}/{table}"
-        )
-        said.setdefault(source, {}).update({prefix + path: row for path, row in rows.items()})
-    return said
 
 
 def _fill(

@@ -196,6 +196,19 @@ def test_whole_sites_go_to_one_split_where_they_are_the_unit(tmp_path: Path) -> 
     assert all(len(splits) == 1 for splits in made.sides(_site).values())
 
 
+def test_a_table_speaks_of_its_folder_also_of_files_in_it_that_cannot_be_used(
+    tmp_path: Path,
+) -> None:
+    files = {f"delivery/{path}": content for path, content in list(_files("hash").items())[:40]}
+    broken = sorted(files)[0]
+    lines = ["path,photo", *(f"{path.removeprefix('delivery/')},one" for path in sorted(files))]
+    table = {f"delivery/{PHOTO_TABLE}": "\n".join(lines).encode()}
+    reports = workspace(tmp_path, {**files, broken: b"no image", **table}).run()
+    assert reports["ingest"]["quarantined"] == 1
+    assert reports["ingest"]["photos"]["known_by"]["table"] == 39
+    assert reports["split"]["photographs"] == 1
+
+
 BAD_TABLES: dict[str, tuple[bytes, str]] = {
     "unknown path": (b"path,photo\nPositive/none.jpg,a\n", "the source has no file"),
     "no photo": (b"path,photo\n%(first)s,\n", "has no photo"),

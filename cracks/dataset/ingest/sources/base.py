@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cracks.dataset.labels import LABEL_OF_FOLDER
-from cracks.dataset.photos.photo_table import PHOTO_TABLE
+from cracks.dataset.photos.photo_table import PHOTO_TABLE, PhotoRow, parse_photo_table
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,22 @@ class Source(ABC):
             SourceError: one cannot be read.
         """
         return {}
+
+    def photo_rows(self) -> dict[str, PhotoRow]:
+        """Return what the tables say, by path; each speaks of the folder that it lies in.
+
+        Raises:
+            SourceError: one cannot be read, or is not sound.
+        """
+        rows: dict[str, PhotoRow] = {}
+        for table, content in self.photo_tables().items():
+            prefix = table.removesuffix(PurePosixPath(table).name)
+            below = [path for path in self.paths() if path.startswith(prefix)]
+            found = parse_photo_table(
+                content, [path.removeprefix(prefix) for path in below], f"{self.name}/{table}"
+            )
+            rows |= {prefix + path: row for path, row in found.items()}
+        return rows
 
     def files(self) -> Iterator[SourceFile]:
         """Yield every labelled file.

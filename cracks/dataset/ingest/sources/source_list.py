@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import PurePath
@@ -12,6 +13,7 @@ from cracks.dataset.ingest.sources.local import open_path
 from cracks.dataset.ingest.sources.remote import open_mendeley, open_s3
 from cracks.dataset.ingest.sources.synthetic import DrawnSource
 from cracks.dataset.labels import LABELS
+from cracks.dataset.photos.photo_table import PhotoRow
 from cracks.errors import SourceError
 from cracks.system.hashing import digest_of_value
 from cracks.workspace.params import IngestParams
@@ -66,17 +68,16 @@ class Sources:
         for source in self._sources:
             yield from source.files()
 
-    def photo_tables(self) -> list[tuple[str, str, bytes]]:
-        """Return source, path and content of every photos.csv, when `files` has been read.
+    def photo_rows(self) -> dict[str, dict[str, PhotoRow]]:
+        """Return what every photos.csv says, by source and path, when `files` has been read.
 
         Raises:
-            SourceError: one cannot be read.
+            SourceError: one cannot be read, or is not sound.
         """
-        return [
-            (source.name, path, content)
-            for source in self._sources
-            for path, content in source.photo_tables().items()
-        ]
+        rows: dict[str, dict[str, PhotoRow]] = defaultdict(dict)
+        for source in self._sources:
+            rows[source.name] |= source.photo_rows()
+        return rows
 
 
 @contextmanager
