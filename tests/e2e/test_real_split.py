@@ -15,6 +15,7 @@ import pytest
 from processes import clone_working_tree
 
 from cracks.dataset.labels import LABELS, SPLITS
+from cracks.dataset.split.assignment import LEFT_OUT
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths
@@ -98,7 +99,7 @@ def test_no_group_and_no_picture_stands_in_two_splits(large: Large) -> None:
     for column in ("group", "near_copies"):
         of_split = {(row[column], row["split"]) for row in rows}
         assert len(of_split) == len({name for name, _ in of_split}), column
-    assert {row["split"] for row in rows} == set(SPLITS)
+    assert {row["split"] for row in rows} == {*SPLITS, LEFT_OUT}
 
 
 @pytest.mark.parametrize("label", LABELS)
