@@ -32,9 +32,10 @@ GRID = re.compile(
     re.IGNORECASE,
 )
 
-#: The number of a patch: `_03`, `-17`, ` (4)`, `_tile12`. Longer ones are dates and times.
+#: The number of a patch: `_03`, `-17`, ` (4)`, `_tile12`. One of five digits counts the files of a
+#: delivery (`set1_00001`), longer ones are dates and times.
 NUMBER = re.compile(
-    rf"(.+?)(?:{_BETWEEN}+(?:tile|patch|crop|part)?{_BETWEEN}?(\d{{1,5}})| ?\((\d{{1,5}})\))",
+    rf"(.+?)(?:{_BETWEEN}+(?:tile|patch|crop|part)?{_BETWEEN}?(\d{{1,4}})| ?\((\d{{1,4}})\))",
     re.IGNORECASE,
 )
 

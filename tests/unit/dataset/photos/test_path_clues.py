@@ -47,7 +47,16 @@ def test_patches_are_told_apart_by_photograph(naming: Callable[[int, int], str])
 
 @pytest.mark.parametrize(
     "name",
-    ["{:05}", "IMG_{:04}", "DSC{:05}", "{:064x}", "tile ({})", "2026-05-03_{:06}", "{:05}_1"],
+    [
+        "{:05}",
+        "IMG_{:04}",
+        "DSC{:05}",
+        "{:064x}",
+        "tile ({})",
+        "2026-05-03_{:06}",
+        "{:05}_1",
+        "set1_{:05}",
+    ],
 )
 def test_a_running_number_names_no_photograph(name: str) -> None:
     paths = [f"Negative/{name.format(number * 101 + 9)}.jpg" for number in range(1, 200)]
@@ -92,7 +101,7 @@ def test_a_folder_that_everything_lies_in_is_no_photograph() -> None:
 
 def test_what_holds_more_patches_than_a_photograph_can_is_none_and_named() -> None:
     delivery = [f"delivery/Positive/{i:05}.jpg" for i in range(MOST + 1)]
-    numbered = [f"Positive/set1_{i:05}.jpg" for i in range(MOST + 1)]
+    numbered = [f"Positive/set1_{i:04}.jpg" for i in range(MOST + 1)]
     found = path_clues([*delivery, *numbered], MOST)
     assert set(found.photos) == {""}
     assert found.sites == ["delivery"] * len(delivery) + [""] * len(numbered)
