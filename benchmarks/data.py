@@ -81,7 +81,9 @@ class DataBench(Bench):
                 "share",
                 self.note(f"{way} came first; share of the later patches of a label left out"),
             )
-        whole = self._split_report(Workspace(self.scratch, "whole", self.photographs.path))
+        if not self._workspace.paths.report("split").is_file():
+            self._split_report(self._workspace)
+        whole = self._workspace.report("split")
         for name, value in (
             ("crack_groups_in_test", whole["crack_groups"]["test"]),
             ("largest_group", whole["largest_group"]),

@@ -14,3 +14,6 @@ LABELS: Final = (NO_CRACK, CRACK)
 LABEL_OF_FOLDER: Final = {"negative": NO_CRACK, "positive": CRACK}
 
 SPLITS: Final = ("train", "validation", "test")
+
+#: Instead of a split: patches that would tie two splits together belong to none.
+LEFT_OUT: Final = "left out"

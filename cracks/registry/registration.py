@@ -119,10 +119,7 @@ def register_challenger(one: Challenger, tracking: Tracking) -> RegisterReport:
     decision = _reached(one, tracking, run_id, champion, version)
     changed = known is None or decision is None
     if decision is None:
-        decision = decide(
-            one.checked, _differences(one, tracking, champion), one.section, one.reports["split"]
-        )
-        decision = _unless_replaced(decision, version)
+        decision = _unless_replaced(_judged(one, tracking, champion), version)
         version = _recorded(one, tracking, run_id, decision, version)
         inputs = {
             COMPARISON_TAG: json.dumps(decision.comparison),
@@ -159,10 +156,7 @@ def preview_verdict(one: Challenger, tracking: Tracking) -> Decision:
     Raises:
         TrackingError: as `register_challenger`.
     """
-    champion = tracking.registry.champion()
-    return decide(
-        one.checked, _differences(one, tracking, champion), one.section, one.reports["split"]
-    )
+    return _judged(one, tracking, tracking.registry.champion())
 
 
 def record_cause(tracking: Tracking, report: RegisterReport, cause: str) -> None:
@@ -230,6 +224,11 @@ def _inputs(one: Challenger, champion: ModelVersion | None, version: ModelVersio
             [row["holds"] for row in one.limits],
         ]
     )
+
+
+def _judged(one: Challenger, tracking: Tracking, champion: ModelVersion | None) -> Decision:
+    differences = _differences(one, tracking, champion)
+    return decide(one.checked, differences, one.section, one.reports["split"])
 
 
 def _differences(

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from processes import clone_working_tree
 
-from cracks.dataset.labels import LABELS, SPLITS
-from cracks.dataset.split.assignment import LEFT_OUT
+from cracks.dataset.labels import LABELS, LEFT_OUT, SPLITS
 from cracks.workspace.params import Params
 from cracks.workspace.params_file import load_params
 from cracks.workspace.paths import Paths

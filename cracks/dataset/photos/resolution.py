@@ -47,10 +47,10 @@ class SourceClues:
 class Provenance:
     """The photograph of each patch, how it was known, its site, and when it was taken."""
 
-    photos: list[str] = field(default_factory=list)  # "" where nothing tells
-    ways: list[str] = field(default_factory=list)  # of WAYS
-    sites: list[str] = field(default_factory=list)
-    taken: list[datetime | None] = field(default_factory=list)
+    photos: list[str]  # "" where nothing tells
+    ways: list[str]  # of WAYS
+    sites: list[str]
+    taken: list[datetime | None]
     #: What looked like one photograph and is none, and why.
     doubted: dict[str, str] = field(default_factory=dict)
 

@@ -9,23 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from cracks.dataset.fingerprints import Pairs
-from cracks.dataset.labels import CRACK, LABELS, SPLITS
-from cracks.dataset.split.components import components
+from cracks.dataset.labels import CRACK, LABELS, LEFT_OUT, SPLITS
 from cracks.dataset.split.evidence import counted
-from cracks.dataset.split.grouping import Likeness, between
-from cracks.dataset.split.joining import NO_SIDE, Tie, sides_of_new
+from cracks.dataset.split.grouping import Likeness
 from cracks.dataset.split.leakage import leakage_report
+from cracks.dataset.split.new_patches import join, leave_out, readmit
 from cracks.errors import WorkspaceError
 from cracks.workspace.params import SplitParams
 from cracks.workspace.stage_reports import SplitReport
 from cracks.workspace.tables import read_table
-
-#: Patches that would tie two splits together belong to none.
-LEFT_OUT = "left out"
 
 #: A group larger than this part of what a split needs of a label is assigned to train, so that
 #: validation and test are of many photographs.
@@ -59,10 +53,10 @@ def split_table(likeness: Likeness, params: SplitParams, earlier: pa.Table | Non
     known = _known(earlier)
     doubtful = [i for i in np.flatnonzero(likeness.left_out).tolist() if ids[i] not in known]
     names, splits = ([known.get(id_, ("", ""))[i] for id_ in ids] for i in (0, 1))
-    _leave_out(doubtful, ids, names, splits)
-    _join(likeness, ids, names, splits, known)
+    leave_out(doubtful, ids, names, splits)
+    join(likeness, ids, names, splits, known)
     assign_splits(labels, names, splits, params)
-    _readmit(likeness, doubtful, names, splits)
+    readmit(likeness, doubtful, names, splits)
     pictures = likeness.pictures(np.array(splits) != LEFT_OUT)
     columns = (ids, labels, [ids[i] for i in pictures], names, splits)
     schema = SCHEMA.with_metadata({ASSIGNED_BY: _assigned_by(params)})
@@ -138,22 +132,18 @@ def earlier_table(path: Path, params: SplitParams) -> pa.Table | None:
 
 def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> SplitReport:
     """Return what a split holds, and how much leaks through it and through a random one."""
-    sides, counts = table["split"].to_numpy(), split_counts(table)
+    sides, labels, groups = (table[name].to_numpy() for name in ("split", "label", "group"))
     used, of_file = sides != LEFT_OUT, likeness.patch_of_file
-    pictures, groups = likeness.pictures(used), table["group"].to_numpy()
+    counts, pictures = split_counts(table), likeness.pictures(used)
     _, sizes = np.unique(groups[used], return_counts=True)
-    cracked = table["label"].to_numpy() == CRACK
     photographs = likeness.photographs
     known = photographs.numbers >= 0
     share_known = round(float(known.mean()), 5)
-    assigned = sum(sum(labels.values()) for labels in counts.values())
+    assigned = sum(sum(of_split.values()) for of_split in counts.values())
     return {
         "patches": len(table),
         "copies_left_out": len(of_file) - len(table),
-        "left_out": {
-            label: int(((sides == LEFT_OUT) & (table["label"].to_numpy() == label)).sum())
-            for label in LABELS
-        },
+        "left_out": {label: int((~used & (labels == label)).sum()) for label in LABELS},
         "counts": counts,
         "shares": {name: round(sum(c.values()) / assigned, 4) for name, c in counts.items()},
         "near_copies": len(likeness.near_copies),
@@ -163,7 +153,7 @@ def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> Sp
         "counted": counted(params.unit, share_known),
         "groups": len(sizes),
         "crack_groups": {
-            name: len(np.unique(groups[cracked & (sides == name)])) for name in SPLITS
+            name: len(np.unique(groups[(labels == CRACK) & (sides == name)])) for name in SPLITS
         },
         "largest_group": int(sizes.max()),
         "leakage": leakage_report(
@@ -184,82 +174,6 @@ def _known(earlier: pa.Table | None) -> Mapping[str, tuple[str, str]]:
 
 def _assigned_by(params: SplitParams) -> bytes:
     return json.dumps(params.model_dump(), sort_keys=True).encode()
-
-
-def _leave_out(
-    patches: Sequence[int], ids: Sequence[str], names: list[str], splits: list[str]
-) -> None:
-    for i in patches:
-        names[i], splits[i] = ids[i], LEFT_OUT
-
-
-def _join(
-    likeness: Likeness,
-    ids: Sequence[str],
-    names: list[str],
-    splits: list[str],
-    known: Mapping[str, tuple[str, str]],
-) -> None:
-    """Give each new patch its group, and its split where earlier patches decide that."""
-    count, is_new = len(ids), np.array([not name for name in names], bool)
-    # A patch that comes back may be the one that a group is named after.
-    side_of = {name: split for name, split in known.values() if split != LEFT_OUT}
-    new = np.flatnonzero(is_new).tolist()
-    back = {i: (ids[i], side_of[ids[i]]) for i in new if ids[i] in side_of}
-    used = np.array(splits) != LEFT_OUT
-    units, alike = between(likeness.units(used), used), between(likeness.alike, used)
-    ties = [
-        *(Tie(i, split, same_unit=True) for i, (_, split) in back.items()),
-        *(Tie(i, splits[old], same_unit=True) for i, old in _to_earlier(units, is_new)),
-        *(Tie(i, splits[old], same_unit=False) for i, old in _to_earlier(alike, is_new)),
-    ]
-    unit_of = components(between(units, is_new), count)
-    sides, left_out = sides_of_new(unit_of, between(alike, is_new), ties)
-    _leave_out(np.flatnonzero(left_out).tolist(), ids, names, splits)
-    is_new &= ~left_out
-    links = between(likeness.links(used & ~left_out), used & ~left_out)
-    touched: dict[int, set[tuple[str, str]]] = defaultdict(set)
-    for i, old in _to_earlier(links, is_new):
-        touched[i].add((names[old], splits[old]))
-    together = between(links, is_new)
-    together = together[sides[together[:, 0]] == sides[together[:, 1]]]
-    group_of, members = components(together, count), defaultdict(list)
-    for i in np.flatnonzero(is_new).tolist():
-        members[int(group_of[i])].append(i)
-    for first, group in members.items():
-        side = "" if sides[first] == NO_SIDE else SPLITS[sides[first]]
-        groups = {one for i in group for one in (*touched[i], *([back[i]] if i in back else []))}
-        name = min((name for name, split in groups if split == side), default=ids[first])
-        for i in group:
-            names[i], splits[i] = name, side
-
-
-def _to_earlier(pairs: Pairs, is_new: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the pairs of a new and an earlier patch, the new one first."""
-    of_both = pairs[is_new[pairs].sum(axis=1) == 1].tolist()
-    return [(left, right) if is_new[left] else (right, left) for left, right in of_both]
-
-
-def _readmit(
-    likeness: Likeness, doubtful: Sequence[int], names: list[str], splits: list[str]
-) -> None:
-    """Let doubtful patches in after all where everything that they belong with is on one side."""
-    photographs = likeness.photographs
-    alike, photos_of = defaultdict(set), defaultdict(set)
-    for left, right in likeness.alike.tolist():
-        alike[left].add(right)
-        alike[right].add(left)
-    patches_of: dict[int, list[int]] = defaultdict(list)
-    for file in np.flatnonzero(photographs.numbers >= 0):
-        patch, photo = int(photographs.patch_of_file[file]), int(photographs.numbers[file])
-        photos_of[patch].add(photo)
-        if likeness.tied[file]:
-            patches_of[photo].append(patch)
-    for i in doubtful:
-        near = alike[i].union(*(patches_of[photo] for photo in photos_of[i])) - {i}
-        groups = {(names[j], splits[j]) for j in near if splits[j] != LEFT_OUT}
-        if len({split for _, split in groups}) == 1:
-            names[i], splits[i] = min(groups)
 
 
 def _draw(name: str, salt: str, weights: Mapping[str, float]) -> str:

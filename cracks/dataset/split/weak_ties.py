@@ -103,24 +103,21 @@ def cut_large_groups(units: Pairs, alike: Pairs, count: int, most: int) -> Bools
     """
     unit_of = components(units, count)
     groups = components(np.concatenate([units, alike]), count)
-    sizes, too_large = np.bincount(unit_of, minlength=count), np.bincount(groups) > most
-    ties = alike[too_large[groups[alike[:, 0]]]]
-    ties = ties[unit_of[ties[:, 0]] != unit_of[ties[:, 1]]]
-    joined = list(range(count))
-
-    def root(unit: int) -> int:
-        while joined[unit] != unit:
-            unit = joined[unit]
-        return unit
-
-    weights = Counter((int(a), int(b)) for a, b in np.sort(unit_of[ties], axis=1))
-    for (one, other), _ in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
-        left, right = root(one), root(other)
-        if left != right and sizes[left] + sizes[right] <= most:
-            joined[right] = left
-            sizes[left] += sizes[right]
-    cut = [(a, b) for a, b in ties.tolist() if root(int(unit_of[a])) != root(int(unit_of[b]))]
+    ties = alike[(np.bincount(groups) > most)[groups[alike[:, 0]]]]
     left_out = np.zeros(count, bool)
+    if not len(ties):
+        return left_out
+    # Taking the import's time only where there is something to take apart.
+    from scipy.cluster.hierarchy import DisjointSet
+
+    joined = DisjointSet(range(count))
+    for patch, unit in enumerate(unit_of.tolist()):
+        joined.merge(unit, patch)
+    weights = Counter((int(a), int(b)) for a, b in np.sort(unit_of[ties], axis=1))
+    for pair, _ in sorted(weights.items(), key=lambda item: (-item[1], item[0])):
+        if sum(map(joined.subset_size, pair)) <= most:
+            joined.merge(*pair)
+    cut = [pair for pair in ties.tolist() if not joined.connected(*pair)]
     left_out[one_of_each(cut)] = True
     return left_out
 

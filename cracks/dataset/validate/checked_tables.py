@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cracks.dataset.labels import CRACK
+from cracks.dataset.labels import CRACK, LEFT_OUT
 from cracks.dataset.manifest import SCHEMA, UNCERTAIN
-from cracks.dataset.split.assignment import LEFT_OUT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cracks.dataset.labels import CRACK, NO_CRACK, SPLITS
+from cracks.dataset.labels import CRACK, LEFT_OUT, NO_CRACK, SPLITS
 from cracks.dataset.manifest import QUARANTINE_COLUMNS
-from cracks.dataset.split.assignment import LEFT_OUT
 from cracks.dataset.validate import contact_sheets
 from cracks.dataset.validate.checked_tables import SEEN, files_table, patches_table, splits_table
 from cracks.dataset.validate.drift import WATCHED

@@ -56,10 +56,10 @@ class Source(ABC):
         Raises:
             SourceError: one cannot be read, or is not sound.
         """
-        rows: dict[str, PhotoRow] = {}
+        rows, paths = dict[str, PhotoRow](), self.paths()
         for table, content in self.photo_tables().items():
             prefix = table.removesuffix(PurePosixPath(table).name)
-            below = [path for path in self.paths() if path.startswith(prefix)]
+            below = [path for path in paths if path.startswith(prefix)]
             found = parse_photo_table(
                 content, [path.removeprefix(prefix) for path in below], f"{self.name}/{table}"
             )

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cracks.dataset.labels import CRACK, LABELS, NO_CRACK, SPLITS
+from cracks.dataset.labels import CRACK, LABELS, LEFT_OUT, NO_CRACK, SPLITS
 from cracks.dataset.split.assignment import (
     ASSIGNED_BY,
-    LEFT_OUT,
     MAX_PART,
     SCHEMA,
     earlier_table,

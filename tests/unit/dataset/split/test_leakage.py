@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cracks.dataset.fingerprints import BLOCK
-from cracks.dataset.labels import CRACK, SPLITS
+from cracks.dataset.labels import CRACK, LEFT_OUT, SPLITS
 from cracks.dataset.split import leakage as module
-from cracks.dataset.split.assignment import LEFT_OUT
 from cracks.dataset.split.grouping import Likeness
 from cracks.dataset.split.leakage import leakage, leakage_report, nearest_pairs, random_sides
 from tests.unit.builders import likeness_of

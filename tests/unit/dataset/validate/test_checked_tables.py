@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cracks.dataset.labels import CRACK, NO_CRACK
+from cracks.dataset.labels import CRACK, LEFT_OUT, NO_CRACK
 from cracks.dataset.manifest import QUARANTINE_COLUMNS, SCHEMA
-from cracks.dataset.split.assignment import LEFT_OUT, split_table
+from cracks.dataset.split.assignment import split_table
 from cracks.dataset.validate.checked_tables import (
     SEEN,
     files_table,

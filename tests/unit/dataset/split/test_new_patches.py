@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cracks.dataset.fingerprints import Pairs
 from cracks.dataset.labels import SPLITS
-from cracks.dataset.split.joining import NO_SIDE, Tie, sides_of_new
+from cracks.dataset.split.new_patches import NO_SIDE, Tie, sides_of_new
 
 TRAIN, VALIDATION, TEST = range(3)
 
