@@ -8,11 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
 from benchmarks.photographs import Photographs, trained_weights
 from benchmarks.scratch import Run, Scratch
 from benchmarks.workspaces import Workspace
+from cracks.evaluation.intervals import rate_with_interval
 
 #: Further values of a parameter of the head.
 DROPOUTS = (0.3, 0.4, 0.5)
@@ -23,6 +26,11 @@ EPOCHS, STEPS = 10, 40
 #: Repetitions; the whole pipeline has as many with few photographs only.
 REPETITIONS, FEW_PHOTOGRAPHS = 3, 5000
 
+#: What intervals are tried on: photographs with cracks, the cracked patches of each, recall, and
+#: how correlated the mistakes of one photograph are.
+GROUPS, PATCHES, RECALL, CORRELATIONS = 188, 17, 0.95, (0.0, 0.1, 0.3, 0.6)
+INTERVALS, SEED = 1000, 0
+
 #: Limits for 20,000 photographs on 2 cores, in seconds.
 LIMITS = {"all": 120, "head": 45, "nothing": 5}
 
@@ -30,7 +38,11 @@ LIMITS = {"all": 120, "head": 45, "nothing": 5}
 def measures(photographs: Photographs, scratch: Scratch) -> dict[str, Measure]:
     """Return what this part measures, by name."""
     bench = ModelBench(photographs, scratch)
-    return {"model.pipeline": bench.pipeline, "model.single_image": bench.single_image}
+    return {
+        "model.pipeline": bench.pipeline,
+        "model.single_image": bench.single_image,
+        "model.intervals": interval_coverage,
+    }
 
 
 class ModelBench(Bench):
@@ -102,6 +114,36 @@ class ModelBench(Bench):
         self.scratch.tell("the notebooks' recipe")
         run = self.scratch.run_script("notebook_recipe.py", folder, self.weights, STEPS)
         return {**run.found, "seconds": run.seconds}
+
+
+def interval_coverage() -> Iterator[Row]:
+    """Count how often the interval of a crack recall holds it, on drawn photographs."""
+    held = {one: coverage(one) for one in CORRELATIONS}
+    said = (
+        f"of {INTERVALS} intervals of 95 %, crack recall {RECALL:g} on {GROUPS} photographs of "
+        f"about {PATCHES} patches; the furthest from 95 % of correlations within a photograph: "
+    )
+    each = ", ".join(f"{share:.1%} at {correlation}" for correlation, share in held.items())
+    furthest = max(held.values(), key=lambda share: abs(share - 0.95))
+    yield measured("model.interval_coverage", [furthest], "share", said + each)
+
+
+def coverage(correlation: float) -> float:
+    """Return the share of the intervals that hold the recall that they were drawn with."""
+    random, held = np.random.default_rng(SEED), 0
+    for _ in range(INTERVALS):
+        patches = random.poisson(PATCHES - 1, GROUPS) + 1
+        recalls = np.full(GROUPS, RECALL)
+        if correlation:
+            strength = (1 - correlation) / correlation
+            recalls = random.beta(RECALL * strength, (1 - RECALL) * strength, GROUPS)
+        hits = random.binomial(patches, recalls)
+        photo = np.repeat(np.arange(GROUPS), patches)
+        place = np.concatenate([np.arange(count) for count in patches])
+        found = rate_with_interval(place < hits[photo], [f"{one:06}" for one in photo])
+        low, high = found["low"], found["high"]
+        held += low is not None and high is not None and low <= RECALL <= high
+    return held / INTERVALS
 
 
 def labelled_folder(folder: Path) -> Path:

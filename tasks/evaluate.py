@@ -44,7 +44,7 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         probes = probe(inputs, predictions, predicting)
         drawn = draw_test(inputs, predictions, figures)
         examined, suspects = draw_suspects(inputs, predictions, out_of_fold, figures)
-        behaviour = draw_predictions(inputs, predictions, probes, figures)
+        behaviour = draw_predictions(predictions, probes, figures)
         report = predictions.measured(params.evaluate.resamples)
         surfaces = probes.surfaces.result()
     inputs.frozen.save()

@@ -229,7 +229,7 @@ def draw_test(inputs: Inputs, predictions: Predictions, figures: Path) -> Drawn:
     test, scored, ids = predictions.test, predictions.scored["test"], predictions.test.part.ids
     section = inputs.params.evaluate
     rows = rows_of(ids, inputs.manifest)
-    slices = sliced(scored, rows, predictions.contents, section.resamples)
+    slices = sliced(scored, rows, predictions.contents)
     tables = curves(scored, test.raw)
     draw_evaluation(tables, scored, figures)
     draw_mistakes(ids, scored, inputs.pictures, section.mistakes_shown, figures)
@@ -256,13 +256,13 @@ def draw_suspects(
 
 
 def draw_predictions(
-    inputs: Inputs, predictions: Predictions, probes: Probes, figures: Path
+    predictions: Predictions, probes: Probes, figures: Path
 ) -> list[dict[str, Any]]:
     """Draw predictions for changed patches and where the network looks; return the tests' rows."""
     changed, scores = probes.changed, probes.variants.result()
     part, threshold = changed.part, predictions.decided.threshold
     undisturbed = Scored(part.cracked, scores[UNDISTURBED], threshold, part.groups)
-    rows = rows_of_scores(scores, undisturbed, inputs.params.evaluate.resamples, SEED)
+    rows = rows_of_scores(scores, undisturbed)
     draw_behaviour(rows, figures)
     shown = [int(np.flatnonzero(part.cracked == label)[0]) for label in (False, True)]
     draw_perturbations(

@@ -100,16 +100,12 @@ def scores_of_variants(
     return scores
 
 
-def rows_of_scores(
-    scores: Mapping[str, Scores], undisturbed: Scored, resamples: int, seed: int
-) -> list[dict[str, Any]]:
+def rows_of_scores(scores: Mapping[str, Scores], undisturbed: Scored) -> list[dict[str, Any]]:
     """Return the rates of every test, each with the interval that `rate_with_interval` gives.
 
     Args:
         scores: what `scores_of_variants` gave, float64 (n,) each.
         undisturbed: the patches as they are.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Returns:
         A row for each test and kind: test (the variant), kind, patches, rate, low, high. Kinds are
@@ -122,7 +118,7 @@ def rows_of_scores(
     everywhere = np.ones(len(cracked), np.bool_)
 
     def row(test: str, kind: str, hits: Cracked, among: Cracked) -> dict[str, Any]:
-        rate = rate_with_interval(hits[among], groups[among].tolist(), resamples, seed)
+        rate = rate_with_interval(hits[among], groups[among].tolist())
         return {"test": test, "kind": kind, **rate}
 
     raised = scores[DRAWN_CRACK] > undisturbed.scores

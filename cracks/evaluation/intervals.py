@@ -1,21 +1,26 @@
 """Say how sure the metrics are: 95 % confidence intervals that count groups, not images.
 
-Patches of one photograph are no independent evidence, so whole groups are drawn with replacement
-(the cluster bootstrap: Davison & Hinkley, Bootstrap Methods and their Application, 1997, section
-3.8; Field & Welsh, Journal of the Royal Statistical Society B 69, 2007, 369–390), and the 2.5 and
-97.5 % quantiles of the metric over the resamples are taken.
+Patches of one photograph are no independent evidence. How much of it they are is seen from the
+mistakes: shares of patches (accuracy, crack recall …) have the interval of a beta-binomial model,
+`cracks.evaluation.beta_binomial`, which knows how correlated the mistakes of one group are.
 
-That alone is too narrow where mistakes are rare: with none, every resample is perfect. So the
-interval is widened to hold a second one, that of Korn & Graubard (Survey Methodology 24, 1998,
-193–201): the exact binomial interval (Clopper & Pearson, Biometrika 26, 1934, 404–413) of as many
-independent trials as would vary like the resamples do. One imagined group that goes wholly wrong
-is counted in when the trials are counted. Without any mistake the trials are then the groups, which
-is the rule of three (Hanley & Lippman-Hand, JAMA 249, 1983, 1743–1745; two-sided, 3.7 takes the
-place of 3); with many mistakes the imagined group no longer matters. A rule that came in only at
-zero mistakes would make a model with one mistake look surer than one with none.
+For what is no share of patches, the areas under curves and the mean errors, whole groups are drawn
+with replacement (the cluster bootstrap: Davison & Hinkley, Bootstrap Methods and their Application,
+1997, section 3.8; Field & Welsh, Journal of the Royal Statistical Society B 69, 2007, 369–390), and
+the 2.5 and 97.5 % quantiles of the metric over the resamples are taken. That alone is too narrow
+where mistakes are rare: with none, every resample is perfect. So the interval is widened to hold a
+second one, that of Korn & Graubard (Survey Methodology 24, 1998, 193–201): the exact binomial
+interval (Clopper & Pearson, Biometrika 26, 1934, 404–413) of as many independent trials as would
+vary like the resamples do. One imagined trial that goes wrong is counted in when the trials are
+counted; it is worth as many patches as are together worth one independent one.
 
-What it rests on: groups are independent, and whether a group goes wrong has nothing to do with
-its size. Where few groups hold much of the split and fail as a whole, no interval is wide enough.
+The worst case, for every metric, is that of groups that fail as a whole: the imagined trial is a
+whole group. Without any mistake the trials are then the groups, which is the rule of three (Hanley
+& Lippman-Hand, JAMA 249, 1983, 1743–1745; two-sided, 3.7 takes the place of 3).
+
+What all of it rests on: groups are independent, and whether a group goes wrong has nothing to do
+with its size. Where few groups hold much of the split and fail as a whole, no interval is wide
+enough.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cracks.evaluation.beta_binomial import fit_beta_binomial
 from cracks.evaluation.metrics import Cracked, Scored, Scores, measure
 from cracks.inference.bundle.calibration import BINS, bin_of
 from cracks.workspace.stage_reports import (
@@ -58,21 +64,32 @@ class _Estimate:
 
     value: float
     resampled: Floats  # (resamples,), NaN where the metric does not exist
-    groups: tuple[int, ...]  # of each kind of patch that it needs
+    patches: tuple[Floats, ...]  # by group, of each kind that it needs
     lowest: float = 1.0  # that the truth may be for another reason than the resamples
 
 
+@dataclass(frozen=True)
+class _Rate:
+    """A share of patches, counted by group."""
+
+    hits: Floats  # (groups,)
+    patches: Floats  # (groups,)
+
+
 def measure_with_intervals(scored: Scored, resamples: int, seed: int) -> TestMetrics:
-    """Return what `cracks.evaluation.metrics.measure` returns, and "intervals" of all its metrics.
+    """Return what `cracks.evaluation.metrics.measure` returns, and intervals of all its metrics.
 
     Args:
-        scored: the patches; those of one group are drawn together.
+        scored: the patches; those of one group are no independent evidence.
         resamples: how often the groups are drawn; 1,000 are enough for two digits.
         seed: draws the resamples.
 
     Returns:
-        The metrics as plain numbers, and "intervals": {metric: {"low": x, "high": y}}, of 95 %.
-        The interval holds the metric. It is 0 to 1 where fewer than two groups tell anything: of
+        The metrics as plain numbers; "intervals": {metric: {"low": x, "high": y}}, of 95 %, with
+        the mistakes of a group as correlated as they are seen to be; "worst_case_intervals", the
+        same if groups fail as a whole; and "correlations", of the metrics that are shares of
+        patches.
+        An interval holds its metric. It is 0 to 1 where fewer than two groups tell anything: of
         those with a crack for the recall, of those predicted `crack` for the precision, and so on.
         Resamples without one of the labels are left out where the metric needs both.
         The expected calibration error of a finite split is too high on average (Kumar, Liang & Ma,
@@ -82,42 +99,56 @@ def measure_with_intervals(scored: Scored, resamples: int, seed: int) -> TestMet
         ValueError: one of the labels does not occur.
     """
     measured = measure(scored)
-    estimates = _estimates(measured, scored, resamples, seed)
-    intervals = {name: _interval(estimate) for name, estimate in estimates.items()}
-    # F1 rises with the share of found cracks among all that are cracked or called so: a
-    # proportion, of which the exact interval is known.
-    overlap = intervals["f1"]
-    intervals["f1"] = _rounded(*(2 * end / (1 + end) for end in (overlap["low"], overlap["high"])))
-    return {**measured, "intervals": intervals}
+    estimates, rates = _estimates(measured, scored, resamples, seed)
+    fitted = {name: _fitted(rate, estimates[name].value) for name, rate in rates.items()}
+    _, correlation = fitted["accuracy"]
+    seen = {
+        name: fitted[name][0] if name in fitted else _interval(estimate, correlation)
+        for name, estimate in estimates.items()
+    }
+    worst = {name: _around(_interval(one, 1.0), seen[name]) for name, one in estimates.items()}
+    # F1 rises with the share of found cracks among all that are cracked or called so.
+    for intervals in (seen, worst):
+        ends = intervals["f1"]["low"], intervals["f1"]["high"]
+        intervals["f1"] = _rounded(*(2 * end / (1 + end) for end in ends))
+    return {
+        **measured,
+        "intervals": seen,
+        "worst_case_intervals": worst,
+        "correlations": {name: round(seen_in, 3) for name, (_, seen_in) in fitted.items()},
+    }
 
 
-def rate_with_interval(
-    hits: npt.NDArray[np.bool_], groups: Sequence[str], resamples: int, seed: int
-) -> RateEstimate:
+def rate_with_interval(hits: npt.NDArray[np.bool_], groups: Sequence[str]) -> RateEstimate:
     """Return the share of hits with its 95 % interval.
 
     Args:
         hits: bool (n,), one for each patch.
-        groups: (n,) names; patches of one group are drawn together.
-        resamples: how often the groups are drawn.
-        seed: draws the resamples.
+        groups: (n,) names; patches of one group are no independent evidence.
 
     Returns:
         "rate", "low", "high" (all None where there is no patch) and "patches".
     """
     if not len(hits):
         return {"rate": None, "low": None, "high": None, "patches": 0}
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
-    sums = sums_by_group(group, hits, np.ones(len(hits)))
-    totals = np.concatenate([w @ sums for w in _weights(len(names), resamples, seed, len(names))])
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
     rate = float(np.mean(hits))
-    estimate = _Estimate(rate, totals[:, 0] / totals[:, 1], (len(names),))
-    return {"rate": rate, **_interval(estimate), "patches": len(hits)}
+    interval, _ = _fitted(_Rate(*sums_by_group(group, hits, np.ones(len(hits))).T), rate)
+    return {"rate": rate, **interval, "patches": len(hits)}
+
+
+def _fitted(rate: _Rate, value: float) -> tuple[Interval, float]:
+    """Return the interval of a rate, which holds its `value`, and the correlation in a group."""
+    telling = rate.patches > 0
+    if telling.sum() < 2:
+        return WHOLE_RANGE.copy(), 1.0
+    found = fit_beta_binomial(rate.hits[telling], rate.patches[telling], CONFIDENCE)
+    return _rounded(min(found.low, value), max(found.high, value)), found.correlation
 
 
 def _estimates(
     measured: SplitMetrics, scored: Scored, resamples: int, seed: int
-) -> dict[MetricName, _Estimate]:
+) -> tuple[dict[MetricName, _Estimate], dict[MetricName, _Rate]]:
     cracked, scores, called = scored.cracked, scored.scores, scored.called
     names, group = np.unique(np.asarray(scored.groups), return_inverse=True)
     outcomes = [cracked & called, cracked & ~called, ~cracked & called, ~cracked & ~called]
@@ -127,31 +158,40 @@ def _estimates(
     drawn = _weights(len(names), resamples, seed, max(len(scores), len(names)))
     blocks = [(weights @ sums, ranked.areas(weights)) for weights in drawn]
     totals, areas = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    found, missed, alarms, passed, squares = totals[:, :5].T
-    everything = found + missed + alarms + passed
-
-    def share(name: MetricName, part: Floats, whole: Floats, of: Cracked) -> _Estimate:
-        return _Estimate(measured[name], _ratio(part, whole), (_count(group, of),))
-
-    everyone, both = np.ones_like(cracked), (_count(group, cracked), _count(group, ~cracked))
-    touched = cracked | called
-    overlap = measured["f1"] / (2 - measured["f1"])
+    rates, resampled = _rates(*sums[:, :4].T), _rates(*totals[:, :4].T)
+    patches = rates["accuracy"].patches
+    both = rates["recall"].patches, rates["specificity"].patches
+    everything = resampled["accuracy"].patches
     apart = totals[:, 5:] / everything[:, None]
-    return {
-        "accuracy": share("accuracy", found + passed, everything, everyone),
-        "precision": share("precision", found, found + alarms, called),
-        "recall": share("recall", found, found + missed, cracked),
-        "specificity": share("specificity", passed, passed + alarms, ~cracked),
-        "f1": _Estimate(overlap, _ratio(found, found + missed + alarms), (_count(group, touched),)),
+    lowest = _lowest_error(apart, sums[:, 5:].sum(axis=0) / len(scores))
+    estimates: dict[MetricName, _Estimate] = {
+        name: _Estimate(
+            float(one.hits.sum() / one.patches.sum()) if one.patches.any() else 0.0,
+            _ratio(resampled[name].hits, resampled[name].patches),
+            (one.patches,),
+        )
+        for name, one in rates.items()
+    }
+    estimates |= {
         "roc_auc": _Estimate(measured["roc_auc"], areas[:, 0], both),
         "pr_auc": _Estimate(measured["pr_auc"], areas[:, 1], both),
-        "brier": share("brier", squares, everything, everyone),
-        "ece": _Estimate(
-            measured["ece"],
-            np.abs(apart).sum(axis=1),
-            (len(names),),
-            _lowest_error(apart, sums[:, 5:].sum(axis=0) / len(scores)),
-        ),
+        "brier": _Estimate(measured["brier"], _ratio(totals[:, 4], everything), (patches,)),
+        "ece": _Estimate(measured["ece"], np.abs(apart).sum(axis=1), (patches,), lowest),
+    }
+    return estimates, rates
+
+
+def _rates(
+    found: Floats, missed: Floats, alarms: Floats, passed: Floats
+) -> dict[MetricName, _Rate]:
+    """Return the metrics that are shares of patches; for F1 the share that it rises with."""
+    cracks, clean, touched = found + missed, passed + alarms, found + missed + alarms
+    return {
+        "accuracy": _Rate(found + passed, cracks + clean),
+        "precision": _Rate(found, found + alarms),
+        "recall": _Rate(found, cracks),
+        "specificity": _Rate(passed, clean),
+        "f1": _Rate(found, touched),
     }
 
 
@@ -171,17 +211,34 @@ def _lowest_error(resampled: Floats, measured: Floats) -> float:
     return float(error - np.quantile(distance, (1 + CONFIDENCE) / 2))
 
 
-def _interval(estimate: _Estimate) -> Interval:
+def _interval(estimate: _Estimate, correlation: float) -> Interval:
+    """Return the interval of an estimate if the mistakes of one group are correlated like this."""
     resampled = estimate.resampled[~np.isnan(estimate.resampled)]
-    if min(estimate.groups) < 2 or not len(resampled):
+    by_group = [patches[patches > 0] for patches in estimate.patches]
+    groups = min(map(len, by_group))
+    if groups < 2 or not len(resampled):
         return WHOLE_RANGE.copy()
+    worth = [_independent(patches, correlation) for patches in by_group]
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(end) for end in np.quantile(resampled, [tail, 1 - tail]))
-    exact = _exact_interval(estimate.value, _trials(estimate, float(resampled.var())))
+    trials = _trials(estimate.value, float(resampled.var()), worth, groups)
+    exact = _exact_interval(estimate.value, trials)
     return _rounded(
         max(0.0, min(low, exact["low"], estimate.value, estimate.lowest)),
         min(1.0, max(high, exact["high"], estimate.value)),
     )
+
+
+def _independent(patches: Floats, correlation: float) -> float:
+    """Return how many independent patches are worth as much: as many as groups if it is 1.
+
+    Rao & Scott, Biometrics 48, 1992, 577–585, with groups of mean size.
+    """
+    return float(patches.sum() / (1 + (patches.mean() - 1) * correlation))
+
+
+def _around(one: Interval, other: Interval) -> Interval:
+    return {"low": min(one["low"], other["low"]), "high": max(one["high"], other["high"])}
 
 
 def _rounded(low: float, high: float) -> Interval:
@@ -189,23 +246,29 @@ def _rounded(low: float, high: float) -> Interval:
     return {"low": math.floor(low * scale) / scale, "high": math.ceil(high * scale) / scale}
 
 
-def _trials(estimate: _Estimate, variance: float) -> float:
+def _trials(value: float, variance: float, worth: Sequence[float], groups: int) -> float:
     """Return how many independent trials tell as much as the groups do.
 
     For a proportion p of n trials the variance is p (1 - p) / n, so n = p (1 - p) / variance. The
     areas under the curves and the mean errors, which lie in [0, 1] too, are treated alike. The
-    imagined group is one of each kind that the metric needs: for an area, one with cracks that
+    imagined trial is one of each kind that the metric needs: for an area, one with cracks that
     are scored below all else, and one without that is scored above all.
+
+    Args:
+        value: of the metric.
+        variance: of its resamples.
+        worth: how many independent trials there are at most, of each kind.
+        groups: of the kind with the fewest.
     """
     from scipy import stats
 
-    shifts = [1 / (count + 1) for count in estimate.groups]
-    towards_the_rarer = -1 if estimate.value >= 0.5 else 1
-    value = min(max(estimate.value + towards_the_rarer * sum(shifts), 0.0), 1.0)
-    trials = value * (1 - value) / (variance + sum(shift**2 for shift in shifts))
+    shifts = [1 / (trials + 1) for trials in worth]
+    towards_the_rarer = -1 if value >= 0.5 else 1
+    shifted = min(max(value + towards_the_rarer * sum(shifts), 0.0), 1.0)
+    trials = shifted * (1 - shifted) / (variance + sum(shift**2 for shift in shifts))
     quantile = (1 + CONFIDENCE) / 2
     # A variance that was estimated from few groups is uncertain itself (Korn & Graubard, 1998).
-    penalty = stats.norm.ppf(quantile) / stats.t.ppf(quantile, min(estimate.groups) - 1)
+    penalty = stats.norm.ppf(quantile) / stats.t.ppf(quantile, groups - 1)
     return float(trials * penalty**2)
 
 
@@ -271,10 +334,6 @@ def sums_by_group(group: npt.NDArray[np.intp], *columns: npt.NDArray[Any]) -> Fl
         columns: what is added up.
     """
     return np.column_stack([np.bincount(group, column) for column in columns])
-
-
-def _count(group: npt.NDArray[np.intp], of: Cracked) -> int:
-    return len(np.unique(group[of]))
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

@@ -138,11 +138,9 @@ def measured(
 ) -> MeasuredReport:
     """Return the metrics of both splits, and how calibration and novelty do on them.
 
-    Only test, which decided nothing, gets intervals: of 95 %, from a bootstrap over groups.
+    Only test, which decided nothing, gets intervals, of 95 %; `resamples` are of their bootstrap.
     """
-    flagged = rate_with_interval(
-        decided.novelty.flagged(test.features), test.part.groups, resamples, SEED
-    )
+    flagged = rate_with_interval(decided.novelty.flagged(test.features), test.part.groups)
     effect = calibration_report(decided.calibration, test.part.cracked, test.raw)
     return {
         "threshold": decided.threshold,
@@ -173,9 +171,7 @@ def flagged_surfaces(
     return dict(zip(MATERIALS, flagged.mean(axis=1).tolist(), strict=True))
 
 
-def sliced(
-    test: Scored, rows: pa.Table, contents: Sequence[bytes], resamples: int
-) -> list[dict[str, Any]]:
+def sliced(test: Scored, rows: pa.Table, contents: Sequence[bytes]) -> list[dict[str, Any]]:
     """Return how well each slice of test is predicted; see `cracks.evaluation.slices.slice_rows`.
 
     The rows of the manifest and the encoded images are those of the n patches of test.
@@ -188,7 +184,7 @@ def sliced(
         facts[fact] = np.full(len(contents), np.nan)
         facts[fact][test.cracked] = [proxy[name] for proxy in proxies]
     kinds = {"source": rows["source"].to_pylist()}
-    slices = slice_rows(facts, kinds, test, resamples, SEED)
+    slices = slice_rows(facts, kinds, test)
     return [row for row in slices if row["cracks"] or row["fact"] not in CRACK_FACTS.values()]
 
 

@@ -30,8 +30,6 @@ def slice_rows(
     facts: Facts,
     categories: Mapping[str, Sequence[str]],
     scored: Scored,
-    resamples: int,
-    seed: int,
 ) -> list[dict[str, Any]]:
     """Return a row for each slice, with how well it is predicted.
 
@@ -42,8 +40,6 @@ def slice_rows(
             thirds. Patches where it is not a finite number are a slice of their own.
         categories: a word for each patch, (n,), by the name of the category.
         scored: the patches, n of them.
-        resamples: how often the groups are drawn for an interval.
-        seed: draws the resamples.
 
     Returns:
         "fact", "slice" (such as "brightness 120–140", least and greatest value in it), "patches",
@@ -62,7 +58,7 @@ def slice_rows(
         }
         row: dict[str, Any] = {}
         for name, (hits, of) in measured.items():
-            found = rate_with_interval(hits[of], groups[of], resamples, seed)
+            found = rate_with_interval(hits[of], groups[of].tolist())
             row |= {name: found["rate"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
         return row
 

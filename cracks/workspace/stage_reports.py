@@ -165,7 +165,9 @@ class SplitMetrics(TypedDict):
 class TestMetrics(SplitMetrics):
     """The metrics of the test split, with their intervals."""
 
-    intervals: dict[MetricName, Interval]
+    intervals: dict[MetricName, Interval]  # with mistakes of a group as correlated as seen
+    worst_case_intervals: dict[MetricName, Interval]  # if groups fail as a whole
+    correlations: dict[MetricName, float]  # of the mistakes of a group; of shares of patches
 
 
 class RateEstimate(TypedDict):

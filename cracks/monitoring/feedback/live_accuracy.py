@@ -36,7 +36,7 @@ def measure_live(entries: Sequence[Entry], now: datetime) -> LiveAccuracy:
     versions = np.array([one.model_version for one in entries])
 
     def share(hits: Cracked, among: Cracked) -> Interval:
-        found = rate_with_interval(hits[among], images[among].tolist(), RESAMPLES, SEED)
+        found = rate_with_interval(hits[among], images[among].tolist())
         return Interval.model_validate(found | {"count": found["patches"]})
 
     right, everything = cracked == called, np.ones(len(entries), bool)

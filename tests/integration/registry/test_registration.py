@@ -96,7 +96,7 @@ class Site:
         write_table(table.filter(pa.array(test)), paths.scores)
         kinds = {"source": ["photos.zip"] * int(test.sum())}
         scored = Scored(cracked[test], scores[test], threshold, np.array(IDS)[test].tolist())
-        rows = slice_rows({"brightness": GREYS[test] / 1.0}, kinds, scored, resamples=100, seed=0)
+        rows = slice_rows({"brightness": GREYS[test] / 1.0}, kinds, scored)
         write_csv(rows, paths.slices)
         self._write_reports(bundle.digest, threshold, cracked[test] == (scores[test] >= threshold))
         for file in (paths.summary, paths.classification_report, paths.data_card, paths.profile):
@@ -113,7 +113,7 @@ class Site:
         reports["evaluate"] |= {
             "threshold": threshold,
             "validation": numbers,
-            "test": numbers | {"intervals": intervals},
+            "test": numbers | {"intervals": intervals, "worst_case_intervals": intervals},
             "calibration": {"method": "none", "before": {"ece": 0.1}, "after": {"ece": 0.1}},
             "novelty": {"limit": 1.0, "flagged_on_test": {"rate": 0.01}},
             "drawn_surfaces_flagged": {"brick": 1.0},

@@ -49,12 +49,15 @@ def _width(interval: dict[str, float]) -> float:
 def test_every_metric_has_an_interval_that_holds_it() -> None:
     cracked, scores = _judged(300)
     metrics = _measured(cracked, scores, range(300))
-    intervals = metrics.pop("intervals")
+    intervals, worst = metrics.pop("intervals"), metrics.pop("worst_case_intervals")
+    metrics.pop("correlations")
     assert metrics == measure(Scored(cracked, scores, 0.5, []))
-    assert set(intervals) == set(metrics) - {"patches", "confusion"}
+    assert set(worst) == set(intervals) == set(metrics) - {"patches", "confusion"}
     for name, interval in intervals.items():
         assert 0 <= interval["low"] <= metrics[name] <= interval["high"] <= 1, name
         assert 0 < _width(interval) < 0.2, name
+        assert worst[name]["low"] <= interval["low"]
+        assert interval["high"] <= worst[name]["high"]
     assert json.loads(json.dumps(intervals)) == intervals
 
 
@@ -115,18 +118,36 @@ def test_copies_of_a_patch_are_no_further_evidence() -> None:
         _measured(cracked[copies], scores[copies], groups) for groups in (copies, range(1000))
     )
     for name in ("accuracy", "recall", "f1", "roc_auc", "brier"):
-        expected = pytest.approx(once["intervals"][name], abs=2e-6)
-        assert together["intervals"][name] == expected, name
-        assert _width(apart["intervals"][name]) < _width(once["intervals"][name]) / 2, name
+        width = _width(once["intervals"][name])
+        # That copies go wrong together is seen, but not certain.
+        assert 0.75 < _width(together["intervals"][name]) / width < 1.1, name
+        assert _width(apart["intervals"][name]) < width / 2, name
 
 
 @pytest.mark.parametrize("groups", [60, 300, 1500])
-def test_no_mistake_in_n_groups_leaves_room_for_the_rule_of_three(groups: int) -> None:
-    hits, names = np.full(2 * groups, True), _names(np.arange(2 * groups) % groups)
-    found = rate_with_interval(hits, names, RESAMPLES, 0)
-    assert (found["rate"], found["high"]) == (1, 1)
+def test_if_photographs_fail_as_a_whole_the_rule_of_three_holds_for_them(groups: int) -> None:
+    cracked, names = np.arange(4 * groups) < 2 * groups, np.arange(4 * groups) % groups
+    recall = _measured(cracked, cracked * 1.0, names)["worst_case_intervals"]["recall"]
+    assert recall["high"] == 1
     # Both sides of 95 %: 3.7 in place of 3; few groups leave a little more room.
-    assert 3.6 < groups * (1 - found["low"]) < 4.0
+    assert 3.6 < groups * (1 - recall["low"]) < 4.0
+
+
+def test_mistakes_that_are_spread_make_an_interval_narrow_and_whole_photographs_wide() -> None:
+    cracked, photo = np.arange(2000) < 1000, np.arange(2000) % 1000 // 20
+    spread, whole = (
+        _measured(cracked, np.where(wrong, 0.4, cracked * 1.0), photo)
+        for wrong in (
+            cracked & (np.arange(2000) % 20 == 0),
+            cracked & (photo % 20 == 0),
+        )
+    )
+    assert spread["recall"] == pytest.approx(whole["recall"], abs=0.011)
+    assert spread["correlations"]["recall"] < 0.05
+    assert whole["correlations"]["recall"] > 0.8
+    assert _width(whole["intervals"]["recall"]) > 3 * _width(spread["intervals"]["recall"])
+    worst = spread["worst_case_intervals"]["recall"]
+    assert _width(worst) > 2 * _width(spread["intervals"]["recall"])
 
 
 def test_a_perfect_test_split_is_no_proof_of_a_perfect_model() -> None:
@@ -134,29 +155,30 @@ def test_a_perfect_test_split_is_no_proof_of_a_perfect_model() -> None:
     metrics = _measured(cracked, cracked * 1.0, range(400))
     for name, interval in metrics["intervals"].items():
         low, high = interval["low"], interval["high"]
-        assert (high if name in ("brier", "ece") else 1 - low) > 3 / 400, name
+        assert (high if name in ("brier", "ece") else 1 - low) > 2.5 / 400, name
     # There are fewer cracks than clean patches, so less is known of them.
-    assert 1 - metrics["intervals"]["recall"]["low"] > 3 / 80
-    assert 1 - metrics["intervals"]["roc_auc"]["low"] > 3 / 80
+    assert 1 - metrics["intervals"]["recall"]["low"] > 2.4 / 80
+    assert 1 - metrics["intervals"]["roc_auc"]["low"] > 2.4 / 80
 
 
-def test_a_first_mistake_never_makes_an_interval_promise_more() -> None:
+def test_in_the_worst_case_a_first_mistake_never_makes_an_interval_promise_more() -> None:
     patches = np.arange(1000)
-    names = _names(patches // 10)
-    whole, alone = (
-        [rate_with_interval(hits, names, 500, 0)["low"] for hits in splits]
-        for splits in (
-            [patches >= 10 * wrong for wrong in range(6)],
-            [~np.isin(patches, 10 * np.arange(wrong)) for wrong in range(6)],
-        )
-    )
+    cracked, photo = np.concatenate([patches >= 0, patches < 0]), np.tile(patches // 10, 2)
+
+    def lowest(hits: Any) -> float:
+        scores = np.concatenate([hits * 1.0, np.zeros(1000)])
+        measured = _measured(cracked, scores, photo, resamples=500)
+        return float(measured["worst_case_intervals"]["recall"]["low"])
+
+    whole = [lowest(patches >= 10 * wrong) for wrong in range(6)]
+    alone = [lowest(~np.isin(patches, 10 * np.arange(wrong))) for wrong in range(6)]
     assert whole == sorted(whole, reverse=True)
     assert max(alone) <= alone[0] + 0.002
 
 
-def test_where_mistakes_are_many_the_interval_is_that_of_the_bootstrap() -> None:
+def test_where_each_patch_counts_by_itself_the_interval_is_the_usual_one() -> None:
     hits = np.arange(2000) % 4 != 0
-    found = rate_with_interval(hits, _names(range(2000)), 1000, 0)
+    found = rate_with_interval(hits, _names(range(2000)))
     error = np.sqrt(0.75 * 0.25 / 2000)
     assert found["low"] == pytest.approx(0.75 - 1.96 * error, abs=0.002)
     assert found["high"] == pytest.approx(0.75 + 1.96 * error, abs=0.002)
@@ -168,7 +190,7 @@ def test_of_one_or_two_groups_nothing_is_claimed(labels: str) -> None:
     groups = np.zeros(40) if labels == "together" else cracked
     intervals = _measured(cracked, scores, groups)["intervals"]
     assert intervals["recall"] == intervals["roc_auc"] == {"low": 0.0, "high": 1.0}
-    assert all(_width(interval) > 0.9 for interval in intervals.values())
+    assert all(_width(interval) > 0.4 for interval in intervals.values())
 
 
 def test_a_model_that_never_calls_a_crack_has_no_known_precision() -> None:
@@ -180,7 +202,7 @@ def test_a_model_that_never_calls_a_crack_has_no_known_precision() -> None:
 
 def test_a_rare_crack_that_is_often_not_drawn_is_still_measured() -> None:
     cracked, scores = np.arange(50) < 2, np.linspace(1, 0, 50)
-    assert _measured(cracked, scores, range(50))["intervals"]["recall"]["low"] < 0.2
+    assert _measured(cracked, scores, range(50))["intervals"]["recall"]["low"] < 0.4
 
 
 def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> None:
@@ -195,7 +217,7 @@ def test_scores_that_keep_their_word_may_have_no_calibration_error_at_all() -> N
 
 
 def test_of_no_patches_there_is_no_rate() -> None:
-    nothing = rate_with_interval(np.array([], bool), [], RESAMPLES, 0)
+    nothing = rate_with_interval(np.array([], bool), [])
     assert nothing == {"rate": None, "low": None, "high": None, "patches": 0}
 
 
@@ -212,7 +234,7 @@ def test_nineteen_of_twenty_intervals_hold_the_truth(
     for _ in range(splits):
         wrong = np.repeat(random.random(groups) < group_is_wrong, size)
         hits = ~(wrong & (random.random(groups * size) < patch_is_wrong))
-        found = rate_with_interval(hits, names, RESAMPLES, 0)
+        found = rate_with_interval(hits, names)
         held += found["low"] <= truth <= found["high"]
     # Two standard errors below 95 %.
     assert held / splits >= 0.92

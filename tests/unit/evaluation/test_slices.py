@@ -25,7 +25,7 @@ def _rows(
     scores: Any = RIGHT,
     groups: Any = NAMES,
 ) -> list[dict[str, Any]]:
-    return slice_rows(facts or {}, categories or {}, Scored(CRACKED, scores, 0.5, groups), 100, 0)
+    return slice_rows(facts or {}, categories or {}, Scored(CRACKED, scores, 0.5, groups))
 
 
 def _line(width: int, contrast: int, noise: float = 0) -> Pixels:

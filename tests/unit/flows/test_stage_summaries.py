@@ -18,6 +18,7 @@ EVALUATION: dict[str, Any] = {
         "intervals": {
             name: {"low": 0.6 + i / 100, "high": 0.8 + i / 100} for i, name in enumerate(SHOWN)
         },
+        "worst_case_intervals": {name: {"low": 0.5, "high": 0.9} for name in SHOWN},
     },
     "calibration": {"method": "isotonic", "before": {"ece": 0.1234}, "after": {"ece": 0.0123}},
     "novelty": {"limit": 1.5, "flagged_on_test": {"rate": 0.0125}},
@@ -117,9 +118,10 @@ def test_likely_label_errors_are_warned_of(found: int, warning: str) -> None:
 
 def test_the_table_of_metrics_has_a_row_a_metric() -> None:
     rows = [line.strip("| ").split(" | ") for line in metrics_table(EVALUATION).splitlines()]
-    assert rows[0] == ["metric", "validation", "test", "95 % interval"]
+    columns = ["metric", "validation", "test", "95 % interval", "if photographs fail as a whole"]
+    assert rows[0] == columns
     assert [row[0] for row in rows[2:]] == list(SHOWN)
-    assert rows[2] == ["accuracy", "0.5000", "0.7000", "0.6000 to 0.8000"]
+    assert rows[2] == ["accuracy", "0.5000", "0.7000", "0.6000 to 0.8000", "0.5000 to 0.9000"]
 
 
 def test_what_may_be_believed_is_said_in_words() -> None:
