@@ -18,6 +18,10 @@ from keras import layers
 from cracks.errors import ParamsError, WeightsError, one_line
 from cracks.workspace.params import IMAGENET, NO_WEIGHTS, FeaturizeParams
 
+#: Names of the part that ends every network, and of its layer that gives the score.
+HEAD: Final = "head"
+SCORE: Final = "score"
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -78,8 +82,8 @@ def build_head(channels: int, dropout: float) -> keras.Model:
     features = keras.Input((channels,), name="features")
     kept = layers.Dropout(dropout, name="dropout")(features)
     # float32 also where the rest computes in half precision: a score needs its digits.
-    score = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(kept)
-    return keras.Model(features, score, name="head")
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name=SCORE)(kept)
+    return keras.Model(features, score, name=HEAD)
 
 
 def build_whole(backbone: keras.Model, head: keras.Model) -> keras.Model:
@@ -91,10 +95,10 @@ def build_whole(backbone: keras.Model, head: keras.Model) -> keras.Model:
 def with_features(trainable: keras.Model) -> keras.Model:
     """Return the trained half with two outputs: `score` (n, 1) and `features` (n, channels)."""
     given = keras.Input(trainable.input_shape[1:], name="given")
-    if trainable.name == "head":
+    if trainable.name == HEAD:
         features = keras.layers.Identity(name="features")(given)
         return keras.Model(given, {"score": trainable(given), "features": features})
-    backbone, head = trainable.layers[1], trainable.get_layer("head")
+    backbone, head = trainable.layers[1], trainable.get_layer(HEAD)
     features = backbone(given, training=False)
     return keras.Model(given, {"score": head(features, training=False), "features": features})
 

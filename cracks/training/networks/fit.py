@@ -16,15 +16,20 @@ import tensorflow as tf
 from cracks.errors import ParamsError
 from cracks.system.console import terminal
 from cracks.training.features.arrays import FeatureRows, SplitFeatures
+from cracks.training.networks.architectures import HEAD, SCORE
 from cracks.training.networks.augmentation import augmented
 from cracks.training.networks.checkpoints import Checkpoint, TrainingState
 from cracks.workspace.params import AugmentParams
 
+#: A label that does not occur has no share to divide by.
+EDGE = 1e-9
+
 #: Vectors that are watched at once: after each epoch a third of its time went to small batches.
 VECTORS = 1024
 
-#: Takes positions (k,) and returns features (k, …) and labels (k,), as tensors.
-Reader = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+#: Features (k, …), labels (k,) and weights (k,), as tensors, and what reads them at positions (k,).
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+Reader = Callable[[tf.Tensor], Batch]
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,21 @@ class Examples:
         # Vectors are read once for all epochs; pixels are many, and read batch by batch.
         held = FeatureRows.of(features.all()) if len(features.shape) == 1 else features
         return cls(held, split.cracked.astype(np.float32))
+
+    @property
+    def crack_share(self) -> float:
+        """Return the share of the patches that are cracked, in [0, 1]."""
+        return float(self.labels.mean(dtype=np.float64))
+
+    @property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """Return what each patch counts in the loss, float32 (n,), 1 in the mean.
+
+        Both labels count alike in sum: else cracks that are rare would hardly be learned.
+        """
+        share = self.crack_share
+        halves = np.where(self.labels > 0, 0.5 / max(share, EDGE), 0.5 / max(1 - share, EDGE))
+        return halves.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,14 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train `model` in place until the validation loss no longer falls; keep its best weights.
 
-    It goes from features to scores. After each epoch everything that the next one depends on is
-    saved, so that a killed training resumes and ends with the same weights as one that was not.
+    It goes from features to scores, and learns as if half of the patches were cracked (see
+    `Examples.weights`); `restore_crack_share` takes that back. After each epoch everything that
+    the next one depends on is saved, so that a killed training resumes and ends with the same
+    weights as one that was not.
 
     Returns:
-        One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
+        One row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy; the losses count
+        both labels alike.
     """
     steps = -(-len(train.labels) // plan.batch_size)
     are_vectors = len(train.features.shape) == 1
@@ -103,8 +126,25 @@ def fit(
     return state.history
 
 
+def restore_crack_share(model: keras.Model, crack_share: float) -> None:
+    """Shift the scores of a trained `model`, in place, to what they mean where cracks are rarer.
+
+    It learned as if half of the patches were cracked, so the logarithm of its odds is too high by
+    that of how many times cracks were weighted up against clean patches: the prior correction
+    of King & Zeng ("Logistic Regression in Rare Events Data", Political Analysis 9, 2001, 137–163).
+
+    Args:
+        model: a head, or a network that ends in one.
+        crack_share: of the patches that it learned from, in (0, 1).
+    """
+    head = model if model.name == HEAD else model.get_layer(HEAD)
+    kernel, bias = head.get_layer(SCORE).get_weights()
+    odds = np.log(crack_share) - np.log1p(-crack_share)
+    head.get_layer(SCORE).set_weights([kernel, (bias + odds).astype(np.float32)])
+
+
 def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dataset:
-    """Return (features, labels) in batches, epoch after epoch.
+    """Return (features, labels, weights) in batches, epoch after epoch.
 
     The order and the variations of an epoch depend on the seed and its number alone.
     """
@@ -121,16 +161,14 @@ def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dat
         # Batches are cut from the whole order: element by element it takes longer than to learn.
         return tf.data.Dataset.range(-(-count // plan.batch_size)).map(batch)
 
-    def read(
-        epoch: tf.Tensor, number: tf.Tensor, positions: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        features, labels = taken(positions)
+    def read(epoch: tf.Tensor, number: tf.Tensor, positions: tf.Tensor) -> Batch:
+        features, labels, weights = taken(positions)
         if plan.augment:
             seed = tf.stack(
                 [plan.seed + 2**20 * tf.cast(epoch, tf.int32), tf.cast(number, tf.int32)]
             )
             features = augmented(features, plan.augment, seed)
-        return features, labels
+        return features, labels, weights
 
     epochs = tf.data.Dataset.range(first_epoch, plan.epochs).flat_map(of_epoch)
     read_ahead = epochs.map(read, num_parallel_calls=2, deterministic=True)
@@ -138,27 +176,35 @@ def batches(examples: Examples, plan: Plan, first_epoch: int = 0) -> tf.data.Dat
 
 
 def in_order(examples: Examples, batch_size: int) -> tf.data.Dataset:
-    """Return (features, labels) in batches, once."""
+    """Return (features, labels, weights) in batches, once."""
     positions = tf.data.Dataset.range(len(examples.labels)).batch(batch_size)
     return positions.map(_reader(examples)).prefetch(tf.data.AUTOTUNE)
 
 
 def _reader(examples: Examples) -> Reader:
     """Return what reads the examples at some positions: from memory, or pixels from the disk."""
+    labels, weights = tf.constant(examples.labels), tf.constant(examples.weights)
     if len(examples.features.shape) == 1:
-        table, labels = tf.constant(examples.features.all()), tf.constant(examples.labels)
-        return lambda positions: (tf.gather(table, positions), tf.gather(labels, positions))
+        table = tf.constant(examples.features.all())
 
-    def take(some: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        return examples.features.take(some).astype(np.float32), examples.labels[some]
+        def features_at(positions: tf.Tensor) -> tf.Tensor:
+            return tf.gather(table, positions)
 
-    def read(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features, labels = tf.numpy_function(take, [positions], (tf.float32, tf.float32))
-        features.set_shape((None, *examples.features.shape))
-        labels.set_shape((None,))
-        return features, labels
+    else:
 
-    return read
+        def take(some: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+            return examples.features.take(some).astype(np.float32)
+
+        def features_at(positions: tf.Tensor) -> tf.Tensor:
+            features = tf.numpy_function(take, [positions], tf.float32)
+            features.set_shape((None, *examples.features.shape))
+            return features
+
+    return lambda positions: (
+        features_at(positions),
+        tf.gather(labels, positions),
+        tf.gather(weights, positions),
+    )
 
 
 class _Repeatable(keras.callbacks.Callback):

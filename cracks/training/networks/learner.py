@@ -16,10 +16,16 @@ from cracks.system.console import progress
 from cracks.system.hashing import digest_of_file, digest_of_value
 from cracks.training.features.arrays import FeatureRows
 from cracks.training.features.store import INDEX
-from cracks.training.networks.architectures import build_backbone, build_head, build_whole, unfreeze
+from cracks.training.networks.architectures import (
+    HEAD,
+    build_backbone,
+    build_head,
+    build_whole,
+    unfreeze,
+)
 from cracks.training.networks.checkpoints import Checkpoint
 from cracks.training.networks.devices import Devices, building_for
-from cracks.training.networks.fit import Examples, Plan, fit
+from cracks.training.networks.fit import Examples, Plan, fit, restore_crack_share
 from cracks.training.networks.halves import store_half
 from cracks.training.networks.weights import digest_of_weights
 from cracks.workspace.params import Params
@@ -43,13 +49,16 @@ class Learner:
     def learn(self) -> tuple[keras.Model, list[dict[str, float]]]:
         """Return the trained half, computing in float32, and a row an epoch.
 
+        Its scores are probabilities where cracks are as frequent as in `train`.
+
         Raises:
             WeightsError: the weights cannot be loaded.
             ParamsError: the layer to fine-tune from does not exist.
         """
-        return {"probe": self._probe, "scratch": self._scratch, "finetune": self._finetune}[
-            self.params.mode
-        ]()
+        modes = {"probe": self._probe, "scratch": self._scratch, "finetune": self._finetune}
+        trained, history = modes[self.params.mode]()
+        restore_crack_share(trained, self.train.crack_share)
+        return trained, history
 
     def _probe(self) -> tuple[keras.Model, list[dict[str, float]]]:
         channels = self.train.features.shape[0]
@@ -79,7 +88,7 @@ class Learner:
 
         def build_on_head() -> keras.Model:
             whole = build()
-            whole.get_layer("head").set_weights(head.get_weights())
+            whole.get_layer(HEAD).set_weights(head.get_weights())
             return whole
 
         plan = self._plan(

@@ -475,7 +475,7 @@ def plan_of(**changes: Any) -> Plan:
 def read(examples: Examples, plan: Plan, first_epoch: int = 0) -> list[tuple[Any, Any]]:
     from cracks.training.networks.fit import batches
 
-    return [(x.numpy(), y.numpy()) for x, y in batches(examples, plan, first_epoch)]
+    return [(x.numpy(), y.numpy()) for x, y, _ in batches(examples, plan, first_epoch)]
 
 
 def test_every_epoch_is_every_patch_once_in_an_order_of_its_own() -> None:
@@ -513,8 +513,40 @@ def test_a_patch_is_varied_otherwise_in_each_epoch_and_not_at_all_without_augmen
 def test_watched_patches_are_read_once_in_their_order() -> None:
     from cracks.training.networks.fit import in_order
 
-    parts = [labels.numpy().tolist() for _, labels in in_order(numbered(5), 2)]
+    parts = [labels.numpy().tolist() for _, labels, _ in in_order(numbered(5), 2)]
     assert parts == [[0, 1], [2, 3], [4]]
+
+
+def unbalanced(count: int, crack_share: float, seed: int) -> Examples:
+    """Return vectors of which cracks are not told apart for certain."""
+    from cracks.training.networks.fit import Examples
+
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(count) < crack_share).astype(np.float32)
+    vectors = rng.standard_normal((count, 12)) + labels[:, None] * np.linspace(0, 1, 12)
+    return Examples(FeatureRows.of(vectors.astype(np.float32)), labels)
+
+
+def test_both_labels_count_alike_however_rare_one_of_them_is() -> None:
+    examples = unbalanced(1000, 0.05, seed=0)
+    cracked = examples.labels > 0
+    assert examples.weights[cracked].sum() == pytest.approx(500)
+    assert examples.weights[~cracked].sum() == pytest.approx(500)
+    even = replace(examples, labels=(np.arange(1000) % 2).astype(np.float32))
+    assert (even.weights == 1).all()
+
+
+def test_of_rare_cracks_scores_are_still_probabilities(tmp_path: Path) -> None:
+    from cracks.training.networks.fit import score
+
+    learner = learner_of("head", tmp_path, epochs=20, patience=20, batch_size=64, dropout=0.0)
+    train, watched = (unbalanced(2000, 0.05, seed) for seed in (3, 4))
+    model, history = replace(learner, train=train, validation=watched).learn()
+    scores = score(model, watched.features.all())
+    assert scores.mean() == pytest.approx(0.05, abs=0.01)
+    assert scores[watched.labels > 0].mean() > 5 * scores[watched.labels == 0].mean()
+    # The losses are those of half and half: to know nothing is to lose ln 2.
+    assert min(row["val_loss"] for row in history) < 0.5
 
 
 # --- devices --------------------------------------------------------------------------------------
