@@ -133,12 +133,13 @@ def publish_stage(stage: str, report: Any, paths: Paths) -> None:
 
 def _publish_label_errors(paths: Paths) -> None:
     with paths.label_errors.open(newline="", encoding="utf-8") as file:
-        suspects = list(csv.DictReader(file))
-    if suspects:
+        rows = list(csv.DictReader(file))
+    if rows:
         create_table_artifact(
             key="label-errors",
-            table=suspects,
-            description=f"{len(suspects):,} likely label errors, most suspicious first",
+            table=rows,
+            description=f"{len(rows):,} labels to look at again. Half of them are doubted; which, "
+            f"{paths.label_errors_key.name} says afterwards.",
         )
 
 

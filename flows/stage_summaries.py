@@ -37,7 +37,17 @@ def _validate(report: ValidateReport) -> str:
     rows = report["expectations"]
     broken = [row["name"] for row in rows if not row["success"]]
     warned = f"; warning: {', '.join(broken)}" if broken else ""
-    return f"{len(rows) - len(broken)} of {len(rows)} expectations hold{warned}"
+    return f"{len(rows) - len(broken)} of {len(rows)} expectations hold{warned}{_new(report)}"
+
+
+def _new(report: ValidateReport) -> str:
+    delivery = report.get("delivery")
+    if not delivery:
+        return ""
+    return (
+        f"; new: {delivery['patches']:,} patches of {delivery['photographs']:,} photographs at "
+        f"{', '.join(delivery['sites'])}"
+    )
 
 
 def _split(report: SplitReport) -> str:

@@ -8,8 +8,8 @@ from cracks.evaluation.assessment import (
     Drawn,
     Inputs,
     Predictions,
+    draw_doubted,
     draw_predictions,
-    draw_suspects,
     draw_test,
     examine_labels,
     probe,
@@ -17,7 +17,7 @@ from cracks.evaluation.assessment import (
     score,
     threads,
 )
-from cracks.evaluation.label_errors import COLUMNS
+from cracks.evaluation.label_errors import COLUMNS, KEY_COLUMNS, suspects
 from cracks.evaluation.metrics import classification_table
 from cracks.evaluation.protocol import one_thread, rates_by_kind, reference_positions
 from cracks.monitoring.drift.reference import choose_neighbours, write_patches
@@ -43,12 +43,12 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         _write_decided(inputs, predictions, paths)
         probes = probe(inputs, predictions, predicting)
         drawn = draw_test(inputs, predictions, figures)
-        examined, suspects = draw_suspects(inputs, predictions, out_of_fold, figures)
+        examined, to_review = draw_doubted(inputs, predictions, out_of_fold, figures)
         behaviour = draw_predictions(predictions, probes, figures)
         report = predictions.measured(params.evaluate.resamples)
         surfaces = probes.surfaces.result()
     inputs.frozen.save()
-    _write_tables(drawn, suspects, behaviour, paths)
+    _write_tables(drawn, to_review, behaviour, paths)
     write_text(paths.classification_report, classification_table(predictions.scored["test"]))
     return {
         **report,
@@ -57,7 +57,7 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         "label_errors": {
             "examined": len(examined.ids),
             "how": examined.how,
-            "found": len(suspects),
+            "found": len(suspects(to_review)),
         },
     }
 
@@ -72,9 +72,11 @@ def _write_decided(inputs: Inputs, predictions: Predictions, paths: Paths) -> No
     write_patches(choose_neighbours(ids, cracked, predictions.reference), paths.neighbours)
 
 
-def _write_tables(drawn: Drawn, suspects: list[Any], behaviour: list[Any], paths: Paths) -> None:
+def _write_tables(drawn: Drawn, to_review: list[Any], behaviour: list[Any], paths: Paths) -> None:
     write_csv(drawn.slices, paths.slices)
-    write_csv(suspects, paths.label_errors, COLUMNS)
+    tables = {paths.label_errors: COLUMNS, paths.label_errors_key: KEY_COLUMNS}
+    for path, columns in tables.items():
+        write_csv([{name: row[name] for name in columns} for row in to_review], path, columns)
     write_csv(behaviour, paths.behaviour)
     with atomic_replace(paths.curves) as folder:
         for name, table in drawn.curves.items():

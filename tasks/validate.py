@@ -13,12 +13,17 @@ from cracks.dataset.validate.checked_tables import (
     SEEN,
     files_table,
     patches_table,
+    photographs_of,
+    sides_table,
     splits_table,
 )
 from cracks.dataset.validate.contact_sheets import draw_sheets
+from cracks.dataset.validate.delivery import accepted_table, measure_delivery, new_patches
 from cracks.dataset.validate.drift import (
+    NO_DRIFT,
     WATCHED,
     drift_from,
+    is_accepted,
     next_profiles,
     profile_of,
     reference_for,
@@ -33,7 +38,7 @@ from cracks.workspace.params import Params
 from cracks.workspace.paths import Paths
 from cracks.workspace.reports import read_json
 from cracks.workspace.stage_reports import ValidateReport
-from cracks.workspace.tables import read_table
+from cracks.workspace.tables import read_table, write_table
 
 
 def validate(params: Params, paths: Paths) -> ValidateReport:
@@ -43,29 +48,37 @@ def validate(params: Params, paths: Paths) -> ValidateReport:
         ValidationFailed: a critical expectation is broken; carries the whole report.
     """
     manifest = read_table(paths.manifest, (*SEEN, "shard", "row"))
+    patches, digest = manifest.select(SEEN).to_pandas(), digest_of_file(paths.manifest)
     watched, cracked = numbers_of(manifest, *WATCHED), manifest["label"].to_numpy() == CRACK
-    today = profile_of(watched, cracked, digest_of_file(paths.manifest))
     profiles = read_json(paths.profile) if paths.profile.is_file() else {}
-    drift = drift_from(reference_for(profiles, today["digest"]), watched, cracked)
+    drift = drift_from(reference_for(profiles, digest), watched, cracked)
+    accepted = read_table(paths.accepted) if paths.accepted.is_file() else None
+    ids = manifest["id"].to_pylist()
+    new = new_patches(ids, accepted, same_data=is_accepted(profiles, digest))
+    delivery = measure_delivery(patches, photographs_of(patches), new)
     with atomic_replace(paths.data_docs) as docs:
-        tables = _tables(manifest, paths, drift)
+        tables = _tables(patches, paths) | {
+            "drift": pd.DataFrame([drift]),
+            "delivery": pd.DataFrame([delivery["drift"] if delivery else NO_DRIFT]),
+        }
         report = run_validation(tables, params.validate_, params.ingest.patch_size, docs)
         _write_overview(report, manifest, paths, docs)
     if not report["success"]:
         raise _refusal(report, paths)
+    write_table(accepted_table(ids, new), paths.accepted)
+    today = profile_of(watched, cracked, digest)
     write_json(paths.profile, next_profiles(profiles, today))
-    return {**report, "drift": drift}
+    return {**report, "drift": drift, "delivery": delivery}
 
 
-def _tables(manifest: pa.Table, paths: Paths, drift: dict[str, float]) -> dict[str, pd.DataFrame]:
-    patches = manifest.select(SEEN).to_pandas()
+def _tables(patches: pd.DataFrame, paths: Paths) -> dict[str, pd.DataFrame]:
     splits = read_table(paths.splits).to_pandas()
     quarantine = pd.read_csv(paths.quarantine, dtype=str, keep_default_na=False)
     return {
         "patches": patches_table(patches, splits),
         "splits": splits_table(splits),
         "files": files_table(patches, quarantine),
-        "drift": pd.DataFrame([drift]),
+        "sides": sides_table(splits),
     }
 
 

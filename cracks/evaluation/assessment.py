@@ -28,7 +28,7 @@ from cracks.evaluation.label_errors import (
     Examined,
     examine_held_out,
     examine_out_of_fold,
-    label_error_rows,
+    rows_to_review,
 )
 from cracks.evaluation.metrics import Curves, Scored, Scores, curves
 from cracks.evaluation.occlusion import Maps, occlusion_maps
@@ -240,19 +240,19 @@ def draw_test(inputs: Inputs, predictions: Predictions, figures: Path) -> Drawn:
     return Drawn(tables, slices)
 
 
-def draw_suspects(
+def draw_doubted(
     inputs: Inputs, predictions: Predictions, out_of_fold: Future[Examined] | None, figures: Path
 ) -> tuple[Examined, list[dict[str, Any]]]:
-    """Draw the patches that are probably labelled wrongly, and return them with what was examined.
+    """Draw the patches whose labels to look at again, and return them with what was examined.
 
     Where no scores are computed out of fold, the held-out ones of `predictions` are examined.
     """
     held = {split: inputs.parts[split] for split in predictions.scored}
     scores = {split: scored.scores for split, scored in predictions.scored.items()}
     examined = out_of_fold.result() if out_of_fold else examine_held_out(held, scores)
-    suspects = label_error_rows(examined, inputs.manifest)
-    draw_label_errors(suspects, inputs.pictures, inputs.params.evaluate.label_errors_shown, figures)
-    return examined, suspects
+    rows = rows_to_review(examined, inputs.manifest)
+    draw_label_errors(rows, inputs.pictures, inputs.params.evaluate.label_errors_shown, figures)
+    return examined, rows
 
 
 def draw_predictions(

@@ -15,7 +15,15 @@ from cracks.dataset.shards import rows_of
 from cracks.evaluation.metrics import Cracked, Scores
 from cracks.training.features.arrays import SplitFeatures
 
-COLUMNS: Final = ("id", "path", "label", "split", "score")
+#: Of what people look at, which does not tell what is suspected, and of what tells it.
+COLUMNS: Final = ("id", "path", "label", "split", "caution")
+KEY_COLUMNS: Final = ("id", "suspected", "score")
+
+#: What is said beside patches that the model is measured on, or decided on.
+CAUTION: Final = (
+    "{split}: judge every row of this list. To relabel only where the model disagrees makes "
+    "{split} agree with the model."
+)
 
 FOLDS: Final = 5
 
@@ -118,20 +126,53 @@ def likely_label_errors(cracked: Cracked, scores: Scores) -> npt.NDArray[np.intp
     return found[np.argsort(confidence, kind="stable")]
 
 
-def label_error_rows(examined: Examined, manifest: pa.Table) -> list[dict[str, Any]]:
-    """Return a row of `COLUMNS` for each likely label error, most suspicious first."""
-    found = likely_label_errors(examined.cracked, examined.scores)
-    paths = rows_of([examined.ids[i] for i in found], manifest)["path"].to_pylist()
-    return [
+def rows_to_review(examined: Examined, manifest: pa.Table) -> list[dict[str, Any]]:
+    """Return the patches whose labels a person should look at again, in the order of their ids.
+
+    With each likely label error comes an unsuspected patch of the same label and split, while there
+    are any. Who does not know which is which judges both alike, and sees how often labels are
+    wrong where the model agrees.
+
+    Returns:
+        Rows of `COLUMNS` and `KEY_COLUMNS`; "score" is the probability of a crack, "suspected"
+        "yes" or "no". Ids are digests, so their order tells nothing.
+    """
+    suspected = likely_label_errors(examined.cracked, examined.scores)
+    chosen = np.concatenate([suspected, _unsuspected(examined, suspected)]).tolist()
+    paths = rows_of([examined.ids[i] for i in chosen], manifest)["path"].to_pylist()
+    is_suspected = set(suspected.tolist())
+    rows = [
         {
             "id": examined.ids[i],
             "path": path,
             "label": LABELS[int(examined.cracked[i])],
-            "split": examined.splits[i],
+            "split": (split := examined.splits[i]),
+            "caution": "" if split == "train" else CAUTION.format(split=split),
+            "suspected": "yes" if i in is_suspected else "no",
             "score": round(float(examined.scores[i]), DECIMALS),
         }
-        for i, path in zip(found, paths, strict=True)
+        for i, path in zip(chosen, paths, strict=True)
     ]
+    return sorted(rows, key=lambda row: str(row["id"]))
+
+
+def suspects(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the suspected ones of `rows_to_review`, most suspicious first."""
+    found = [row for row in rows if row["suspected"] == "yes"]
+    return sorted(found, key=lambda row: abs(row["score"] - LABELS.index(row["label"])))[::-1]
+
+
+def _unsuspected(examined: Examined, suspected: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return as many other positions as `suspected`, of the same labels and splits."""
+    random, splits = np.random.default_rng(0), np.asarray(examined.splits)
+    is_suspected = np.isin(np.arange(len(splits)), suspected)
+    drawn = [np.array([], np.intp)]
+    for split in np.unique(splits[suspected]):
+        for label in (False, True):
+            alike = (splits == split) & (examined.cracked == label)
+            others = random.permutation(np.flatnonzero(alike & ~is_suspected))
+            drawn.append(others[: (alike & is_suspected).sum()])
+    return np.concatenate(drawn)
 
 
 def _examined(parts: Mapping[str, SplitFeatures], scores: Scores, how: str) -> Examined:

@@ -357,6 +357,7 @@ def _files(paths: Paths) -> list[Path]:
         paths.quarantine,
         paths.profile,
         paths.label_errors,
+        paths.label_errors_key,
         paths.slices,
         paths.behaviour,
         *(paths.report(stage) for stage in STAGES),

@@ -80,7 +80,7 @@ class ValidateParams(Section):
     """What the data must look like."""
 
     min_patches: Count
-    min_class_share: Annotated[float, Field(ge=0, le=0.5)]
+    min_crack_photographs: Annotated[int, Field(ge=0)]
     max_quarantine_share: Share
     max_left_out_share: Share
     min_brightness: GreyValue

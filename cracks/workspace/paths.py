@@ -42,13 +42,15 @@ class Paths:
     relabels = Place("reports/relabels.csv")  # stored photographs that came with another label
     data_card = Place("reports/data_card.md")  # origin, licence and content of the data
     profile = Place("reports/profile.json")  # what the accepted data looks like, to measure drift
+    accepted = Place("data/accepted.parquet")  # patches of the accepted data, and which were new
     splits = Place("data/splits.parquet")  # which split each distinct patch belongs to
     features = Place("data/features")  # folder of arrays, a file a shard: what is trained on
     changed_features = Place("data/changed_features.npz")  # of patches changed on purpose
     scores = Place("data/scores.parquet")  # the score of every patch of validation and test
     slices = Place("reports/slices.csv")  # the metrics of each slice of test
     behaviour = Place("reports/behaviour.csv")  # the predictions for patches changed on purpose
-    label_errors = Place("reports/label_errors.csv")  # probably wrong labels, likeliest first
+    label_errors = Place("reports/label_errors.csv")  # labels that people should look at again
+    label_errors_key = Place("reports/label_errors_key.csv")  # which of them are suspected
     featurizer = Place("models/featurizer")  # folder of the half that is computed once
     trainable = Place("models/trainable")  # folder of the half that is trained
     checkpoints = Place("models/.checkpoints")  # folder of an unfinished training, else absent

@@ -87,6 +87,16 @@ class ExpectationRow(TypedDict):
     examples: list[dict[str, Any]]  # rows that break it; those of patches have an `id`
 
 
+class DeliveryReport(TypedDict):
+    """What is new since the last accepted data, and how far it lies from that."""
+
+    patches: int
+    photographs: int  # a patch whose photograph is unknown counts as one
+    cracks: int  # patches
+    sites: dict[str, int]  # patches by site
+    drift: dict[str, float]  # by fact, beyond what chance makes of so few photographs
+
+
 class ValidateReport(TypedDict):
     """What became of the expectations of the data."""
 
@@ -95,6 +105,7 @@ class ValidateReport(TypedDict):
     expectations: list[ExpectationRow]
     # From the data accepted before, by fact; missing where the data is refused.
     drift: NotRequired[dict[str, float]]
+    delivery: NotRequired[DeliveryReport | None]  # None where nothing is new, or all
 
 
 class FeaturizeReport(TypedDict):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cracks.dataset.labels import CRACK, LEFT_OUT
+from cracks.dataset.labels import CRACK, LEFT_OUT, SPLITS
 from cracks.dataset.manifest import SCHEMA, UNCERTAIN
 
 if TYPE_CHECKING:
@@ -38,18 +38,31 @@ def patches_table(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
         names.factorize()[0]
         for names in (manifest["id"], assigned["near_copies"], assigned["group"])
     )
-    photo = manifest.groupby(["site", "photo"]).ngroup().to_numpy()  # -1 where there is none
-    alone = (photo < 0) | (manifest["photo_by"] == UNCERTAIN)
-    photo = np.where(alone, -1 - np.arange(len(photo)), photo)
     in_use = assigned["split"].where(assigned["split"] != LEFT_OUT)
     return manifest.assign(
-        is_crack=(manifest["label"] == CRACK).astype(float),
         split=assigned["split"],
         labels_of_content=_different(manifest["label"], content),
         labels_of_picture=_different(manifest["label"], picture),
         splits_of_picture=_different(in_use, picture),
         splits_of_group=_different(in_use, group),
-        splits_of_photo=_different(in_use, photo),
+        splits_of_photo=_different(in_use, photographs_of(manifest)),
+    )
+
+
+def photographs_of(manifest: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the number of the photograph of each row, one by itself where it is not certain."""
+    photo = manifest.groupby(["site", "photo"]).ngroup().to_numpy()  # -1 where there is none
+    alone = (photo < 0) | (manifest["photo_by"] == UNCERTAIN)
+    return np.where(alone, -1 - np.arange(len(photo)), photo)
+
+
+def sides_table(splits: pd.DataFrame) -> pd.DataFrame:
+    """Return one row: how many groups with cracks each of `SPLITS` has."""
+    import pandas as pd
+
+    cracked = splits[splits["label"] == CRACK]
+    return pd.DataFrame(
+        [{split: cracked["group"][cracked["split"] == split].nunique() for split in SPLITS}]
     )
 
 

@@ -14,8 +14,12 @@ WATCHED = ("brightness", "contrast", "sharpness")
 #: Bins of equal content in the reference, and the least share that a bin counts with.
 BINS, LEAST_SHARE = 10, 1e-4
 
+#: Of data with nothing to compare it with.
+NO_DRIFT = dict.fromkeys((*WATCHED, "crack_share"), 0.0)
+
 Profile = dict[str, Any]
-Columns = Mapping[str, npt.NDArray[np.float64]]
+Floats = npt.NDArray[np.float64]
+Columns = Mapping[str, Floats]
 
 
 def profile_of(columns: Columns, cracked: npt.NDArray[np.bool_], digest: str) -> Profile:
@@ -26,11 +30,11 @@ def profile_of(columns: Columns, cracked: npt.NDArray[np.bool_], digest: str) ->
         cracked: (n,) the labels.
         digest: names the data set.
     """
-    edges = np.linspace(0, 1, BINS + 1)[1:-1]
     bins = {}
     for name in WATCHED:
-        inner = np.unique(np.quantile(columns[name], edges)).round(6)
-        bins[name] = {"edges": inner.tolist(), "shares": _shares(columns[name], inner).tolist()}
+        edges = bins_of(columns[name])
+        shares = shares_in_bins(columns[name], edges)
+        bins[name] = {"edges": edges.tolist(), "shares": shares.tolist()}
     return {
         "digest": digest,
         "patches": len(cracked),
@@ -50,8 +54,12 @@ def drift_from(
     Source: Siddiqi, "Credit Risk Scorecards" (2006), chapter 8.
     """
     if reference is None:
-        return dict.fromkeys((*WATCHED, "crack_share"), 0.0)
-    drift = {name: _stability_index(reference["bins"][name], columns[name]) for name in WATCHED}
+        return NO_DRIFT.copy()
+    drift = {}
+    for name in WATCHED:
+        bins = reference["bins"][name]
+        found = shares_in_bins(columns[name], np.array(bins["edges"]))
+        drift[name] = round(float(stability_index(np.array(bins["shares"]), found)), 6)
     change = abs(float(np.mean(cracked)) - reference["crack_share"])
     return drift | {"crack_share": round(change, 6)}
 
@@ -67,20 +75,27 @@ def next_profiles(earlier: Mapping[str, Any], today: Profile) -> dict[str, Any]:
 
 def reference_for(profiles: Mapping[str, Any], digest: str) -> Profile | None:
     """Return the last accepted profile of other data than that of `digest`."""
-    accepted: Profile | None = profiles.get("accepted")
-    if accepted and accepted["digest"] == digest:
-        return profiles.get("before")
-    return accepted
+    return profiles.get("before" if is_accepted(profiles, digest) else "accepted")
 
 
-def _stability_index(bins: Mapping[str, Any], values: npt.NDArray[np.float64]) -> float:
-    expected = np.maximum(bins["shares"], LEAST_SHARE)
-    found = np.maximum(_shares(values, np.array(bins["edges"])), LEAST_SHARE)
-    return round(float(((found - expected) * np.log(found / expected)).sum()), 6)
+def is_accepted(profiles: Mapping[str, Any], digest: str) -> bool:
+    """Return whether the data of `digest` is what was accepted last."""
+    return bool(profiles.get("accepted", {}).get("digest") == digest)
 
 
-def _shares(
-    values: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def bins_of(values: Floats) -> Floats:
+    """Return the inner edges of at most `BINS` bins that hold equally many of `values`."""
+    edges = np.linspace(0, 1, BINS + 1)[1:-1]
+    return np.asarray(np.unique(np.quantile(values, edges)).round(6))
+
+
+def shares_in_bins(values: Floats, edges: Floats) -> Floats:
+    """Return the share of `values` in each bin between inner edges, float (edges + 1,)."""
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return np.asarray(counts / max(len(values), 1)).round(6)
+
+
+def stability_index(expected: Floats, found: Floats) -> Floats:
+    """Return the population stability index of shares (…, bins) against those expected (bins,)."""
+    before, after = np.maximum(expected, LEAST_SHARE), np.maximum(found, LEAST_SHARE)
+    return np.asarray(((after - before) * np.log(after / before)).sum(axis=-1))

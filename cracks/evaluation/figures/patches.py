@@ -9,6 +9,7 @@ from typing import Any
 
 from cracks.dataset.figures import new_grid, save, show
 from cracks.dataset.labels import LABELS
+from cracks.evaluation.label_errors import suspects
 from cracks.evaluation.metrics import Scored, least_certain, worst_mistakes
 from cracks.images.decode import Pixels
 
@@ -46,10 +47,13 @@ def draw_least_certain(
 def draw_label_errors(
     rows: Sequence[Mapping[str, Any]], pictures: Pictures, count: int, folder: Path
 ) -> None:
-    """Draw the first of `label_error_rows` with the scores against them, as `label_errors.png`."""
-    captions = {row["id"]: f"{row['label']}? {row['score']:.3f}" for row in rows[:count]}
-    title = f"Likely label errors: the label and the score ({len(captions)} of {len(rows):,} shown)"
-    title = title if captions else "No likely label errors"
+    """Draw the most suspicious of `rows_to_review` among as many others, as `label_errors.png`."""
+    shown = {row["id"] for row in suspects(rows)[: count // 2]}
+    others = [row["id"] for row in rows if row["suspected"] == "no"]
+    shown.update(others[: len(shown)])
+    captions = {row["id"]: f"{row['label']}?" for row in rows if row["id"] in shown}
+    title = f"Are these labels right? Half of them are doubted ({len(captions)} of {len(rows):,})"
+    title = title if captions else "No label is doubted"
     _draw(captions, pictures, title, folder / "label_errors.png")
 
 

@@ -19,8 +19,14 @@ from PIL import Image
 from cracks.dataset.labels import CRACK, LEFT_OUT, NO_CRACK, SPLITS
 from cracks.dataset.manifest import QUARANTINE_COLUMNS
 from cracks.dataset.validate import contact_sheets
-from cracks.dataset.validate.checked_tables import SEEN, files_table, patches_table, splits_table
-from cracks.dataset.validate.drift import WATCHED
+from cracks.dataset.validate.checked_tables import (
+    SEEN,
+    files_table,
+    patches_table,
+    sides_table,
+    splits_table,
+)
+from cracks.dataset.validate.drift import NO_DRIFT, WATCHED
 from cracks.dataset.validate.expectations import (
     CRITICAL,
     FOUND,
@@ -43,7 +49,7 @@ from tests.unit.builders import ingest_params, params_with, saved, surface, writ
 PATCHES, SIZE = 200, 227
 LIMITS = ValidateParams(
     min_patches=100,
-    min_class_share=0.3,
+    min_crack_photographs=5,
     max_quarantine_share=0.02,
     max_left_out_share=0.03,
     min_brightness=15.0,
@@ -65,8 +71,12 @@ WARNINGS = {
     "colour photographs",
     "camera held upright (EXIF)",
     "not compressed beyond use",
-    *(f"{name} as last accepted" for name in ("brightness", "contrast", "sharpness")),
-    "share of cracks as last accepted",
+    *(f"crack photographs in {split}" for split in SPLITS),
+    *(
+        f"{of}{name} as last accepted"
+        for of in ("", "new photographs: ")
+        for name in ("brightness", "contrast", "sharpness", "share of cracks")
+    ),
 }
 
 
@@ -83,6 +93,7 @@ class Data:
     splits: pd.DataFrame
     quarantine: pd.DataFrame
     drift: Mapping[str, float]
+    delivery: Mapping[str, float]  # the same of what is new
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -91,7 +102,9 @@ class Data:
             "patches": patches_table(self.patches, self.splits),
             "splits": splits_table(self.splits),
             "files": files_table(self.patches, self.quarantine),
+            "sides": sides_table(self.splits),
             "drift": pd.DataFrame([self.drift]),
+            "delivery": pd.DataFrame([self.delivery]),
         }
 
     def with_patches(self, rows: slice, **values: Any) -> Data:
@@ -141,8 +154,7 @@ def sound_data() -> Data:
     splits = pd.DataFrame(
         {"id": ids, "label": labels, "near_copies": ids, "group": ids, "split": sides}
     )
-    drift = dict.fromkeys((*WATCHED, "crack_share"), 0.0)
-    return Data(patches, splits, refused(2, "not a JPEG or PNG image"), drift)
+    return Data(patches, splits, refused(2, "not a JPEG or PNG image"), NO_DRIFT, NO_DRIFT)
 
 
 def refused(count: int, reason: str) -> pd.DataFrame:
@@ -226,6 +238,19 @@ def drifted(name: str, value: float) -> Callable[[Data], Data]:
     return lambda data: replace(data, drift={**data.drift, name: value})
 
 
+def delivered(name: str, value: float) -> Callable[[Data], Data]:
+    return lambda data: replace(data, delivery={**data.delivery, name: value})
+
+
+def cracks_of_one_photograph(split: str) -> Callable[[Data], Data]:
+    def spoilt(data: Data) -> Data:
+        of = (data.splits["split"] == split) & (data.splits["label"] == CRACK)
+        group = data.splits["group"].where(~of, data.splits["group"][of].iloc[0])
+        return replace(data, splits=data.splits.assign(group=group))
+
+    return spoilt
+
+
 def with_many_refused(reason: str) -> Callable[[Data], Data]:
     return lambda data: replace(data, quarantine=refused(10, reason))
 
@@ -274,12 +299,13 @@ DEFECTS = {
     "a missing label": Defect(
         patch_with(5, label=None), "no copy under both labels", ONE, "Positive/00005.jpg"
     ),
-    "one label only": Defect(
-        all_with(label=CRACK), "both labels present", "1", also=("labels in balance",)
-    ),
-    "few cracks": Defect(
-        lambda data: data.with_patches(slice(0, 170), label=NO_CRACK), "labels in balance", "0.075"
-    ),
+    "one label only": Defect(all_with(label=CRACK), "both labels present", "1"),
+    **{
+        f"cracks of few photographs in {split}": Defect(
+            cracks_of_one_photograph(split), f"crack photographs in {split}", "1"
+        )
+        for split in SPLITS
+    },
     "a bad id": Defect(with_bad_id, "identity of every patch", ONE, "Negative/00002.jpg"),
     "a wrong width": Defect(patch_with(4, width=226), "width in pixels", ONE, "Negative/00004.jpg"),
     "a wrong height": Defect(
@@ -323,7 +349,10 @@ DEFECTS = {
         "Positive/00001.jpg",
     ),
     "a split without cracks": Defect(
-        without_cracks_in_test, "every split holds both labels", "something is missing"
+        without_cracks_in_test,
+        "every split holds both labels",
+        "something is missing",
+        also=("crack photographs in test",),
     ),
     "many cracks left out": Defect(
         lambda data: data.with_splits(slice(1, 8, 2), split=LEFT_OUT),
@@ -380,6 +409,15 @@ DEFECTS = {
     "fewer cracks than before": Defect(
         drifted("crack_share", 0.2), "share of cracks as last accepted", "1 of 1"
     ),
+    **{
+        f"a delivery of another {name}": Defect(
+            delivered(column, 0.3), f"new photographs: {name} as last accepted", "1 of 1"
+        )
+        for name, column in {
+            **{fact: fact for fact in WATCHED},
+            "share of cracks": "crack_share",
+        }.items()
+    },
 }
 
 
@@ -461,7 +499,8 @@ class Stages:
 
     @property
     def params(self) -> Params:
-        return params_with(ingest=ingest_params(self.folder / "photos"))
+        limits = params_with().validate_.model_copy(update={"min_crack_photographs": 5})
+        return params_with(ingest=ingest_params(self.folder / "photos"), validate_=limits)
 
     @property
     def overview(self) -> str:
@@ -564,9 +603,36 @@ def test_later_data_is_compared_with_the_accepted_and_again_with_the_same(stages
     assert {"brightness as last accepted", "share of cracks as last accepted"} <= broken(once)
     assert once["success"]
     assert once["drift"]["crack_share"] == pytest.approx(140 / 200 - 0.5)
+    delivery = once["delivery"]
+    assert delivery is not None
+    assert (delivery["patches"], delivery["cracks"]) == (80, 80)
+    assert delivery["sites"] == {"photos": 80}
+    assert "new photographs: brightness as last accepted" in broken(once)
     kept = read_json(stages.paths.profile)
     assert validate(stages.params, stages.paths) == once
     assert read_json(stages.paths.profile) == kept
     # What was accepted with a warning is what the next data is compared with.
     (stages.folder / "photos/Positive/n200/1.png").unlink()
-    assert max(stages.run()["drift"].values()) < 0.1
+    again = stages.run()
+    assert max(again["drift"].values()) < 0.1
+    assert again["delivery"] is None
+
+
+def test_a_small_delivery_that_the_whole_hides_is_told_of_by_itself(stages: Stages) -> None:
+    for number in range(200, 206):
+        stages.add(f"Positive/n{number}/1.png", saved(surface(number, size=32) // 3))
+        stages.add(f"Negative/n{number}/2.png", saved(surface(number + 50, size=32) // 3))
+    report = stages.run()
+    assert "new photographs: brightness as last accepted" in broken(report)
+    assert report["drift"]["brightness"] < report["delivery"]["drift"]["brightness"]
+
+
+def test_a_workspace_that_does_not_know_what_was_new_begins_to_know_it(stages: Stages) -> None:
+    stages.paths.accepted.unlink()
+    for number in range(200, 280):
+        stages.add(f"Positive/n{number}/1.png", saved(surface(number, size=32)))
+    assert stages.run()["delivery"] is None
+    stages.add("Positive/n300/1.png", saved(surface(300, size=32)))
+    delivery = stages.run()["delivery"]
+    assert delivery is not None
+    assert (delivery["patches"], delivery["photographs"]) == (1, 1)

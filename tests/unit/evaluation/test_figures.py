@@ -49,13 +49,16 @@ def test_the_least_certain_patches_are_drawn_and_the_wrong_ones_named(
     assert (tmp_path / "least_certain.png").is_file()
 
 
-@pytest.mark.parametrize(("errors", "drawn"), [(0, 0), (3, 3), (5, 4)])
-def test_the_most_suspicious_labels_are_drawn_with_their_score(
-    shown: list[tuple[int, str]], tmp_path: Path, errors: int, drawn: int
+@pytest.mark.parametrize(
+    ("suspected", "drawn"), [("nnn", []), ("yny", [0, 1, 2]), ("ynyyn", [0, 1, 2, 4])]
+)
+def test_the_most_suspicious_labels_are_drawn_among_as_many_others(
+    shown: list[tuple[int, str]], tmp_path: Path, suspected: str, drawn: list[int]
 ) -> None:
     rows: list[dict[str, Any]] = [
-        {"id": name, "label": "crack", "score": i / 100} for i, name in enumerate(IDS[:errors])
+        {"id": name, "label": "crack", "score": i / 100, "suspected": {"y": "yes", "n": "no"}[one]}
+        for i, (name, one) in enumerate(zip(IDS, suspected, strict=False))
     ]
     figures.draw_label_errors(rows, _pictures, 4, tmp_path)
-    assert shown == [(i, f"crack? {i / 100:.3f}") for i in range(drawn)]
+    assert shown == [(i, "crack?") for i in drawn]
     assert (tmp_path / "label_errors.png").is_file()

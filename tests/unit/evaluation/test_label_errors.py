@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 
 from cracks.evaluation.label_errors import (
     COLUMNS,
+    KEY_COLUMNS,
+    Examined,
     examine_held_out,
     examine_out_of_fold,
-    label_error_rows,
     likely_label_errors,
     out_of_fold_scores,
+    rows_to_review,
+    suspects,
 )
 from cracks.evaluation.metrics import Cracked, Scores
 from cracks.training.features.arrays import FeatureRows, SplitFeatures
@@ -76,7 +79,7 @@ def test_flipped_labels_are_found_in_every_split_and_hardly_any_other() -> None:
     labels[flipped] ^= True
     splits, manifest = _tables(900)
     examined = examine_out_of_fold(_parts(_telling(truth), labels), splits)
-    rows = label_error_rows(examined, manifest)
+    rows = suspects(rows_to_review(examined, manifest))
     found = {row["id"] for row in rows}
     wrong = {_names(900)[i] for i in flipped}
     assert len(found & wrong) >= 54
@@ -85,22 +88,58 @@ def test_flipped_labels_are_found_in_every_split_and_hardly_any_other() -> None:
     assert examined.how == "out of fold"
 
 
-def test_a_row_says_which_patch_it_is_and_what_speaks_against_its_label() -> None:
+def _doubted() -> Examined:
+    """Return 60 patches of which three are scored against their labels, one in each split."""
     cracked = np.array([True] * 30 + [False] * 30)
     scores = np.where(cracked, 0.9, 0.1)
     scores[3], scores[40], scores[50] = 0.02, 0.951234567, 0.99
     parts = _parts(_noise(60, 2), cracked)
     by_split = {split: scores[i::3] for i, split in enumerate(parts)}
     # The scores may come in any order of the splits.
-    examined = examine_held_out(parts, dict(reversed(by_split.items())))
+    return examine_held_out(parts, dict(reversed(by_split.items())))
+
+
+def test_a_row_says_which_patch_it_is_and_what_speaks_against_its_label() -> None:
+    examined = _doubted()
     assert examined.how == "held out"
-    rows = label_error_rows(examined, _tables(60)[1])
-    assert [tuple(row) for row in rows] == [COLUMNS] * 3
-    assert [tuple(row.values()) for row in rows] == [
-        ("patch0050", "Positive/patch0050.jpg", "no crack", "test", 0.99),
-        ("patch0003", "Positive/patch0003.jpg", "crack", "train", 0.02),
-        ("patch0040", "Positive/patch0040.jpg", "no crack", "validation", 0.95123),
+    rows = suspects(rows_to_review(examined, _tables(60)[1]))
+    shown = [[row[name] for name in ("id", "path", "label", "split", "score")] for row in rows]
+    assert shown == [
+        ["patch0050", "Positive/patch0050.jpg", "no crack", "test", 0.99],
+        ["patch0003", "Positive/patch0003.jpg", "crack", "train", 0.02],
+        ["patch0040", "Positive/patch0040.jpg", "no crack", "validation", 0.95123],
     ]
+    assert all({*COLUMNS, *KEY_COLUMNS} == row.keys() for row in rows)
+
+
+def test_with_each_suspect_comes_a_patch_that_nobody_suspects_and_nothing_tells_them_apart() -> (
+    None
+):
+    rows = rows_to_review(_doubted(), _tables(60)[1])
+    kinds = {
+        suspected: sorted((r["split"], r["label"]) for r in rows if r["suspected"] == suspected)
+        for suspected in ("yes", "no")
+    }
+    assert kinds["yes"] == kinds["no"]
+    assert len(kinds["yes"]) == 3
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert "score" not in COLUMNS
+    assert "suspected" not in COLUMNS
+
+
+def test_beside_what_is_measured_on_stands_what_relabelling_it_does() -> None:
+    rows = rows_to_review(_doubted(), _tables(60)[1])
+    cautions = {row["split"]: row["caution"] for row in rows}
+    assert "makes test agree with the model" in cautions["test"]
+    assert "makes validation agree with the model" in cautions["validation"]
+    assert cautions["train"] == ""
+
+
+def test_where_no_label_is_doubted_there_is_nothing_to_look_at() -> None:
+    cracked = np.array([True] * 30 + [False] * 30)
+    parts = _parts(_noise(60, 2), cracked)
+    scores = {split: np.where(part.cracked, 0.9, 0.1) for split, part in parts.items()}
+    assert rows_to_review(examine_held_out(parts, scores), _tables(60)[1]) == []
 
 
 def test_the_score_of_a_patch_is_not_learned_from_its_own_label() -> None:

@@ -106,6 +106,10 @@ def test_a_stage_is_summed_up_in_one_line(stage: str) -> None:
 def test_nothing_is_warned_of_where_every_expectation_holds() -> None:
     report = {"expectations": [{"name": "schema", "success": True}]}
     assert summarise("validate", report) == "1 of 1 expectations hold"
+    delivery = {"patches": 1920, "photographs": 12, "sites": {"bridge 7": 1900, "pier": 20}}
+    assert summarise("validate", report | {"delivery": delivery}) == (
+        "1 of 1 expectations hold; new: 1,920 patches of 12 photographs at bridge 7, pier"
+    )
 
 
 @pytest.mark.parametrize(

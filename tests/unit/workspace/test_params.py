@@ -90,7 +90,7 @@ def test_a_value_of_another_kind_is_refused_by_name(file: Path, key: str) -> Non
         ("ingest.sample.patches", 1),
         ("ingest.sample.seed", -1),
         ("validate.min_patches", 0),
-        ("validate.min_class_share", 0.51),
+        ("validate.min_crack_photographs", -1),
         ("validate.max_quarantine_share", 1.01),
         ("validate.max_brightness", 256),
         ("featurize.architecture", "resnet"),

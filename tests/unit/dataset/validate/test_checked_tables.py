@@ -54,8 +54,7 @@ def test_every_file_is_a_row_in_the_order_of_the_manifest() -> None:
     assert table["id"].tolist() == ["b", "a", "b"]
     assert table["path"].tolist() == ["0.jpg", "1.jpg", "2.jpg"]
     assert table["split"].tolist() == ["test", "train", "test"]
-    assert table["is_crack"].tolist() == [1.0, 0.0, 1.0]
-    assert "is_crack" not in manifest
+    assert "split" not in manifest
 
 
 def test_labels_are_counted_by_content_and_by_picture() -> None:
