@@ -11,6 +11,7 @@ from cracks.workspace.stage_reports import (
     FeaturizeReport,
     IngestReport,
     MetricName,
+    SitesLeftOut,
     SplitReport,
     TestMetrics,
     TrainReport,
@@ -83,7 +84,16 @@ def _evaluate(report: EvaluateReport) -> str:
     return (
         f"test accuracy {_with_interval(test, 'accuracy')}, crack recall "
         f"{_with_interval(test, 'recall')}, threshold {report['threshold']:.3f}"
-        f"{warning if suspects else ''}"
+        f"{warning if suspects else ''}{_sites_left_out(report['sites_left_out'])}"
+    )
+
+
+def _sites_left_out(report: SitesLeftOut) -> str:
+    if "lowest_crack_recall" not in report:
+        return ""
+    return (
+        f"; each of {report['sites']} sites by what the others teach: crack recall at least "
+        f"{report['lowest_crack_recall']:.4f}"
     )
 
 

@@ -10,8 +10,10 @@ from cracks.evaluation.assessment import (
     Predictions,
     draw_doubted,
     draw_predictions,
+    draw_sites_left_out,
     draw_test,
     examine_labels,
+    leave_sites_out,
     probe,
     read_inputs,
     score,
@@ -20,6 +22,7 @@ from cracks.evaluation.assessment import (
 from cracks.evaluation.label_errors import COLUMNS, KEY_COLUMNS, suspects
 from cracks.evaluation.metrics import classification_table
 from cracks.evaluation.protocol import one_thread, rates_by_kind, reference_positions
+from cracks.evaluation.slices import COLUMNS as SLICE_COLUMNS
 from cracks.monitoring.drift.reference import choose_neighbours, write_patches
 from cracks.monitoring.prediction_log.feature_projection import sketch, sketch_column
 from cracks.system.atomic_files import atomic_replace, write_text
@@ -39,16 +42,19 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         atomic_replace(paths.figures("evaluate")) as figures,
     ):
         out_of_fold = examine_labels(inputs, learning)
+        without_site = leave_sites_out(inputs, learning)
         predictions = score(inputs)
         _write_decided(inputs, predictions, paths)
         probes = probe(inputs, predictions, predicting)
         drawn = draw_test(inputs, predictions, figures)
         examined, to_review = draw_doubted(inputs, predictions, out_of_fold, figures)
+        sites = draw_sites_left_out(without_site, figures)
         behaviour = draw_predictions(predictions, probes, figures)
         report = predictions.measured(params.evaluate.resamples)
         surfaces = probes.surfaces.result()
     inputs.frozen.save()
     _write_tables(drawn, to_review, behaviour, paths)
+    write_csv(sites.rows, paths.sites_left_out, SLICE_COLUMNS)
     write_text(paths.classification_report, classification_table(predictions.scored["test"]))
     return {
         **report,
@@ -59,6 +65,7 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
             "how": examined.how,
             "found": len(suspects(to_review)),
         },
+        "sites_left_out": sites.report(),
     }
 
 

@@ -45,6 +45,7 @@ from cracks.evaluation.protocol import (
     reference_features,
     sliced,
 )
+from cracks.evaluation.sites_left_out import Measured, measure_sites_left_out
 from cracks.images.decode import Pixels
 from cracks.images.perturbations import UNDISTURBED
 from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
@@ -207,6 +208,14 @@ def examine_labels(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Exami
     return learning.submit(examine_out_of_fold, inputs.parts, inputs.splits)
 
 
+def leave_sites_out(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Measured]:
+    """Begin to predict each site by what the others teach; none where features are no vectors."""
+    most = inputs.params.evaluate.sites_left_out
+    if not inputs.probed or not most:
+        return learning.submit(lambda: Measured([], {}))
+    return learning.submit(measure_sites_left_out, inputs.parts, inputs.manifest, most)
+
+
 def probe(inputs: Inputs, predictions: Predictions, predicting: ThreadPoolExecutor) -> Probes:
     """Begin to predict patches that are changed, covered, or of other materials."""
     section, size = inputs.params.evaluate, inputs.params.ingest.patch_size
@@ -236,8 +245,15 @@ def draw_test(inputs: Inputs, predictions: Predictions, figures: Path) -> Drawn:
     draw_least_certain(ids, scored, inputs.pictures, section.mistakes_shown, figures)
     distances = predictions.decided.novelty.share(test.features)
     draw_novelty(ids, distances, inputs.pictures, figures)
-    draw_slices(slices, figures)
+    draw_slices(slices, figures / "slices.png")
     return Drawn(tables, slices)
+
+
+def draw_sites_left_out(measured: Future[Measured], figures: Path) -> Measured:
+    """Draw how well each site is predicted by what the others teach, and return it."""
+    if rows := measured.result().rows:
+        draw_slices(rows, figures / "sites_left_out.png")
+    return measured.result()
 
 
 def draw_doubted(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import rows_of
+from cracks.evaluation.cross_validation import DECIMALS, scores_by_fold
 from cracks.evaluation.metrics import Cracked, Scores
 from cracks.training.features.arrays import SplitFeatures
 
@@ -26,13 +27,6 @@ CAUTION: Final = (
 )
 
 FOLDS: Final = 5
-
-#: Inverse strength of the penalty. A model must not memorise wrong labels.
-PENALTY: Final = 0.01
-MAX_ITERATIONS: Final = 100
-
-#: Further decimals change with the number of threads that add up.
-DECIMALS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -78,23 +72,9 @@ def out_of_fold_scores(
     Returns:
         float64 (n,), probability of a crack in [0, 1]. It is 0.5 throughout, which says nothing,
         where a label is the more frequent one in fewer than two groups.
-
-    Source: Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, 2nd ed. (2009),
-    sections 4.4 (logistic regression) and 7.10 (cross-validation).
     """
-    from sklearn.linear_model import LogisticRegression
-
-    scores = np.full(len(cracked), 0.5)
     fold = _folds(cracked, groups)
-    if fold is None:
-        return scores
-    standardised = _standardised(features)
-    for held_out in (fold == number for number in range(fold.max() + 1)):
-        model = LogisticRegression(C=PENALTY, max_iter=MAX_ITERATIONS)
-        # A weight of zero leaves patches out as surely as a copy of the others, without the copy.
-        model.fit(standardised, cracked, sample_weight=(~held_out).astype(np.float32))
-        scores[held_out] = model.predict_proba(standardised[held_out])[:, 1]
-    return np.round(scores, DECIMALS)
+    return np.full(len(cracked), 0.5) if fold is None else scores_by_fold(features, cracked, fold)
 
 
 def likely_label_errors(cracked: Cracked, scores: Scores) -> npt.NDArray[np.intp]:
@@ -180,16 +160,6 @@ def _examined(parts: Mapping[str, SplitFeatures], scores: Scores, how: str) -> E
     splits = [split for split, part in parts.items() for _ in part.ids]
     cracked = np.concatenate([part.cracked for part in parts.values()])
     return Examined(ids, splits, cracked, scores, how)
-
-
-def _standardised(features: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    rows: npt.NDArray[np.float32] = np.concatenate(features)
-    rows -= rows.mean(axis=0)
-    # Not `std`, nor scikit-learn's scaler: they hold one and two copies more.
-    deviation = np.sqrt(np.einsum("ij,ij->j", rows, rows) / len(rows))
-    deviation[deviation == 0] = 1
-    rows /= deviation
-    return rows
 
 
 def _folds(cracked: Cracked, groups: Sequence[str]) -> npt.NDArray[np.intp] | None:

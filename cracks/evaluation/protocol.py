@@ -183,7 +183,7 @@ def sliced(test: Scored, rows: pa.Table, contents: Sequence[bytes]) -> list[dict
     for name, fact in CRACK_FACTS.items():
         facts[fact] = np.full(len(contents), np.nan)
         facts[fact][test.cracked] = [proxy[name] for proxy in proxies]
-    kinds = {"source": rows["source"].to_pylist()}
+    kinds = {name: rows[name].to_pylist() for name in ("source", "site")}
     slices = slice_rows(facts, kinds, test)
     return [row for row in slices if row["cracks"] or row["fact"] not in CRACK_FACTS.values()]
 

@@ -22,6 +22,14 @@ LESS_DARK: Final = 0.997
 #: What a fact that is not a number makes of a patch.
 UNKNOWN: Final = "unknown"
 
+RATES: Final = ("accuracy", "crack_recall", "false_alarm_rate")
+
+#: Of a row of `slice_rows`.
+COLUMNS: Final = (
+    *("fact", "slice", "patches", "groups", "cracks"),
+    *(f"{rate}{end}" for rate in RATES for end in ("", "_low", "_high")),
+)
+
 Facts = Mapping[str, npt.NDArray[np.floating[Any]]]
 Members = npt.NDArray[np.bool_]
 
@@ -51,13 +59,13 @@ def slice_rows(
     cracked, called, groups = scored.cracked, scored.called, np.asarray(scored.groups)
 
     def rates(members: Members) -> dict[str, Any]:
-        measured = {
-            "accuracy": (called == cracked, members),
-            "crack_recall": (called, members & cracked),
-            "false_alarm_rate": (called, members & ~cracked),
-        }
+        measured = (
+            (called == cracked, members),
+            (called, members & cracked),
+            (called, members & ~cracked),
+        )
         row: dict[str, Any] = {}
-        for name, (hits, of) in measured.items():
+        for name, (hits, of) in zip(RATES, measured, strict=True):
             found = rate_with_interval(hits[of], groups[of].tolist())
             row |= {name: found["rate"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
         return row

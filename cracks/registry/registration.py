@@ -359,6 +359,7 @@ def _files(paths: Paths) -> list[Path]:
         paths.label_errors,
         paths.label_errors_key,
         paths.slices,
+        paths.sites_left_out,
         paths.behaviour,
         *(paths.report(stage) for stage in STAGES),
     ]

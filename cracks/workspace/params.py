@@ -177,6 +177,7 @@ class EvaluateParams(Section):
     explained_patches: Annotated[int, Field(ge=2, le=24)]
     mistakes_shown: Count
     label_errors_shown: Count
+    sites_left_out: Annotated[int, Field(ge=0)]
 
 
 class ExportParams(Section):

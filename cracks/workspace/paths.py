@@ -48,6 +48,7 @@ class Paths:
     changed_features = Place("data/changed_features.npz")  # of patches changed on purpose
     scores = Place("data/scores.parquet")  # the score of every patch of validation and test
     slices = Place("reports/slices.csv")  # the metrics of each slice of test
+    sites_left_out = Place("reports/sites_left_out.csv")  # each site as the others teach it
     behaviour = Place("reports/behaviour.csv")  # the predictions for patches changed on purpose
     label_errors = Place("reports/label_errors.csv")  # labels that people should look at again
     label_errors_key = Place("reports/label_errors_key.csv")  # which of them are suspected

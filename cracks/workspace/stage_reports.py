@@ -228,6 +228,15 @@ class LabelErrors(TypedDict):
     found: int  # likely errors
 
 
+class SitesLeftOut(TypedDict):
+    """How well each site is predicted from the others; the lowest rates where there are any."""
+
+    sites: int  # that were left out, one at a time
+    not_measured: dict[str, str]  # why, by site
+    lowest_accuracy: NotRequired[float]
+    lowest_crack_recall: NotRequired[float]
+
+
 class MeasuredReport(TypedDict):
     """What was decided on validation and measured on test."""
 
@@ -244,6 +253,7 @@ class EvaluateReport(MeasuredReport):
     drawn_surfaces_flagged: dict[str, float]  # share flagged as novel, by material
     behaviour: dict[str, dict[str, float]]  # rates by kind and test
     label_errors: LabelErrors
+    sites_left_out: SitesLeftOut
 
 
 class Parity(TypedDict):

@@ -44,8 +44,8 @@ def draw_evaluation(tables: Curves, scored: Scored, path: Path) -> None:
     _draw_calibration(tables["calibration"], tables["calibration_before"], path)
 
 
-def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy and crack recall of the slices of `slice_rows` with intervals, `slices.png`."""
+def draw_slices(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Draw accuracy and crack recall of the slices of `slice_rows`, with their intervals."""
     figure, axes = new_figure(1, 2, (10, 0.32 * len(rows) + 1.4))
     places = list(range(len(rows)))
     columns = (("accuracy", CLEAN_COLOUR), ("crack_recall", CRACK_COLOUR))
@@ -63,7 +63,7 @@ def draw_slices(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.locator_params(axis="x", nbins=5)
         axis.grid(alpha=0.3)
     axes[1].set_yticklabels([])
-    save(figure, path / "slices.png")
+    save(figure, file)
 
 
 def draw_novelty(ids: Sequence[str], distances: Scores, pictures: Pictures, path: Path) -> None:

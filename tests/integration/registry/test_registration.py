@@ -101,7 +101,13 @@ class Site:
         self._write_reports(bundle.digest, threshold, cracked[test] == (scores[test] >= threshold))
         for file in (paths.summary, paths.classification_report, paths.data_card, paths.profile):
             file.write_text("text")
-        for file in (paths.label_errors, paths.label_errors_key, paths.behaviour, paths.quarantine):
+        for file in (
+            paths.label_errors,
+            paths.label_errors_key,
+            paths.behaviour,
+            paths.quarantine,
+            paths.sites_left_out,
+        ):
             file.write_text("id\n")
 
     def _write_reports(self, digest: str, threshold: float, right: Any) -> None:

@@ -24,6 +24,7 @@ EVALUATION: dict[str, Any] = {
     "novelty": {"limit": 1.5, "flagged_on_test": {"rate": 0.0125}},
     "drawn_surfaces_flagged": {"brick": 1.0, "asphalt": 0.9},
     "label_errors": {"examined": 600, "how": "held out", "found": 0},
+    "sites_left_out": {"sites": 0, "not_measured": {}},
 }
 
 REPORTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -118,6 +119,12 @@ def test_nothing_is_warned_of_where_every_expectation_holds() -> None:
 def test_likely_label_errors_are_warned_of(found: int, warning: str) -> None:
     report = EVALUATION | {"label_errors": {"examined": 600, "how": "held out", "found": found}}
     assert summarise("evaluate", report) == summarise("evaluate", EVALUATION) + warning
+
+
+def test_the_site_that_the_others_teach_least_about_is_told_of() -> None:
+    left_out = {"sites": 3, "not_measured": {}, "lowest_crack_recall": 0.625}
+    said = summarise("evaluate", EVALUATION | {"sites_left_out": left_out})
+    assert said.endswith("each of 3 sites by what the others teach: crack recall at least 0.6250")
 
 
 def test_the_table_of_metrics_has_a_row_a_metric() -> None:
