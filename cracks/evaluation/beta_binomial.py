@@ -5,10 +5,10 @@ own, drawn from a beta distribution, and `correlation` is that of two patches of
 patches are independent, 1 where groups hit or miss as a whole.
 
 Few misses tell little of their correlation, so it is not estimated and then believed: all its
-values are averaged over, weighted by how well they explain the counts. Before any count is seen
-they weigh the same, which draws the estimate towards 1/2. The rate has the prior of Jeffreys, whose
-intervals hold the truth about as often as they say (Brown, Cai & DasGupta, Statistical Science 16,
-2001, 101–133).
+values are averaged over, weighted by how well they explain the counts at their best rate (the
+profile likelihood). Before any count is seen they weigh the same, which draws the estimate towards
+1/2. Given the correlation, the rate has the prior of Jeffreys, whose intervals hold the truth about
+as often as they say (Brown, Cai & DasGupta, Statistical Science 16, 2001, 101–133).
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def fit_beta_binomial(hits: Floats, patches: Floats, confidence: float) -> BetaB
         width = (end - start) / RATES
         angles = start + width * (np.arange(RATES) + 0.5)
         likelihoods = _log_likelihoods(np.sin(angles) ** 2, correlations, *counted)
-        weights = prior[:, None] * np.exp(likelihoods - likelihoods.max())
+        best = likelihoods.max(axis=1, keepdims=True)
+        weights = np.exp(likelihoods - best)
+        weights *= prior[:, None] * np.exp(best - best.max()) / weights.sum(axis=1, keepdims=True)
         by_rate = weights.sum(axis=0)
         likely = np.flatnonzero(by_rate > LIKELY * by_rate.max())
         here, (first, last) = start, (likely[0], likely[-1])
