@@ -19,7 +19,7 @@ from cracks.evaluation.assessment import (
     score,
     threads,
 )
-from cracks.evaluation.label_errors import COLUMNS, KEY_COLUMNS, suspects
+from cracks.evaluation.label_errors import COLUMNS, KEY_COLUMNS
 from cracks.evaluation.metrics import classification_table
 from cracks.evaluation.protocol import one_thread, rates_by_kind, reference_positions
 from cracks.evaluation.slices import COLUMNS as SLICE_COLUMNS
@@ -60,11 +60,7 @@ def evaluate(params: Params, paths: Paths) -> EvaluateReport:
         **report,
         "drawn_surfaces_flagged": surfaces,
         "behaviour": rates_by_kind(behaviour),
-        "label_errors": {
-            "examined": len(examined.ids),
-            "how": examined.how,
-            "found": len(suspects(to_review)),
-        },
+        "label_errors": examined.report(to_review),
         "sites_left_out": sites.report(),
     }
 

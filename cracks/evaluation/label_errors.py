@@ -15,6 +15,7 @@ from cracks.dataset.shards import rows_of
 from cracks.evaluation.cross_validation import DECIMALS, scores_by_fold
 from cracks.evaluation.metrics import Cracked, Scores
 from cracks.training.features.arrays import SplitFeatures
+from cracks.workspace.stage_reports import LabelErrors
 
 #: Of what people look at, which does not tell what is suspected, and of what tells it.
 COLUMNS: Final = ("id", "path", "label", "split", "caution")
@@ -38,6 +39,10 @@ class Examined:
     cracked: Cracked  # (n,), the labels in question
     scores: Scores  # (n,), probability of a crack in [0, 1]
     how: str  # the scores came about
+
+    def report(self, rows: Sequence[Mapping[str, Any]]) -> LabelErrors:
+        """Return how many were examined, and how many suspects `rows_to_review` has."""
+        return {"examined": len(self.ids), "how": self.how, "found": len(suspects(rows))}
 
 
 def examine_held_out(parts: Mapping[str, SplitFeatures], scores: Mapping[str, Scores]) -> Examined:
