@@ -54,9 +54,7 @@ def fit_beta_binomial(hits: Floats, patches: Floats, confidence: float) -> BetaB
         width = (end - start) / RATES
         angles = start + width * (np.arange(RATES) + 0.5)
         likelihoods = _log_likelihoods(np.sin(angles) ** 2, correlations, *counted)
-        best = likelihoods.max(axis=1, keepdims=True)
-        weights = np.exp(likelihoods - best)
-        weights *= prior[:, None] * np.exp(best - best.max()) / weights.sum(axis=1, keepdims=True)
+        weights = prior[:, None] * _weights(likelihoods)
         by_rate = weights.sum(axis=0)
         likely = np.flatnonzero(by_rate > LIKELY * by_rate.max())
         here, (first, last) = start, (likely[0], likely[-1])
@@ -69,6 +67,13 @@ def fit_beta_binomial(hits: Floats, patches: Floats, confidence: float) -> BetaB
     return BetaBinomial(float(low), float(high), float(correlation))
 
 
+def _weights(likelihoods: Floats) -> Floats:
+    """Return what correlations weigh by their best rate, shared out over all rates."""
+    best = likelihoods.max(axis=1, keepdims=True)
+    shares = np.exp(likelihoods - best)
+    return np.asarray(np.exp(best - best.max()) * shares / shares.sum(axis=1, keepdims=True))
+
+
 def _log_likelihoods(
     rates: Floats,
     correlations: Floats,
@@ -78,7 +83,7 @@ def _log_likelihoods(
 ) -> Floats:
     """Return the logarithm of the likelihood, (correlations, rates), of counts and how often each.
 
-    Griffiths (Biometrics 29, 1973, 637–648), equation 2.2, without what does not depend on either.
+    Griffiths (Biometrics 29, 1973, 637–648), without what depends on neither.
     """
     strength = ((1 - correlations) / correlations)[:, None]
     return (

@@ -75,6 +75,11 @@ class _Rate:
     hits: Floats  # (groups,)
     patches: Floats  # (groups,)
 
+    @property
+    def value(self) -> float:
+        """The share; 0 where there is no patch."""
+        return float(self.hits.sum() / max(self.patches.sum(), 1))
+
 
 def measure_with_intervals(scored: Scored, resamples: int, seed: int) -> TestMetrics:
     """Return what `cracks.evaluation.metrics.measure` returns, and intervals of all its metrics.
@@ -100,7 +105,7 @@ def measure_with_intervals(scored: Scored, resamples: int, seed: int) -> TestMet
     """
     measured = measure(scored)
     estimates, rates = _estimates(measured, scored, resamples, seed)
-    fitted = {name: _fitted(rate, estimates[name].value) for name, rate in rates.items()}
+    fitted = {name: _fitted(rate) for name, rate in rates.items()}
     _, correlation = fitted["accuracy"]
     seen = {
         name: fitted[name][0] if name in fitted else _interval(estimate, correlation)
@@ -132,18 +137,18 @@ def rate_with_interval(hits: npt.NDArray[np.bool_], groups: Sequence[str]) -> Ra
     if not len(hits):
         return {"rate": None, "low": None, "high": None, "patches": 0}
     _, group = np.unique(np.asarray(groups), return_inverse=True)
-    rate = float(np.mean(hits))
-    interval, _ = _fitted(_Rate(*sums_by_group(group, hits, np.ones(len(hits))).T), rate)
-    return {"rate": rate, **interval, "patches": len(hits)}
+    rate = _Rate(*sums_by_group(group, hits, np.ones(len(hits))).T)
+    return {"rate": rate.value, **_fitted(rate)[0], "patches": len(hits)}
 
 
-def _fitted(rate: _Rate, value: float) -> tuple[Interval, float]:
-    """Return the interval of a rate, which holds its `value`, and the correlation in a group."""
+def _fitted(rate: _Rate) -> tuple[Interval, float]:
+    """Return the interval of a rate, which holds its value, and the correlation in a group."""
     telling = rate.patches > 0
     if telling.sum() < 2:
         return WHOLE_RANGE.copy(), 1.0
     found = fit_beta_binomial(rate.hits[telling], rate.patches[telling], CONFIDENCE)
-    return _rounded(min(found.low, value), max(found.high, value)), found.correlation
+    interval = _rounded(min(found.low, rate.value), max(found.high, rate.value))
+    return interval, found.correlation
 
 
 def _estimates(
@@ -165,12 +170,8 @@ def _estimates(
     apart = totals[:, 5:] / everything[:, None]
     lowest = _lowest_error(apart, sums[:, 5:].sum(axis=0) / len(scores))
     estimates: dict[MetricName, _Estimate] = {
-        name: _Estimate(
-            float(one.hits.sum() / one.patches.sum()) if one.patches.any() else 0.0,
-            _ratio(resampled[name].hits, resampled[name].patches),
-            (one.patches,),
-        )
-        for name, one in rates.items()
+        name: _Estimate(rates[name].value, _ratio(one.hits, one.patches), (rates[name].patches,))
+        for name, one in resampled.items()
     }
     estimates |= {
         "roc_auc": _Estimate(measured["roc_auc"], areas[:, 0], both),

@@ -48,7 +48,8 @@ def new_patches(
     if accepted is None:
         return np.zeros(len(ids), np.bool_)
     was_new = dict(zip(accepted["id"].to_pylist(), accepted["new"].to_pylist(), strict=True))
-    return np.array([was_new[id_] if same_data else id_ not in was_new for id_ in ids], np.bool_)
+    is_new = [was_new.get(id_, True) if same_data else id_ not in was_new for id_ in ids]
+    return np.array(is_new, np.bool_)
 
 
 def accepted_table(ids: Sequence[str], new: npt.NDArray[np.bool_]) -> pa.Table:
@@ -97,7 +98,7 @@ def drift_beyond_chance(before: Floats, values: Floats) -> float:
     """Return by how much the population stability index is larger than by chance.
 
     With few values it is large whatever they are (Yurdakul & Naranjo, "Statistical properties of
-    the population stability index", Journal of Risk Model Validation 14(4), 2020), so as many are
+    the population stability index", Journal of Risk Model Validation 14, 2020), so as many are
     drawn from `before` again and again.
 
     Args:
