@@ -45,7 +45,7 @@ from cracks.evaluation.protocol import (
     reference_features,
     sliced,
 )
-from cracks.evaluation.sites_left_out import Measured, measure_sites_left_out
+from cracks.evaluation.sites_left_out import LeftOut, measure_sites_left_out
 from cracks.images.decode import Pixels
 from cracks.images.perturbations import UNDISTURBED
 from cracks.inference.runtime.cached_network import CachedNetwork, identity_of
@@ -208,11 +208,11 @@ def examine_labels(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Exami
     return learning.submit(examine_out_of_fold, inputs.parts, inputs.splits)
 
 
-def leave_sites_out(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[Measured]:
-    """Begin to predict each site by what the others teach; none where features are no vectors."""
+def leave_sites_out(inputs: Inputs, learning: ThreadPoolExecutor) -> Future[LeftOut] | None:
+    """Begin to predict each site by what the others teach; None where features are no vectors."""
     most = inputs.params.evaluate.sites_left_out
     if not inputs.probed or not most:
-        return learning.submit(lambda: Measured([], {}))
+        return None
     return learning.submit(measure_sites_left_out, inputs.parts, inputs.manifest, most)
 
 
@@ -249,11 +249,12 @@ def draw_test(inputs: Inputs, predictions: Predictions, figures: Path) -> Drawn:
     return Drawn(tables, slices)
 
 
-def draw_sites_left_out(measured: Future[Measured], figures: Path) -> Measured:
+def draw_sites_left_out(measured: Future[LeftOut] | None, figures: Path) -> LeftOut:
     """Draw how well each site is predicted by what the others teach, and return it."""
-    if rows := measured.result().rows:
-        draw_slices(rows, figures / "sites_left_out.png")
-    return measured.result()
+    sites = measured.result() if measured else LeftOut([], {})
+    if sites.rows:
+        draw_slices(sites.rows, figures / "sites_left_out.png")
+    return sites
 
 
 def draw_doubted(

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cracks.evaluation.beta_binomial import fit_beta_binomial
+from cracks.evaluation.beta_binomial import Floats, fit_beta_binomial
 from cracks.evaluation.metrics import Cracked, Scored, Scores, measure
 from cracks.inference.bundle.calibration import BINS, bin_of
 from cracks.workspace.stage_reports import (
@@ -51,8 +51,6 @@ DECIMALS = 6
 
 #: Numbers in one block of resamples: 8 MB.
 BLOCK = 1_000_000
-
-Floats = npt.NDArray[np.float64]
 
 #: The interval where nothing is known.
 WHOLE_RANGE: Interval = {"low": 0.0, "high": 1.0}

@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cracks.evaluation.intervals import BLOCK, Floats, sums_by_group
+from cracks.evaluation.beta_binomial import Floats
+from cracks.evaluation.intervals import BLOCK, sums_by_group
 from cracks.evaluation.metrics import METRICS, Cracked
 
 #: Up to so many groups with a difference, all exchanges are counted; above, some are drawn.

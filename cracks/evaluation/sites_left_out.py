@@ -25,7 +25,7 @@ THRESHOLD: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Measured:
+class LeftOut:
     """The sites that were left out one at a time."""
 
     rows: list[dict[str, Any]]  # as `cracks.evaluation.slices.slice_rows` gives them
@@ -44,7 +44,7 @@ class Measured:
 
 def measure_sites_left_out(
     parts: Mapping[str, SplitFeatures], manifest: pa.Table, most: int
-) -> Measured:
+) -> LeftOut:
     """Leave one site out at a time, learn from the others, and measure on it.
 
     What is learned is a logistic regression on the same features, which takes seconds a site; the
@@ -63,7 +63,7 @@ def measure_sites_left_out(
     cracked = np.concatenate([part.cracked for part in parts.values()])
     order = [site for site, _ in Counter(sites.tolist()).most_common()]
     if len(order) < 2:
-        return Measured([], {})
+        return LeftOut([], {})
     not_measured = dict.fromkeys(order[most:], f"only the {most} largest sites are left out")
     for site in order[:most]:
         others = cracked[sites != site]
@@ -73,10 +73,10 @@ def measure_sites_left_out(
     for number, site in enumerate(site for site in order if site not in not_measured):
         fold[sites == site] = number
     if (fold == NO_FOLD).all():
-        return Measured([], not_measured)
+        return LeftOut([], not_measured)
     features = [part.features.all() for part in parts.values()]
     scores = scores_by_fold(features, cracked, fold, balanced=True)
     groups = np.concatenate([part.groups for part in parts.values()])
     left = fold != NO_FOLD
     scored = Scored(cracked[left], scores[left], THRESHOLD, groups[left].tolist())
-    return Measured(slice_rows({}, {FACT: sites[left].tolist()}, scored), not_measured)
+    return LeftOut(slice_rows({}, {FACT: sites[left].tolist()}, scored), not_measured)

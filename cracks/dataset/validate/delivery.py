@@ -15,6 +15,7 @@ import pyarrow as pa
 from cracks.dataset.labels import CRACK
 from cracks.dataset.validate.drift import (
     WATCHED,
+    Floats,
     bins_of,
     shares_in_bins,
     stability_index,
@@ -30,8 +31,6 @@ DRAWN: Final = 2000
 
 #: Standard errors that a normal deviate does not exceed in 99 of 100 cases, on either side.
 DEVIATIONS: Final = 2.576
-
-Floats = npt.NDArray[np.float64]
 
 
 def new_patches(

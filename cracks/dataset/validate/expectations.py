@@ -46,8 +46,8 @@ _LEFT_OUT = (
 _FEW_CRACKS = {
     "train": "The model sees too few kinds of cracks to know others.",
     "validation": "Threshold and calibration rest on few cracks.",
-    "test": "Even without a mistake crack recall is known to be above 0.88 at best, if photographs "
-    "fail as a whole, and the gate will ask a person.",
+    "test": "Of 30 photographs without a mistake, crack recall is known to be above 0.88 at best "
+    "if photographs fail as a whole, and the gate will ask a person.",
 }
 
 #: What to do about a broken expectation, where its name does not say it.

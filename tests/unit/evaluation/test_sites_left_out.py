@@ -9,7 +9,7 @@ import pytest
 from cracks.dataset.labels import SPLITS
 from cracks.evaluation.cross_validation import NO_FOLD, scores_by_fold
 from cracks.evaluation.metrics import Cracked
-from cracks.evaluation.sites_left_out import Measured, measure_sites_left_out
+from cracks.evaluation.sites_left_out import LeftOut, measure_sites_left_out
 from cracks.training.features.arrays import FeatureRows, SplitFeatures
 
 #: Channels: the first tells cracks at every site but the strange one, which has them in the second.
@@ -17,7 +17,7 @@ PATCHES, CHANNELS = 600, 4
 SITE = np.array(["bridge", "pier", "strange"])[np.arange(PATCHES) % 3]
 
 
-def _measured(cracked: Cracked, site: np.ndarray = SITE, most: int = 12) -> Measured:
+def _measured(cracked: Cracked, site: np.ndarray = SITE, most: int = 12) -> LeftOut:
     random = np.random.default_rng(0)
     features = random.normal(0, 0.5, (len(site), CHANNELS)).astype(np.float32)
     shown = np.where(site == "strange", 1, 0)
@@ -57,7 +57,7 @@ def test_rare_cracks_are_found_too() -> None:
 
 
 def test_of_one_site_there_is_nothing_to_leave_out() -> None:
-    assert _measured(EVEN, np.full(PATCHES, "pier")) == Measured([], {})
+    assert _measured(EVEN, np.full(PATCHES, "pier")) == LeftOut([], {})
 
 
 def test_sites_that_are_not_left_out_are_named_with_the_reason() -> None:
