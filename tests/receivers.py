@@ -7,6 +7,7 @@ import quopri
 import ssl
 import sys
 import threading
+from ast import literal_eval
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -104,12 +105,17 @@ class MailServer:
         return f"mailto://127.0.0.1:{self.port}?from=cracks@example.org&to=ann@example.org"
 
     def mails(self, part: str) -> list[str]:
-        """Return the mails that have `part` in them, without the marks that their lines bear."""
-        said = self._process.stdout.replace("b'", "").replace("'\n", "\n")
+        """Return the mails that have `part` in them."""
+        printed = self._process.stdout.split("MESSAGE FOLLOWS")[1:]
         # The boundary between parts, such as `==89…`, may look like a byte that is no UTF-8.
-        decoded = map(quopri.decodestring, said.split("MESSAGE FOLLOWS")[1:])
-        mails = [mail.decode(errors="replace") for mail in decoded]
+        mails = [quopri.decodestring(_sent(one)).decode(errors="replace") for one in printed]
         return [mail for mail in mails if part in mail]
+
+
+def _sent(printed: str) -> bytes:
+    """Return the lines of a mail, of which each was printed as Python writes bytes."""
+    lines = (line for line in printed.splitlines() if line.startswith(("b'", 'b"')))
+    return b"\n".join(literal_eval(line) for line in lines)
 
 
 def _write_certificate(file: Path, host: str) -> None:

@@ -207,6 +207,7 @@ def test_what_somebody_paused_stays_paused_after_a_redeploy_and_nothing_is_doubl
     # Not even written: Prefect would forget the heartbeats that it waits for.
     assert server.find("automations") == automations
     assert len(named(server, "people are told")["actions"]) == 3
+    server.ask("PATCH", place, {"active": True})
     server.ask("PATCH", monitoring, {"paused": False})
     server.ask("PATCH", f"/automations/{told['id']}", {"enabled": True})
 
