@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cracks.images.synthetic_concrete import (
+from cracks.images.synthetic_canvas import (
     PATCH_SIZE,
     Field,
     Pixels,

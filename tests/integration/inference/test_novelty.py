@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from cracks.images.batches import decoded_batches
 from cracks.images.decode import Pixels
-from cracks.images.synthetic_concrete import PATCH_SIZE
+from cracks.images.synthetic_canvas import PATCH_SIZE
 from cracks.images.synthetic_surfaces import MATERIALS, draw_surface
 from cracks.inference.bundle.novelty import Features, Novelty, fit_novelty
 from cracks.inference.runtime.openvino_runtime import Network

@@ -14,7 +14,8 @@ from processes import StartProcess
 
 from cracks.errors import BundleError
 from cracks.images.decode import Pixels, decode
-from cracks.images.synthetic_concrete import PATCH_SIZE, draw_sample
+from cracks.images.synthetic_canvas import PATCH_SIZE
+from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.runtime.onnx_litert import RUNTIMES, Outputs, run_apart
 from cracks.inference.runtime.quantization import quantize
 

@@ -21,7 +21,8 @@ from webserver import Fault, FileServer, Handler, cut, page
 
 from cracks.errors import BundleError, ParamsError, WeightsError, WorkspaceError
 from cracks.images.decode import Pixels, decode
-from cracks.images.synthetic_concrete import PATCH_SIZE, draw_sample
+from cracks.images.synthetic_canvas import PATCH_SIZE
+from cracks.images.synthetic_concrete import draw_sample
 from cracks.inference.runtime.openvino_runtime import Network, connected, save_network
 from cracks.workspace.params import AugmentParams, FeaturizeParams
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from cracks.images import synthetic_concrete as sample
+from cracks.images.synthetic_canvas import PATCH_SIZE
 from tests.unit.builders import surface
 
 PATCHES = 1000  # enough that chance alone keeps an area under the curve within 0.04 of one half
@@ -68,20 +71,53 @@ def test_every_patch_is_a_jpeg_of_227_by_227_in_colour() -> None:
         patch.load()
 
 
-def test_a_patch_is_drawn_as_raw_rgb_bytes() -> None:
-    patch = sample.draw_patch(np.random.default_rng(3), cracked=True)
-    assert patch.shape == (sample.PATCH_SIZE, sample.PATCH_SIZE, 3)
-    assert patch.dtype == np.uint8
-
-
-def test_half_of_the_sample_is_clean_and_comes_first() -> None:
-    names = [name for name, _ in sample.draw_sample(5, seed=3)]
+def test_half_of_the_sample_is_clean_and_it_comes_photograph_by_photograph() -> None:
+    names = [name for name, _ in sample.draw_sample(9, seed=3)]
     assert names == [
         "Negative/00001.jpg",
         "Negative/00002.jpg",
+        "Negative/00003.jpg",
         "Positive/00001.jpg",
         "Positive/00002.jpg",
+        "Positive/00003.jpg",
+        "Negative/00004.jpg",
+        "Positive/00004.jpg",
     ]
+    assert [origin.name for origin in sample.origins_of_sample(9)] == names
+
+
+# --- photographs and sites ------------------------------------------------------------------------
+
+
+def test_the_origins_say_which_patches_are_neighbours_in_one_photograph(drawn: Drawn) -> None:
+    # Rows of a photograph go on at the cut; those of another photograph do not.
+    photo_of = {origin.name: origin.photo for origin in sample.origins_of_sample(PATCHES)}
+    jumps: dict[bool, list[float]] = {True: [], False: []}
+    for left, right in pairwise(np.flatnonzero(~drawn.cracked)):
+        edges = drawn.pixels[left][:, -4:], drawn.pixels[right][:, :4]
+        there, here = (edge.astype(float).mean(axis=(1, 2)) for edge in edges)
+        same = photo_of[drawn.names[left]] == photo_of[drawn.names[right]]
+        jumps[same].append(float(np.abs(there - here).mean()))
+    assert np.quantile(jumps[True], 0.95) < np.quantile(jumps[False], 0.5)
+
+
+def test_each_photograph_is_of_one_site_and_every_site_has_as_many_photographs() -> None:
+    origins = sample.origins_of_sample(6 * 2 * sample.SITES)
+    site_of = dict({(origin.photo, origin.site) for origin in origins})
+    assert {(origin.photo, origin.site) for origin in origins} == set(site_of.items())
+    assert sorted(Counter(site_of.values()).values()) == [2] * sample.SITES
+
+
+def test_photographs_of_one_site_look_more_alike_than_those_of_two(drawn: Drawn) -> None:
+    sites = np.array([origin.site for origin in sample.origins_of_sample(PATCHES)])
+    grey = drawn.pixels[:, ::3, ::3].mean(axis=(1, 2, 3))
+    within = np.mean([grey[sites == site].std() for site in set(sites)])
+    assert within < 0.5 * grey.std()
+
+
+def test_a_photograph_is_not_taken_at_the_time_of_another() -> None:
+    taken = {(origin.photo, origin.taken) for origin in sample.origins_of_sample(600)}
+    assert len({time for _, time in taken}) == len(taken) == 100
 
 
 @pytest.mark.parametrize("patches", [1, 0, -4])
@@ -137,7 +173,7 @@ def _thumbnail(patch: npt.NDArray[np.uint8], mode: str) -> npt.NDArray[np.float3
     return np.asarray(small, np.float32).ravel()
 
 
-def _concrete(seed: int, size: int = sample.PATCH_SIZE) -> npt.NDArray[np.uint8]:
+def _concrete(seed: int, size: int = PATCH_SIZE) -> npt.NDArray[np.uint8]:
     return np.repeat(surface(seed, size=size)[:, :, None], 3, axis=2)
 
 

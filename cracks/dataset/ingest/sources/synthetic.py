@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cracks.dataset.ingest.sources.base import Source
 from cracks.dataset.photos.photo_table import PHOTO_TABLE
-from cracks.images.synthetic_concrete import GENERATOR_VERSION, draw_sample, names_of_sample
+from cracks.images.synthetic_concrete import GENERATOR_VERSION, draw_sample, origins_of_sample
 from cracks.system.hashing import digest_of_value
 
 
@@ -20,7 +20,7 @@ class DrawnSource(Source):
 
     def paths(self) -> list[str]:
         """Return the names that the generator gives."""
-        return names_of_sample(self._patches)
+        return [origin.name for origin in origins_of_sample(self._patches)]
 
     def digest(self) -> str:
         """Return a digest of what decides the drawing."""
@@ -31,6 +31,7 @@ class DrawnSource(Source):
         yield from draw_sample(self._patches, self._seed, processes=os.cpu_count() or 1)
 
     def photo_tables(self) -> dict[str, bytes]:
-        """Return a table by which each patch is a photograph of its own, as it was drawn."""
-        rows = [f"{path},{path}" for path in self.paths()]
-        return {PHOTO_TABLE: "\n".join(["path,photo", *rows]).encode()}
+        """Return a table with the photograph, the site and the time of each patch, as drawn."""
+        origins = origins_of_sample(self._patches)
+        rows = [f"{one.name},{one.photo},{one.site},{one.taken.isoformat()}" for one in origins]
+        return {PHOTO_TABLE: "\n".join(["path,photo,site,taken", *rows]).encode()}
