@@ -11,13 +11,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cracks.dataset.border_strips import NUMBERS, SIDES, Strips
 from cracks.dataset.fingerprints import BLOCK, Fingerprints
 from cracks.dataset.patch_facts import PatchFacts
 from cracks.errors import WorkspaceError
 from cracks.workspace.tables import read_table
 
 #: Raised when inspection gives other facts of the same bytes; older facts are then not used again.
-INSPECTION_VERSION = 3
+INSPECTION_VERSION = 4
 
 FACTS = pa.schema(
     [
@@ -37,6 +38,7 @@ FACTS = pa.schema(
         ("green_minus_blue", pa.float64()),
         ("saturated", pa.float64()),
         ("fingerprint", pa.binary(2 * BLOCK * BLOCK)),
+        ("borders", pa.binary(2 * len(SIDES) * NUMBERS)),
     ]
 )
 
@@ -147,6 +149,12 @@ def fingerprints_of(manifest: pa.Table) -> Fingerprints:
     """Return the fingerprints of the manifest's rows, int16 (n, 64)."""
     joined = b"".join(manifest["fingerprint"].to_pylist())
     return np.frombuffer(joined, np.int16).reshape(-1, BLOCK * BLOCK)
+
+
+def strips_of(manifest: pa.Table) -> Strips:
+    """Return the fingerprints of the borders of the manifest's rows, int16 (n, 4, NUMBERS)."""
+    joined = b"".join(manifest["borders"].to_pylist())
+    return np.frombuffer(joined, np.int16).reshape(-1, len(SIDES), NUMBERS)
 
 
 def distinct_rows(manifest: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

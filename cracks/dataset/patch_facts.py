@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from cracks.dataset.border_strips import border_strips
 from cracks.dataset.fingerprints import REDUCED, fingerprint
 from cracks.dataset.shards import contents_of
 from cracks.images.decode import Pixels, decode, decode_stored
@@ -41,6 +42,7 @@ class PatchFacts:
     green_minus_blue: float
     saturated: float  # share of pixels that are black or white
     fingerprint: bytes  # cracks.dataset.fingerprints, int16 (64,)
+    borders: bytes  # cracks.dataset.border_strips, int16 (4, 24)
 
 
 def inspect_patch(content: bytes, size: int) -> PatchFacts:
@@ -67,6 +69,7 @@ def inspect_patch(content: bytes, size: int) -> PatchFacts:
         green_minus_blue=round(green - blue, 3),
         saturated=round(1 - cv2.countNonZero(cv2.inRange(grey, BLACK + 1, WHITE - 1)) / size**2, 5),
         fingerprint=fingerprint(reduced).tobytes(),
+        borders=border_strips(grey).tobytes(),
         **said,
     )
 

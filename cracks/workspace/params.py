@@ -107,6 +107,7 @@ class SplitParams(Section):
     salt: str
     near_copy_distance: Annotated[float, Field(ge=0, le=10)]
     recrop_response: Share
+    overlap_correlation: Share
     unit: Unit
     max_group_patches: Annotated[int, Field(ge=2)]
 

@@ -65,6 +65,7 @@ def likeness_of(label_of: Mapping[str, str], links: Iterable[tuple[str, str]] = 
         fingerprints=np.zeros((len(ids), 64), np.int16),
         near_copies=np.zeros((0, 2), np.int64),
         recrops=pairs,
+        overlaps=np.zeros((0, 2), np.int64),
         photographs=Photographs(alone, np.full(len(ids), -1), np.ones(len(ids), bool)),
         tied=np.zeros(len(ids), bool),
         sites=None,

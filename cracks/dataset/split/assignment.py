@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,15 +21,15 @@ from cracks.workspace.params import SplitParams
 from cracks.workspace.stage_reports import SplitReport
 from cracks.workspace.tables import read_table
 
-#: A group larger than this part of what a split needs of a label is assigned to train, so that
-#: validation and test are of many photographs.
+#: A group that is larger than most, and than this part of what a split needs of a label, is
+#: assigned to train, so that validation and test are of many photographs.
 MAX_PART = 0.25
 
 #: Metadata of the table: the parameters that it was assigned by.
 ASSIGNED_BY = b"dealt_by"
 
-#: A parameter from before photographs stood in the manifest, and those that came with them.
-FORMERLY, NOT_ASKED = "run_change", ("unit", "max_group_patches")
+#: A parameter that earlier tables were assigned by, and those that came later.
+FORMERLY, LATER = "run_change", ("max_group_patches", "overlap_correlation")
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "label", "near_copies", "group", "split")]
@@ -90,12 +90,14 @@ def assign_splits(
             lacking[split, labels[i]] -= 1
         elif not split:
             groups[name].append(i)
+    sizes = Counter(n for n, of in zip(names, splits, strict=True) if of != LEFT_OUT)
+    typical = np.median(list(sizes.values())) if sizes else 0
     for name, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         label = max(LABELS, key=[labels[i] for i in members].count)
         weights = {
             split: max(lacking[split, label], 0.0)
             for split in SPLITS
-            if split == SPLITS[0] or len(members) <= max(1, MAX_PART * wanted[split, label])
+            if split == SPLITS[0] or len(members) <= max(typical, MAX_PART * wanted[split, label])
         }
         split = _draw(name, params.salt, weights)
         for i in members:
@@ -124,9 +126,8 @@ def earlier_table(path: Path, params: SplitParams) -> pa.Table | None:
     if not isinstance(before, dict):
         return None
     today = json.loads(_assigned_by(params))
-    if before.pop(FORMERLY, None) is not None and params.unit == "photo":
-        before |= {name: today[name] for name in NOT_ASKED}
-    alike = before == today
+    before.pop(FORMERLY, None)
+    alike = {"unit": "photo"} | {name: today[name] for name in LATER} | before == today
     return table if alike and table.schema.equals(SCHEMA) else None
 
 

@@ -10,16 +10,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cracks.dataset.fingerprints import Fingerprints, Pairs, find_near_copies
-from cracks.dataset.manifest import UNCERTAIN, distinct_rows, fingerprints_of
+from cracks.dataset.manifest import UNCERTAIN, distinct_rows, fingerprints_of, strips_of
 from cracks.dataset.patch_facts import reduced_grey
 from cracks.dataset.split.components import Names, chain_links, components, numbered
-from cracks.dataset.split.recrops import ALIGNED, confirmed_recrops, recrop_candidates
+from cracks.dataset.split.lookalikes import COMPARED, Agreement, confirmed
+from cracks.dataset.split.overlaps import overlap_candidates, overlap_correlation
+from cracks.dataset.split.recrops import recrop_candidates, response
 from cracks.dataset.split.weak_ties import Photographs, cut_large_groups, settle_ends
 from cracks.system.console import progress
 from cracks.workspace.params import SplitParams
 
 #: What is read of the manifest.
-COLUMNS = ("id", "label", "shard", "row", "width", "fingerprint", "photo", "photo_by", "site")
+COLUMNS = (
+    *("id", "label", "shard", "row", "width", "fingerprint", "borders"),
+    *("photo", "photo_by", "site"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Likeness:
     fingerprints: Fingerprints
     near_copies: Pairs  # the same picture
     recrops: Pairs  # the same place, cut out a little further on
+    overlaps: Pairs  # tiles of which a part shows the same place
     photographs: Photographs  # of each row of the manifest
     tied: npt.NDArray[np.bool_]  # (files,) whether each must stay with its photograph
     sites: Names | None  # (files,) the site of each row of the manifest, where whole sites stay
@@ -43,7 +49,7 @@ class Likeness:
     @property
     def alike(self) -> Pairs:
         """The pairs that show the same, (m, 2)."""
-        return np.concatenate([self.near_copies, self.recrops])
+        return np.concatenate([self.near_copies, self.recrops, self.overlaps])
 
     def pictures(self, used: npt.NDArray[np.bool_]) -> Names:
         """Return the picture of each patch, (n,); what is not `used` ties nothing together."""
@@ -59,29 +65,36 @@ class Likeness:
 
 
 def find_likeness(manifest: pa.Table, images: Path, params: SplitParams) -> Likeness:
-    """Find near-copies, re-crops, and the patches of one photograph among the files of a manifest.
+    """Find which files of a manifest show the same: copies, re-crops, overlaps, one photograph.
 
     Byte-identical files share their id, so they are one patch.
 
     Args:
         manifest: `COLUMNS` of it.
         images: folder of shards.
-        params: how near a near-copy is, what proves a re-crop, and what stays together.
+        params: how near a near-copy is, what proves the others, and what stays together.
     """
     first, patch_of_file = distinct_rows(manifest)
     fingerprints = fingerprints_of(manifest)[first]
     patches = manifest.select(("id", "label", "shard", "row", "width")).take(pa.array(first))
     near_copies = find_near_copies(fingerprints, params.near_copy_distance).pairs
     pictures = components(near_copies, len(patches))
-    recrops = _recrops(patches, pictures, fingerprints, images, params.recrop_response)
-    alike = np.concatenate([near_copies, recrops])
+    single = np.flatnonzero(pictures == np.arange(len(pictures)))
+    candidates = single[recrop_candidates(fingerprints[single])]
+    recrops = _compared(patches, candidates, images, response, params.recrop_response)
+    candidates = single[overlap_candidates(strips_of(manifest)[first][single])]
+    overlaps = _compared(
+        patches, candidates, images, overlap_correlation, params.overlap_correlation
+    )
+    alike = np.concatenate([near_copies, recrops, overlaps])
     photographs = _photographs(manifest, patch_of_file)
     sites = numbered(manifest["site"].to_pylist()) if params.unit == "site" else None
     tied, left_out = settle_ends(photographs, alike, len(patches))
     units = _units(photographs, tied, sites, ~left_out[patch_of_file])
     remaining = between(alike, ~left_out)
     left_out |= cut_large_groups(units, remaining, len(patches), params.max_group_patches)
-    return Likeness(patches, fingerprints, near_copies, recrops, photographs, tied, sites, left_out)
+    same = (near_copies, recrops, overlaps)
+    return Likeness(patches, fingerprints, *same, photographs, tied, sites, left_out)
 
 
 def _photographs(manifest: pa.Table, patch_of_file: Names) -> Photographs:
@@ -111,18 +124,17 @@ def between(pairs: Pairs, used: npt.NDArray[np.bool_]) -> Pairs:
     return pairs[used[pairs].all(axis=1)]
 
 
-def _recrops(
-    patches: pa.Table, pictures: Names, fingerprints: Fingerprints, images: Path, response: float
+def _compared(
+    patches: pa.Table, candidates: Pairs, images: Path, agreement: Agreement, least: float
 ) -> Pairs:
-    """Return the pairs of re-crops among the first patches of each picture."""
-    first = np.flatnonzero(pictures == np.arange(len(pictures)))
-    candidates = first[recrop_candidates(fingerprints[first])]
+    """Return the pairs of patches whose pictures agree."""
     # Pairs that share patches come together, so that each patch is decoded about once.
-    order = np.argsort(components(candidates, len(pictures))[candidates[:, 0]], kind="stable")
+    order = np.argsort(components(candidates, len(patches))[candidates[:, 0]], kind="stable")
     with progress(len(candidates), "comparing look-alikes", "pairs") as advance:
-        return confirmed_recrops(
+        return confirmed(
             candidates[order],
-            lambda rows: reduced_grey(patches.take(pa.array(rows)), images, ALIGNED),
-            response,
+            lambda rows: reduced_grey(patches.take(pa.array(rows)), images, COMPARED),
+            agreement,
+            least,
             advance,
         )

@@ -11,31 +11,19 @@ Conference on Cybernetics and Society, 1975).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cracks.dataset.fingerprints import BLOCK, REDUCED, Fingerprints, Pairs, blocks_of
-from cracks.system.console import Advance
 
 #: Neighbours that are looked at, and the largest distance, as a part of the weaker pattern.
 NEIGHBOURS, MAX_RATIO = 3, 0.5
 
 #: Cycles across a patch up to which magnitudes are compared.
 CYCLES = 3
-
-#: Side in pixels of the pictures that are aligned.
-ALIGNED = 114
-
-#: Pairs whose pictures are in memory at a time.
-CHUNK = 2000
-
-#: Returns the grey pictures of some patches, each uint8 (ALIGNED, ALIGNED).
-Load = Callable[[Sequence[int]], list[npt.NDArray[np.uint8]]]
 
 
 def recrop_candidates(fingerprints: Fingerprints) -> Pairs:
@@ -59,30 +47,6 @@ def recrop_candidates(fingerprints: Fingerprints) -> Pairs:
     pattern = np.linalg.norm(magnitudes[:, 1:], axis=1)
     near: Pairs = mutual[distance < MAX_RATIO * pattern[mutual].min(axis=1)]
     return near
-
-
-def confirmed_recrops(
-    candidates: Pairs, load: Load, min_response: float, advance: Advance
-) -> Pairs:
-    """Return the pairs whose pictures agree when one is moved and mirrored.
-
-    Args:
-        candidates: (m, 2) positions; pairs that share patches should stand together.
-        load: gives the pictures.
-        min_response: least height of the peak of the phase correlation, 1 for equal pictures.
-        advance: is told of every pair.
-    """
-    confirmed = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(candidates), CHUNK):
-            pairs = candidates[start : start + CHUNK]
-            needed = np.unique(pairs).tolist()
-            pictures = dict(zip(needed, load(needed), strict=True))
-            sides = ([pictures[i] for i in pairs[:, side]] for side in (0, 1))
-            responses = list(pool.map(response, *sides))
-            confirmed.append(pairs[np.array(responses) >= min_response])
-            advance(len(pairs))
-    return np.concatenate([np.zeros((0, 2), np.int64), *confirmed])
 
 
 def response(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> float:

@@ -99,6 +99,7 @@ def test_the_fingerprint_is_kept_as_the_manifest_stores_it() -> None:
     one, again, other = (inspect_patch(picture(seed), SIZE) for seed in (1, 1, 2))
     assert one == again
     assert one.fingerprint != other.fingerprint
+    assert len(one.borders) == FACTS.field("borders").type.byte_width
     assert len(one.fingerprint) == FACTS.field("fingerprint").type.byte_width == 2 * BLOCK * BLOCK
 
 

@@ -43,6 +43,7 @@ PARAMS = SplitParams(
     salt="salt",
     near_copy_distance=0.6,
     recrop_response=0.6,
+    overlap_correlation=0.85,
     unit="photo",
     max_group_patches=660,
 )
@@ -494,6 +495,7 @@ def test_the_last_table_is_used_if_it_was_assigned_by_the_same_parameters(tmp_pa
         {"train": 0.6, "test": 0.25},
         {"near_copy_distance": 0.5},
         {"recrop_response": 0.5},
+        {"overlap_correlation": 0.9},
         {"unit": "site"},
     ],
 )
@@ -505,9 +507,18 @@ def test_a_table_of_other_parameters_is_not_used(
     assert earlier_table(tmp_path / "splits.parquet", other) is None
 
 
-def test_a_table_from_before_photographs_stood_in_the_manifest_is_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("without", "formerly"),
+    [
+        ({"unit", "max_group_patches", "overlap_correlation"}, {"run_change": 4.0}),
+        ({"overlap_correlation"}, {}),
+    ],
+)
+def test_a_table_from_before_there_were_some_of_the_parameters_is_used(
+    tmp_path: Path, without: set[str], formerly: dict[str, float]
+) -> None:
     table, path = _split(LABEL_OF), tmp_path / "splits.parquet"
-    before = PARAMS.model_dump(exclude={"unit", "max_group_patches"}) | {"run_change": 4.0}
+    before = PARAMS.model_dump(exclude=without) | formerly
     write_table(table.replace_schema_metadata({ASSIGNED_BY: json.dumps(before)}), path)
     assert earlier_table(path, PARAMS) is not None
     assert earlier_table(path, PARAMS.model_copy(update={"unit": "site"})) is None

@@ -10,14 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from cracks.dataset.fingerprints import BLOCK, REDUCED, Fingerprints, Pairs, fingerprint
-from cracks.dataset.split import recrops
-from cracks.dataset.split.recrops import (
-    ALIGNED,
-    NEIGHBOURS,
-    confirmed_recrops,
-    recrop_candidates,
-    response,
-)
+from cracks.dataset.split import lookalikes
+from cracks.dataset.split.lookalikes import COMPARED, confirmed
+from cracks.dataset.split.recrops import NEIGHBOURS, recrop_candidates, response
 from tests.unit.builders import surface
 
 Grey = npt.NDArray[np.uint8]
@@ -31,8 +26,8 @@ def _patch(seed: int, right: int = 0, down: int = 0) -> Grey:
     return surface(seed, size=SIDE + 60)[30 + down :, 30 + right :][:SIDE, :SIDE]
 
 
-def _aligned(patch: Grey) -> Grey:
-    return np.asarray(cv2.resize(patch, (ALIGNED, ALIGNED), interpolation=cv2.INTER_AREA))
+def _reduced(patch: Grey) -> Grey:
+    return np.asarray(cv2.resize(patch, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA))
 
 
 def _taken(patches: Sequence[Grey]) -> Fingerprints:
@@ -58,21 +53,21 @@ MOVED: dict[str, Callable[[], Grey]] = {
 
 @pytest.mark.parametrize("other", MOVED.values(), ids=MOVED.keys())
 def test_a_crop_that_was_moved_and_mirrored_is_the_same_place(other: Callable[[], Grey]) -> None:
-    assert response(_aligned(_patch(1)), _aligned(other())) > RESPONSE
+    assert response(_reduced(_patch(1)), _reduced(other())) > RESPONSE
 
 
 def test_an_unrelated_surface_is_not_the_same_place() -> None:
-    here = _aligned(_patch(1))
-    assert max(response(here, _aligned(_patch(seed))) for seed in range(2, 12)) < RESPONSE / 2
+    here = _reduced(_patch(1))
+    assert max(response(here, _reduced(_patch(seed))) for seed in range(2, 12)) < RESPONSE / 2
 
 
 def test_it_does_not_matter_which_of_two_crops_comes_first() -> None:
-    one, other = _aligned(_patch(1)), _aligned(np.flipud(_patch(1, down=8)))
+    one, other = _reduced(_patch(1)), _reduced(np.flipud(_patch(1, down=8)))
     assert response(one, other) == pytest.approx(response(other, one), abs=0.05)
 
 
 # 64, 120 and 128 are fast to transform: OpenCV windows such pictures in place.
-@pytest.mark.parametrize("side", [64, 99, ALIGNED, 120, 128, 227])
+@pytest.mark.parametrize("side", [64, 99, COMPARED, 120, 128, 227])
 def test_a_mirrored_picture_correlates_as_the_picture_itself(side: int) -> None:
     grey = surface(4, size=side)
     before = grey.copy()
@@ -87,9 +82,9 @@ def test_among_many_surfaces_the_ones_that_were_cut_twice_are_found_and_no_other
     candidates = recrop_candidates(_taken(patches))
     loaded, seen = _loading(patches)
     advances: list[int] = []
-    confirmed = confirmed_recrops(candidates, loaded, RESPONSE, advances.append)
+    kept = confirmed(candidates, loaded, response, RESPONSE, advances.append)
     twice = {(seed, 40 + i) for i, seed in enumerate(range(0, 40, 4))}
-    assert {(int(left), int(right)) for left, right in confirmed} == twice
+    assert {(int(left), int(right)) for left, right in kept} == twice
     assert sum(advances) == len(candidates)
     assert set(seen) == set(candidates.ravel().tolist())
 
@@ -102,7 +97,7 @@ def _loading(
 
     def load(rows: Sequence[int]) -> list[Grey]:
         seen.extend(rows)
-        return [_aligned(patches[row]) for row in rows]
+        return [_reduced(patches[row]) for row in rows]
 
     return load, seen
 
@@ -111,12 +106,12 @@ def _loading(
 def test_it_does_not_matter_how_many_pairs_are_in_memory(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(recrops, "CHUNK", chunk)
+    monkeypatch.setattr(lookalikes, "CHUNK", chunk)
     patches = [_patch(1), _patch(2), _patch(1, right=8), _patch(2, down=8), _patch(3)]
     candidates = np.array([[0, 2], [0, 1], [1, 3], [3, 4], [0, 4]])
     load, seen = _loading(patches)
-    confirmed = confirmed_recrops(candidates, load, RESPONSE, lambda _: None)
-    assert confirmed.tolist() == [[0, 2], [1, 3]]
+    kept = confirmed(candidates, load, response, RESPONSE, lambda _: None)
+    assert kept.tolist() == [[0, 2], [1, 3]]
     # Within a chunk no picture is read twice.
     assert len(seen) == sum(
         len(np.unique(candidates[start : start + chunk])) for start in range(0, 5, chunk)
@@ -126,7 +121,7 @@ def test_it_does_not_matter_how_many_pairs_are_in_memory(
 def test_where_there_are_no_candidates_no_picture_is_read() -> None:
     none: Pairs = np.zeros((0, 2), np.int64)
     load, seen = _loading([])
-    assert confirmed_recrops(none, load, RESPONSE, lambda _: None).shape == (0, 2)
+    assert confirmed(none, load, response, RESPONSE, lambda _: None).shape == (0, 2)
     assert seen == []
 
 
