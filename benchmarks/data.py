@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
-from benchmarks.photographs import Photographs
+from benchmarks.photographs import DRAWN, Photographs, drawn_sample
 from benchmarks.scratch import MeasurementFailed, Scratch, own_peak_mb
 from benchmarks.storage import s3_endpoint
 from benchmarks.workspaces import Workspace
+from cracks.dataset.ingest.sources.synthetic import table_of
 from cracks.dataset.labels import LABELS
+from cracks.dataset.photos.photo_table import PHOTO_TABLE
+from cracks.images.synthetic_concrete import Origin, origins_of_sample
 from cracks.workspace.params_file import set_params
 
 #: The stages that see the photographs before anything is learned from them.
 DATA_STAGES = ("ingest", "split", "validate")
 
 #: Which files of each label come first where the data grows, by their place in the order of names.
-GROWTH: dict[str, Callable[[int], bool]] = {
+GROWTH_BY_NAME: dict[str, Callable[[int], bool]] = {
     "blocks of 1000": lambda place: place // 1000 % 2 == 0,
     "nine of ten": lambda place: place % 10 != 0,
+}
+
+#: Which drawn patches come first where a team's data grows, of all in the order in which they were
+#: taken.
+GROWTH_OF_DRAWN: dict[str, Callable[[list[Origin]], list[Origin]]] = {
+    "by site": lambda origins: [one for one in origins if one.site <= "site 3"],
+    "by time": lambda origins: origins[: len(origins) // 2],
 }
 
 #: Repetitions, and up to how many loose files they are affordable on the way to S3 and back.
@@ -63,24 +74,21 @@ class DataBench(Bench):
     def split(self) -> Iterator[Row]:
         """Measure the groups of the split, and what is left out where the data grows."""
         loose = self.photographs.loose()
-        for way, is_early in GROWTH.items():
-            early = self.scratch.place / f"early-{way.replace(' ', '-')}"
+        for way, is_early in GROWTH_BY_NAME.items():
+            early = self._early(way)
             for label in sorted(folder for folder in loose.rglob("*") if folder.is_dir()):
                 files = sorted(file for file in label.iterdir() if file.is_file())
-                for file in (file for i, file in enumerate(files) if is_early(i)):
-                    link = early / file.relative_to(loose)
-                    link.parent.mkdir(parents=True, exist_ok=True)
-                    os.link(file, link)
-            workspace = Workspace(self.scratch, f"growing-{early.name}", early)
-            before = self._split_report(workspace)
-            set_params(workspace.paths.params, [f"ingest.source={json.dumps(str(loose))}"])
-            after = self._split_report(workspace)
-            yield measured(
-                f"data.left_out_growing_{way.replace(' ', '_')}",
-                [max(_left_out_of_new(before, after, label) for label in LABELS)],
-                "share",
-                self.note(f"{way} came first; share of the later patches of a label left out"),
-            )
+                _link((file for i, file in enumerate(files) if is_early(i)), loose, early)
+            yield self._left_out_growing(way, early, loose, self.note("by name"))
+        drawn = drawn_sample(self.scratch)
+        origins = sorted(origins_of_sample(DRAWN), key=lambda origin: origin.taken)
+        (drawn / PHOTO_TABLE).write_bytes(table_of(origins))
+        for way, first in GROWTH_OF_DRAWN.items():
+            early = self._early(way)
+            _link((drawn / origin.name for origin in first(origins)), drawn, early)
+            (early / PHOTO_TABLE).write_bytes(table_of(first(origins)))
+            note = f"{DRAWN} drawn patches, photographs known"
+            yield self._left_out_growing(way, early, drawn, note)
         if not self._workspace.paths.report("split").is_file():
             self._split_report(self._workspace)
         whole = self._workspace.report("split")
@@ -90,6 +98,21 @@ class DataBench(Bench):
             ("left_out", max(whole["left_out"].values())),
         ):
             yield measured(f"data.{name}", [value], "", self.note("as one delivery"))
+
+    def _early(self, way: str) -> Path:
+        return self.scratch.place / f"early-{way.replace(' ', '-')}"
+
+    def _left_out_growing(self, way: str, early: Path, whole: Path, note: str) -> Row:
+        workspace = Workspace(self.scratch, f"growing-{early.name}", early)
+        before = self._split_report(workspace)
+        set_params(workspace.paths.params, [f"ingest.source={json.dumps(str(whole))}"])
+        after = self._split_report(workspace)
+        return measured(
+            f"data.left_out_growing_{way.replace(' ', '_')}",
+            [max(_left_out_of_new(before, after, label) for label in LABELS)],
+            "share",
+            f"{note}; {way} came first; share of the later patches of a label left out",
+        )
 
     def _split_report(self, workspace: Workspace) -> dict[str, Any]:
         for stage in ("ingest", "split"):
@@ -118,6 +141,13 @@ class DataBench(Bench):
                 self.note(f"{said}; cache and files were gone before the pull"),
                 inverse=True,
             )
+
+
+def _link(files: Iterable[Path], whole: Path, part: Path) -> None:
+    for file in files:
+        link = part / file.relative_to(whole)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, link)
 
 
 def _left_out_of_new(before: Mapping[str, Any], after: Mapping[str, Any], label: str) -> float:

@@ -70,7 +70,7 @@ def open_photographs(named: Path | None, scratch: Scratch) -> Photographs:
         raise MeasurementFailed(f"{named} is neither a folder nor a .zip")
     if named or path.is_file():
         return Photographs(path.resolve(), path.name, scratch)
-    return Photographs(_drawn(scratch), "the drawn sample", scratch)
+    return Photographs(drawn_sample(scratch), "the drawn sample", scratch)
 
 
 def shared(name: str) -> Path:
@@ -93,8 +93,11 @@ def network_params(weights: Path) -> list[str]:
     ]
 
 
-def _drawn(scratch: Scratch) -> Path:
+def drawn_sample(scratch: Scratch) -> Path:
+    """Return a folder of `DRAWN` drawn photographs."""
     place = scratch.place / "sample"
+    if place.is_dir():
+        return place
     with progress(DRAWN, "drawing photographs", "images") as advance:
         for name, content in draw_sample(DRAWN, SEED, processes=os.cpu_count() or 1):
             _write(place / name, content)

@@ -99,9 +99,10 @@ def origins_of_sample(patches: int) -> list[Origin]:
 def _origins(number: int, each: int) -> list[list[Origin]]:
     """Return where the patches of a photograph come from, up to `each` of a label, by label."""
     first = number * COLUMNS
-    site = number % SITES
-    # A site a week, and a photograph every ten minutes.
-    taken = datetime(2026, 1, 5, 9) + timedelta(weeks=site, minutes=10 * (number // SITES))
+    visited, site = divmod(number, SITES)
+    # Every week each site on another day, with ten photographs each time.
+    week, shot = divmod(visited, 10)
+    taken = datetime(2026, 1, 5, 9) + timedelta(weeks=week, days=site, minutes=10 * shot)
     return [
         [
             Origin(f"{label}/{place + 1:05d}.jpg", f"photo {number + 1}", f"site {site + 1}", taken)

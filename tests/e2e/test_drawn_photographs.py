@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import pytest
 from processes import StartProcess
 
+from cracks.dataset.labels import SPLITS
 from cracks.dataset.shards import contents_of, rows_of
+from cracks.images.synthetic_concrete import origins_of_sample
 from cracks.versioning.dvc_stages import changes_since
 from cracks.workspace.paths import Paths
 from cracks.workspace.tables import read_table
@@ -83,12 +86,32 @@ def site(reproduced: Workspace, start_for_module: StartProcess) -> Site:
 def test_the_sites_are_listed_with_their_photographs_and_splits(featurized: Workspace) -> None:
     done = featurized.cracks("data", "--json")
     assert done.returncode == 0, done.stderr
-    (site,) = json.loads(done.stdout)["sites"]
-    assert (site["site"], site["photographs"], site["patches"]) == ("sample", 200, 200)
-    assert (site["cracks"], site["known by"]) == (100, "table 200")
-    assert site["train"] + site["validation"] + site["test"] == 200
+    sites = {site["site"]: site for site in json.loads(done.stdout)["sites"]}
+    origins = origins_of_sample(200)
+    assert Counter({name: site["patches"] for name, site in sites.items()}) == Counter(
+        origin.site for origin in origins
+    )
+    for name, site in sites.items():
+        photos = {origin.photo for origin in origins if origin.site == name}
+        assert site["photographs"] == len(photos)
+        assert (site["cracks"], site["known by"]) == (
+            site["patches"] / 2,
+            f"table {site['patches']}",
+        )
+        assert site["train"] + site["validation"] + site["test"] == site["patches"]
     table = featurized.cracks("data").stdout
-    assert "200 photographs are known, of 100.0% of the patches." in table
+    assert "34 photographs are known, of 100.0% of the patches." in table
+
+
+def test_no_photograph_as_it_was_drawn_is_in_two_splits(featurized: Workspace) -> None:
+    paths = Paths(featurized.root)
+    split_of = {row["id"]: row["split"] for row in read_table(paths.splits).to_pylist()}
+    id_of = {row["path"]: row["id"] for row in read_table(paths.manifest).to_pylist()}
+    sides: dict[str, set[str]] = defaultdict(set)
+    for origin in origins_of_sample(200):
+        sides[origin.photo].add(split_of[id_of[origin.name]])
+    assert {len(splits) for splits in sides.values()} == {1}
+    assert set().union(*sides.values()) == set(SPLITS)
 
 
 def test_a_served_prediction_leads_to_the_patch_that_was_trained_on(site: Site) -> None:

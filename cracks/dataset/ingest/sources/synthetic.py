@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cracks.dataset.ingest.sources.base import Source
 from cracks.dataset.photos.photo_table import PHOTO_TABLE
-from cracks.images.synthetic_concrete import GENERATOR_VERSION, draw_sample, origins_of_sample
+from cracks.images.synthetic_concrete import (
+    GENERATOR_VERSION,
+    Origin,
+    draw_sample,
+    origins_of_sample,
+)
 from cracks.system.hashing import digest_of_value
 
 
@@ -32,6 +37,10 @@ class DrawnSource(Source):
 
     def photo_tables(self) -> dict[str, bytes]:
         """Return a table with the photograph, the site and the time of each patch, as drawn."""
-        origins = origins_of_sample(self._patches)
-        rows = [f"{one.name},{one.photo},{one.site},{one.taken.isoformat()}" for one in origins]
-        return {PHOTO_TABLE: "\n".join(["path,photo,site,taken", *rows]).encode()}
+        return {PHOTO_TABLE: table_of(origins_of_sample(self._patches))}
+
+
+def table_of(origins: Iterable[Origin]) -> bytes:
+    """Return the table that says where drawn patches come from, as CSV."""
+    rows = [f"{one.name},{one.photo},{one.site},{one.taken.isoformat()}" for one in origins]
+    return "\n".join(["path,photo,site,taken", *rows]).encode()

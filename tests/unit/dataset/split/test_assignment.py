@@ -189,6 +189,14 @@ def test_a_huge_group_goes_to_train_and_others_are_no_large_part_of_a_split(salt
     assert split_counts(table)["test"][CRACK] == pytest.approx(wanted, abs=2)
 
 
+@settings(max_examples=15, deadline=None)
+@given(salt=SALTS)
+def test_few_photographs_of_many_patches_each_fill_every_split(salt: str) -> None:
+    label_of, links = _grouped([16] * 24)
+    counts = split_counts(_split(label_of, links, params=_salted(salt)))
+    assert all(counts[split][label] >= 16 for split in SPLITS for label in LABELS)
+
+
 def test_a_group_as_large_as_all_of_train_still_goes_there() -> None:
     label_of, links = _grouped([90, *[1] * 10], CRACK)
     table = _split(label_of, links)

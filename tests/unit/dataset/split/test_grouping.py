@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cracks.dataset.border_strips import SHARE
 from cracks.dataset.labels import CRACK, NO_CRACK
 from cracks.dataset.manifest import manifest_table, with_column
 from cracks.dataset.patch_facts import inspect_patch
@@ -108,6 +109,10 @@ def _cut(seed: int, right: int = 0) -> Grey:
     return surface(seed, size=SIDE + 20)[:SIDE, right : right + SIDE]
 
 
+def _tile(seed: int, right: int = 0) -> Grey:
+    return surface(seed, size=2 * SIDE)[:SIDE, right : right + SIDE]
+
+
 FILES = {
     "Positive/a.png": saved(_cut(1)),
     "Positive/a again.png": saved(_cut(1)),
@@ -118,6 +123,8 @@ FILES = {
     "Negative/c.png": saved(_cut(3)),
     "Negative/d.png": saved(_cut(4)),
     "Negative/d moved.png": saved(_cut(4, right=8)),
+    "Negative/e.jpg": saved(_tile(5), "JPEG", quality=90),
+    "Negative/e beside.jpg": saved(_tile(5, right=170), "JPEG", quality=90),
 }
 
 
@@ -132,8 +139,10 @@ def test_copies_mirrored_and_moved_pictures_are_told_apart_and_put_together(
     used = _all(likeness)
     assert _together(likeness, manifest, likeness.pictures(used)) == pictures
     groups = {f"{a} Positive/a moved.jpg Positive/a.png", b, "Negative/d moved.png Negative/d.png"}
+    groups.add("Negative/e beside.jpg Negative/e.jpg")
     assert _together(likeness, manifest, _groups(likeness, used)) == groups
-    assert (len(likeness.near_copies), len(likeness.recrops)) == (2, 2)
+    found = (likeness.near_copies, likeness.recrops, likeness.overlaps)
+    assert [len(pairs) for pairs in found] == [2, 2, 1]
     assert len(likeness.patches) == len(FILES) - 1
     assert likeness.patches["id"].to_pylist() == sorted(set(manifest["id"].to_pylist()))
     ids = likeness.patches["id"].to_numpy()[likeness.patch_of_file]
@@ -145,6 +154,7 @@ def test_copies_mirrored_and_moved_pictures_are_told_apart_and_put_together(
     [
         ({"near_copy_distance": 0.0}, "near_copies"),
         ({"recrop_response": 1.0}, "recrops"),
+        ({"overlap_correlation": 1.0}, "overlaps"),
     ],
 )
 def test_how_like_is_alike_is_for_the_parameters_to_say(
@@ -154,6 +164,24 @@ def test_how_like_is_alike_is_for_the_parameters_to_say(
     strict = find_likeness(manifest, tmp_path, PARAMS.model_copy(update=change))
     usual = find_likeness(manifest, tmp_path, PARAMS)
     assert len(getattr(strict, lost)) < len(getattr(usual, lost))
+
+
+def test_tiles_that_overlap_are_one_group_and_no_copies(tmp_path: Path) -> None:
+    step = round(SIDE * (1 - SHARE))
+    tiles = {
+        f"Positive/{photo} {down} {right}.jpg": saved(
+            surface(photo, size=SIDE + step)[down:, right:][:SIDE, :SIDE], "JPEG", quality=90
+        )
+        for photo in (1, 2, 3)
+        for down in (0, step)
+        for right in (0, step)
+    }
+    manifest = _ingested(tmp_path, tiles)
+    likeness = find_likeness(manifest, tmp_path, PARAMS)
+    used = _all(likeness)
+    expected = {" ".join(name for name in tiles if f"/{photo} " in name) for photo in (1, 2, 3)}
+    assert _together(likeness, manifest, _groups(likeness, used)) == expected
+    assert _together(likeness, manifest, likeness.pictures(used)) == set()
 
 
 def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
