@@ -79,7 +79,7 @@ class DataBench(Bench):
             for label in sorted(folder for folder in loose.rglob("*") if folder.is_dir()):
                 files = sorted(file for file in label.iterdir() if file.is_file())
                 _link((file for i, file in enumerate(files) if is_early(i)), loose, early)
-            yield self._left_out_growing(way, early, loose, self.note("by name"))
+            yield self._left_out_growing(way, early, loose, self.note("in the order of names"))
         drawn = drawn_sample(self.scratch)
         origins = sorted(origins_of_sample(DRAWN), key=lambda origin: origin.taken)
         (drawn / PHOTO_TABLE).write_bytes(table_of(origins))
