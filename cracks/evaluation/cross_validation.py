@@ -25,15 +25,17 @@ def scores_by_fold(
     features: Sequence[npt.NDArray[np.float32]],
     cracked: Cracked,
     fold: npt.NDArray[np.intp],
+    groups: Sequence[str] | npt.NDArray[np.str_],
     *,
     balanced: bool = False,
 ) -> Scores:
-    """Score the patches of each fold by a model of all others.
+    """Score the patches of each fold by a model of all others, but those of a group with it.
 
     Args:
         features: float32 (…, channels), n rows in all; one copy of them is held meanwhile.
-        cracked: bool (n,); outside of each fold both labels occur.
+        cracked: bool (n,); among what is learned from, both labels occur for each fold.
         fold: int (n,), the number of each patch's fold, or `NO_FOLD`.
+        groups: (n,) names of what shows the same.
         balanced: whether both labels count alike in sum.
 
     Returns:
@@ -47,14 +49,23 @@ def scores_by_fold(
     scores, standardised = np.full(len(cracked), 0.5), _standardised(features)
     for held_out in (fold == number for number in np.unique(fold[fold != NO_FOLD])):
         model = LogisticRegression(C=PENALTY, max_iter=MAX_ITERATIONS)
+        learned = learned_without(held_out, groups)
         # A weight of zero leaves patches out as surely as a copy of the others, without the copy.
-        weights = (~held_out).astype(np.float32)
+        weights = learned.astype(np.float32)
         if balanced:
             for label in (cracked, ~cracked):
-                weights[label] *= (~held_out).sum() / 2 / weights[label].sum()
+                weights[label] *= learned.sum() / 2 / weights[label].sum()
         model.fit(standardised, cracked, sample_weight=weights)
         scores[held_out] = model.predict_proba(standardised[held_out])[:, 1]
     return np.round(scores, DECIMALS)
+
+
+def learned_without(
+    held_out: npt.NDArray[np.bool_], groups: Sequence[str] | npt.NDArray[np.str_]
+) -> npt.NDArray[np.bool_]:
+    """Return which patches share no group with one that is held out, bool (n,)."""
+    names = np.asarray(groups)
+    return ~np.isin(names, names[held_out])
 
 
 def _standardised(features: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

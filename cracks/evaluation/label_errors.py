@@ -79,7 +79,9 @@ def out_of_fold_scores(
         where a label is the more frequent one in fewer than two groups.
     """
     fold = _folds(cracked, groups)
-    return np.full(len(cracked), 0.5) if fold is None else scores_by_fold(features, cracked, fold)
+    if fold is None:
+        return np.full(len(cracked), 0.5)
+    return scores_by_fold(features, cracked, fold, groups)
 
 
 def likely_label_errors(cracked: Cracked, scores: Scores) -> npt.NDArray[np.intp]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from cracks.dataset.shards import rows_of
-from cracks.evaluation.cross_validation import NO_FOLD, scores_by_fold
+from cracks.evaluation.cross_validation import NO_FOLD, learned_without, scores_by_fold
 from cracks.evaluation.metrics import Scored
 from cracks.evaluation.slices import slice_rows
 from cracks.training.features.arrays import SplitFeatures
@@ -47,6 +47,8 @@ def measure_sites_left_out(
 ) -> LeftOut:
     """Leave one site out at a time, learn from the others, and measure on it.
 
+    What shows the same as a patch of that site, such as a copy at another, is not learned from.
+
     What is learned is a logistic regression on the same features, which takes seconds a site; the
     head of the classifier is one too.
 
@@ -61,12 +63,13 @@ def measure_sites_left_out(
     ids = [id_ for part in parts.values() for id_ in part.ids]
     sites = np.asarray(rows_of(ids, manifest)["site"].to_pylist())
     cracked = np.concatenate([part.cracked for part in parts.values()])
+    groups = np.concatenate([part.groups for part in parts.values()])
     order = [site for site, _ in Counter(sites.tolist()).most_common()]
     if len(order) < 2:
         return LeftOut([], {})
     not_measured = dict.fromkeys(order[most:], f"only the {most} largest sites are left out")
     for site in order[:most]:
-        others = cracked[sites != site]
+        others = cracked[learned_without(sites == site, groups)]
         if others.all() or not others.any():
             not_measured[site] = "without it one of the labels does not occur"
     fold = np.full(len(ids), NO_FOLD, np.intp)
@@ -75,8 +78,7 @@ def measure_sites_left_out(
     if (fold == NO_FOLD).all():
         return LeftOut([], not_measured)
     features = [part.features.all() for part in parts.values()]
-    scores = scores_by_fold(features, cracked, fold, balanced=True)
-    groups = np.concatenate([part.groups for part in parts.values()])
+    scores = scores_by_fold(features, cracked, fold, groups, balanced=True)
     left = fold != NO_FOLD
     scored = Scored(cracked[left], scores[left], THRESHOLD, groups[left].tolist())
     return LeftOut(slice_rows({}, {FACT: sites[left].tolist()}, scored), not_measured)

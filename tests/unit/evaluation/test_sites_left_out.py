@@ -76,9 +76,22 @@ def test_a_fold_is_not_scored_by_its_own_labels(balanced: bool) -> None:
     random = np.random.default_rng(1)
     features = [random.normal(0, 1, (100, 500)).astype(np.float32) for _ in range(2)]
     cracked, fold = random.random(200) < 0.5, np.arange(200) % 2
-    scores = scores_by_fold(features, cracked, fold, balanced=balanced)
+    alone = [f"patch {number}" for number in range(200)]
+    scores = scores_by_fold(features, cracked, fold, alone, balanced=balanced)
     flipped = np.where(fold == 0, ~cracked, cracked)
-    again = scores_by_fold(features, flipped, fold, balanced=balanced)
+    again = scores_by_fold(features, flipped, fold, alone, balanced=balanced)
     np.testing.assert_allclose(scores[fold == 0], again[fold == 0], atol=1e-5)
-    nowhere = scores_by_fold(features, cracked, np.full(200, NO_FOLD), balanced=balanced)
+    nowhere = scores_by_fold(features, cracked, np.full(200, NO_FOLD), alone, balanced=balanced)
     assert (nowhere == 0.5).all()
+
+
+def test_a_copy_of_a_held_out_patch_is_not_learned_from() -> None:
+    random = np.random.default_rng(2)
+    features = random.normal(0, 1, (200, 500)).astype(np.float32)
+    cracked, fold = random.random(200) < 0.5, np.where(np.arange(200) < 20, 0, 1)
+    groups = [f"patch {number % 180}" for number in range(200)]  # the last show the first
+    features[180:] = features[:20]
+    scores = scores_by_fold([features], cracked, fold, groups)
+    flipped = np.where(np.arange(200) < 180, cracked, ~cracked)
+    again = scores_by_fold([features], flipped, fold, groups)
+    np.testing.assert_allclose(scores[:20], again[:20], atol=1e-5)
