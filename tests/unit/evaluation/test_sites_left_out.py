@@ -88,7 +88,7 @@ def test_a_fold_is_not_scored_by_its_own_labels(balanced: bool) -> None:
 def test_a_copy_of_a_held_out_patch_is_not_learned_from() -> None:
     random = np.random.default_rng(2)
     features = random.normal(0, 1, (200, 500)).astype(np.float32)
-    cracked, fold = random.random(200) < 0.5, np.where(np.arange(200) < 20, 0, 1)
+    cracked, fold = random.random(200) < 0.5, np.where(np.arange(200) < 20, 0, NO_FOLD)
     groups = [f"patch {number % 180}" for number in range(200)]  # the last show the first
     features[180:] = features[:20]
     scores = scores_by_fold([features], cracked, fold, groups)
