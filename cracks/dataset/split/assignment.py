@@ -149,6 +149,7 @@ def split_report(table: pa.Table, likeness: Likeness, params: SplitParams) -> Sp
         "shares": {name: round(sum(c.values()) / assigned, 4) for name, c in counts.items()},
         "near_copies": len(likeness.near_copies),
         "recrops": len(likeness.recrops),
+        "overlaps": len(likeness.overlaps),
         "photographs": len(np.unique(photographs.numbers[known])),
         "photographs_known": share_known,
         "counted": counted(params.unit, share_known),
