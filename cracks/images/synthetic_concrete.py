@@ -208,7 +208,7 @@ def _look_of(seed: int, site: int) -> Look:
     # Each has its part of the greys, or few sites would not be like few others.
     part = np.random.default_rng([seed, _GREYS]).permutation(SITES)[site]
     return Look(
-        grey=105 + 100 * (part + rng.uniform()) / SITES,
+        grey=100 + 80 * (part + rng.uniform()) / SITES,
         warmth=rng.normal(0.04, 0.05),
         green=rng.normal(0, 0.012),
         roughness=rng.uniform(0, 0.06),
