@@ -66,7 +66,7 @@ class SplitReport(TypedDict):
     shares: dict[str, float]  # of the assigned patches, by split
     near_copies: int  # pairs
     recrops: int  # pairs
-    overlaps: int  # pairs
+    overlaps: int  # pairs, but not of one known photograph
     photographs: int  # that are known
     photographs_known: float  # share of the patches
     counted: Counted  # by intervals and gate

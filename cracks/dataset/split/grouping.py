@@ -35,7 +35,7 @@ class Likeness:
     fingerprints: Fingerprints
     near_copies: Pairs  # the same picture
     recrops: Pairs  # the same place, cut out a little further on
-    overlaps: Pairs  # tiles of which a part shows the same place
+    overlaps: Pairs  # tiles of which a part shows the same; of one known photograph none
     photographs: Photographs  # of each row of the manifest
     tied: npt.NDArray[np.bool_]  # (files,) whether each must stay with its photograph
     sites: Names | None  # (files,) the site of each row of the manifest, where whole sites stay
@@ -82,12 +82,12 @@ def find_likeness(manifest: pa.Table, images: Path, params: SplitParams) -> Like
     single = np.flatnonzero(pictures == np.arange(len(pictures)))
     candidates = single[recrop_candidates(fingerprints[single])]
     recrops = _compared(patches, candidates, images, response, params.recrop_response)
-    candidates = single[overlap_candidates(strips_of(manifest)[first][single])]
-    overlaps = _compared(
-        patches, candidates, images, overlap_correlation, params.overlap_correlation
-    )
-    alike = np.concatenate([near_copies, recrops, overlaps])
     photographs = _photographs(manifest, patch_of_file)
+    candidates = single[overlap_candidates(strips_of(manifest)[first][single])]
+    candidates = _not_of_one_photograph(candidates, photographs, first)
+    least = params.overlap_correlation
+    overlaps = _compared(patches, candidates, images, overlap_correlation, least)
+    alike = np.concatenate([near_copies, recrops, overlaps])
     sites = numbered(manifest["site"].to_pylist()) if params.unit == "site" else None
     tied, left_out = settle_ends(photographs, alike, len(patches))
     units = _units(photographs, tied, sites, ~left_out[patch_of_file])
@@ -103,6 +103,15 @@ def _photographs(manifest: pa.Table, patch_of_file: Names) -> Photographs:
     names = [(site, photo) if photo else None for site, photo, _ in rows]
     certain = np.array([way != UNCERTAIN for _, _, way in rows], bool)
     return Photographs(patch_of_file, numbered(names), certain)
+
+
+def _not_of_one_photograph(
+    pairs: Pairs, photographs: Photographs, first: npt.NDArray[np.int64]
+) -> Pairs:
+    """Return the pairs that no known photograph ties already; `first` is a file of each patch."""
+    numbers = np.where(photographs.known, photographs.numbers, -1)[first][pairs]
+    apart: Pairs = pairs[(numbers[:, 0] < 0) | (numbers[:, 0] != numbers[:, 1])]
+    return apart
 
 
 def _units(

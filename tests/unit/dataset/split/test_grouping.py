@@ -182,6 +182,12 @@ def test_tiles_that_overlap_are_one_group_and_no_copies(tmp_path: Path) -> None:
     expected = {" ".join(name for name in tiles if f"/{photo} " in name) for photo in (1, 2, 3)}
     assert _together(likeness, manifest, _groups(likeness, used)) == expected
     assert _together(likeness, manifest, likeness.pictures(used)) == set()
+    # Of one photograph they are tied already; of two they show that these are one place.
+    for photos, looked_at in ((["a"] * 4 + ["b"] * 4 + ["c"] * 4, 0), (list("abcdefghijkl"), 12)):
+        named = with_column(manifest, "photo", photos)
+        found = find_likeness(named, tmp_path, PARAMS)
+        assert len(found.overlaps) == looked_at
+        assert _together(found, manifest, _groups(found, used)) == expected
 
 
 def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
