@@ -33,7 +33,7 @@ GROWTH_BY_NAME: dict[str, Callable[[int], bool]] = {
 #: Which drawn patches come first where a team's data grows, of all in the order in which they were
 #: taken.
 GROWTH_OF_DRAWN: dict[str, Callable[[list[Origin]], list[Origin]]] = {
-    "by site": lambda origins: [one for one in origins if one.site <= "site 3"],
+    "by site": lambda origins: [one for one in origins if one.site <= "drawn site 3"],
     "by time": lambda origins: origins[: len(origins) // 2],
 }
 

@@ -83,17 +83,24 @@ def draw_sample(patches: int, seed: int, processes: int = 1) -> Iterator[tuple[s
         raise ValueError(f"a sample needs a patch of each label: ask for 2 or more, not {patches}")
     if seed < 0:
         raise ValueError(f"the seed of a sample must be 0 or more, not {seed}")
-    draw = partial(_draw_files, seed, patches // 2)
-    numbers = range(-(-(patches // 2) // COLUMNS))
+    draw, numbers = partial(_draw_files, seed, patches // 2), _photographs_of(patches)
     files = map(draw, numbers) if processes == 1 else _drawn_by(processes, draw, numbers)
     return chain.from_iterable(files)
 
 
 def origins_of_sample(patches: int) -> list[Origin]:
     """Return where the patches of `draw_sample` come from, in its order, without drawing."""
-    each = patches // 2
-    numbers = range(-(-each // COLUMNS))
-    return [origin for number in numbers for row in _origins(number, each) for origin in row]
+    return [
+        origin
+        for number in _photographs_of(patches)
+        for row in _origins(number, patches // 2)
+        for origin in row
+    ]
+
+
+def _photographs_of(patches: int) -> range:
+    """Return the numbers of the photographs of a sample; of the last one a part may be enough."""
+    return range(-(-(patches // 2) // COLUMNS))
 
 
 def _origins(number: int, each: int) -> list[list[Origin]]:
@@ -103,12 +110,10 @@ def _origins(number: int, each: int) -> list[list[Origin]]:
     # Every week each site on another day, with ten photographs each time.
     week, shot = divmod(visited, 10)
     taken = datetime(2026, 1, 5, 9) + timedelta(weeks=week, days=site, minutes=10 * shot)
+    photo = (f"drawn photo {number + 1}", f"drawn site {site + 1}", taken)
+    places = range(first, min(first + COLUMNS, each))
     return [
-        [
-            Origin(f"{label}/{place + 1:05d}.jpg", f"photo {number + 1}", f"site {site + 1}", taken)
-            for place in range(first, min(first + COLUMNS, each))
-        ]
-        for label in LABELS
+        [Origin(f"{label}/{place + 1:05d}.jpg", *photo) for place in places] for label in LABELS
     ]
 
 
