@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: The columns of the manifest that expectations do not look at, and those that they do.
 UNSEEN = (
     *("source", "shard", "row", "taken", "camera", "exposed"),
-    *("fingerprint", "red_minus_green", "green_minus_blue"),
+    *("fingerprint", "borders", "red_minus_green", "green_minus_blue"),
 )
 SEEN = tuple(name for name in SCHEMA.names if name not in UNSEEN)
 
