@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.measurements import Measure, Row, compared, in_turn, measured
-from benchmarks.photographs import DRAWN, Photographs, drawn_sample
+from benchmarks.photographs import DRAWN, Photographs, drawn_sample, link_files
 from benchmarks.scratch import MeasurementFailed, Scratch, own_peak_mb
 from benchmarks.storage import s3_endpoint
 from benchmarks.workspaces import Workspace
@@ -78,14 +77,13 @@ class DataBench(Bench):
             early = self._early(way)
             for label in sorted(folder for folder in loose.rglob("*") if folder.is_dir()):
                 files = sorted(file for file in label.iterdir() if file.is_file())
-                _link((file for i, file in enumerate(files) if is_early(i)), loose, early)
+                link_files((file for i, file in enumerate(files) if is_early(i)), loose, early)
             yield self._left_out_growing(way, early, loose, self.note("in the order of names"))
         drawn = drawn_sample(self.scratch)
         origins = sorted(origins_of_sample(DRAWN), key=lambda origin: origin.taken)
-        (drawn / PHOTO_TABLE).write_bytes(table_of(origins))
         for way, first in GROWTH_OF_DRAWN.items():
             early = self._early(way)
-            _link((drawn / origin.name for origin in first(origins)), drawn, early)
+            link_files((drawn / origin.name for origin in first(origins)), drawn, early)
             (early / PHOTO_TABLE).write_bytes(table_of(first(origins)))
             note = f"{DRAWN} drawn patches, photographs known"
             yield self._left_out_growing(way, early, drawn, note)
@@ -141,13 +139,6 @@ class DataBench(Bench):
                 self.note(f"{said}; cache and files were gone before the pull"),
                 inverse=True,
             )
-
-
-def _link(files: Iterable[Path], whole: Path, part: Path) -> None:
-    for file in files:
-        link = part / file.relative_to(whole)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        os.link(file, link)
 
 
 def _left_out_of_new(before: Mapping[str, Any], after: Mapping[str, Any], label: str) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.scratch import MeasurementFailed, Scratch
 from cracks.dataset.ingest.sources.local import open_path
-from cracks.images.synthetic_concrete import draw_sample
+from cracks.dataset.ingest.sources.synthetic import table_of
+from cracks.dataset.photos.photo_table import PHOTO_TABLE
+from cracks.images.synthetic_concrete import draw_sample, origins_of_sample
 from cracks.system.console import progress
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -49,11 +52,16 @@ class Photographs:
         if place.is_dir():
             return place
         files = sorted(file for file in self.loose().rglob("*") if file.is_file())
-        for file in files[::step]:
-            target = place / file.relative_to(self.loose())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(file, target)
+        link_files(files[::step], self.loose(), place)
         return place
+
+
+def link_files(files: Iterable[Path], whole: Path, part: Path) -> None:
+    """Put some files of the folder `whole` into the folder `part`, without copying them."""
+    for file in files:
+        link = part / file.relative_to(whole)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(file, link)
 
 
 def open_photographs(named: Path | None, scratch: Scratch) -> Photographs:
@@ -94,7 +102,7 @@ def network_params(weights: Path) -> list[str]:
 
 
 def drawn_sample(scratch: Scratch) -> Path:
-    """Return a folder of `DRAWN` drawn photographs."""
+    """Return a folder of `DRAWN` drawn patches, with the table of their photographs."""
     place = scratch.place / "sample"
     if place.is_dir():
         return place
@@ -102,6 +110,7 @@ def drawn_sample(scratch: Scratch) -> Path:
         for name, content in draw_sample(DRAWN, SEED, processes=os.cpu_count() or 1):
             _write(place / name, content)
             advance(1)
+    _write(place / PHOTO_TABLE, table_of(origins_of_sample(DRAWN)))
     return place
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cracks.dataset.fingerprints import STEP
+from cracks.dataset.fingerprints import lowest_frequencies
 
 #: Width of a strip, as a share of the side: what neighbours have in common where `/inspect` cuts.
 SHARE: Final = 0.25
@@ -25,7 +25,7 @@ NUMBERS = BLOCK[0] * BLOCK[1]
 #: The strips of a patch, in their order. The first of a pair meets the second of its neighbour.
 SIDES: Final = ("left", "right", "top", "bottom")
 
-Strips = npt.NDArray[np.int16]  # (n, 4, NUMBERS), in steps of STEP grey values
+Strips = npt.NDArray[np.int16]  # (n, 4, NUMBERS), in steps of `fingerprints.STEP` grey values
 
 
 def border_strips(grey: npt.NDArray[Any]) -> Strips:
@@ -45,5 +45,4 @@ def _frequencies(strip: npt.NDArray[Any]) -> Strips:
     along, across = REDUCED
     pixels = np.ascontiguousarray(strip, np.float32)
     reduced = cv2.resize(pixels, (across, along), interpolation=cv2.INTER_AREA)
-    coefficients = cv2.dct(reduced)[: BLOCK[0], : BLOCK[1]] / np.sqrt(along * across)
-    return np.asarray(np.round(coefficients.ravel() / STEP), np.int16)
+    return lowest_frequencies(reduced, BLOCK)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,20 @@ def fingerprint(reduced: npt.NDArray[Any]) -> Fingerprints:
     The coefficients are scaled so that the Euclidean distance of two fingerprints is at most the
     root mean square difference of the two pictures, in grey values.
     """
+    return lowest_frequencies(reduced, (BLOCK, BLOCK))
+
+
+def lowest_frequencies(reduced: npt.NDArray[Any], block: tuple[int, int]) -> npt.NDArray[np.int16]:
+    """Return the block of lowest frequencies of a grey picture, int16 (block[0] · block[1],).
+
+    Args:
+        reduced: (height, width), both even.
+        block: frequencies kept of each column and of each row.
+    """
     import cv2
 
-    coefficients = cv2.dct(reduced.astype(np.float32))[:BLOCK, :BLOCK] / REDUCED
+    rows, columns = block
+    coefficients = cv2.dct(reduced.astype(np.float32))[:rows, :columns] / sqrt(reduced.size)
     return np.asarray(np.round(coefficients.ravel() / STEP), np.int16)
 
 

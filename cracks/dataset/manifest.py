@@ -147,14 +147,16 @@ def rewrite_manifest(manifest: pa.Table, path: Path) -> None:
 
 def fingerprints_of(manifest: pa.Table) -> Fingerprints:
     """Return the fingerprints of the manifest's rows, int16 (n, 64)."""
-    joined = b"".join(manifest["fingerprint"].to_pylist())
-    return np.frombuffer(joined, np.int16).reshape(-1, BLOCK * BLOCK)
+    return _numbers_in(manifest["fingerprint"]).reshape(-1, BLOCK * BLOCK)
 
 
 def strips_of(manifest: pa.Table) -> Strips:
     """Return the fingerprints of the borders of the manifest's rows, int16 (n, 4, NUMBERS)."""
-    joined = b"".join(manifest["borders"].to_pylist())
-    return np.frombuffer(joined, np.int16).reshape(-1, len(SIDES), NUMBERS)
+    return _numbers_in(manifest["borders"]).reshape(-1, len(SIDES), NUMBERS)
+
+
+def _numbers_in(column: pa.ChunkedArray) -> npt.NDArray[np.int16]:
+    return np.frombuffer(b"".join(column.to_pylist()), np.int16)
 
 
 def distinct_rows(manifest: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

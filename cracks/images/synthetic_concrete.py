@@ -144,8 +144,12 @@ def _draw_files(seed: int, each: int, number: int) -> list[tuple[str, bytes]]:
 
 
 def _patch(pixels: Pixels, row: int, column: int) -> Pixels:
-    down, right = (slice(n * PATCH_SIZE, (n + 1) * PATCH_SIZE) for n in (row, column))
-    return pixels[down, right]
+    return pixels[_part(row), _part(column)]
+
+
+def _part(number: int) -> slice:
+    """Return the pixels of one row or column of patches."""
+    return slice(number * PATCH_SIZE, (number + 1) * PATCH_SIZE)
 
 
 def _encoded(pixels: Pixels) -> bytes:
@@ -175,7 +179,7 @@ def draw_photograph(rng: Rng, look: Look, cracked: int) -> Pixels:
     row_size = (PATCH_SIZE, size[1])
     marks = [[stand_in(rng, row_size) for _ in range(COLUMNS - 1)], cracks(rng, COLUMNS)]
     for row, drawn in zip((1 - cracked, cracked), marks, strict=True):
-        paint(surface[:, row * PATCH_SIZE : (row + 1) * PATCH_SIZE], drawn)
+        paint(surface[:, _part(row)], drawn)
     return _photographed(rng, look, _balanced(rng, surface) * _colour(rng, look))
 
 

@@ -67,9 +67,14 @@ def bystanders(rng: Rng, size: Size) -> list[Mark]:
 
 def stand_in(rng: Rng, size: Size) -> Mark:
     """Return a mark that is as dark as a crack, and none."""
-    draws: tuple[Draw, ...] = (
-        *(_joint, _joint, _joint, _holes, _holes, _pits, _shadow_band, _dark_patch, _dark_patch),
+    weights: tuple[tuple[Draw, int], ...] = (
+        (_joint, 3),
+        (_holes, 2),
+        (_pits, 1),
+        (_shadow_band, 1),
+        (_dark_patch, 2),
     )
+    draws = [draw for draw, weight in weights for _ in range(weight)]
     return draws[int(rng.integers(len(draws)))](rng, size)
 
 

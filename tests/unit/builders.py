@@ -17,6 +17,7 @@ from PIL import Image
 from cracks.dataset.labels import LABELS
 from cracks.dataset.shards import ShardPosition, shard_name
 from cracks.dataset.split.grouping import Likeness
+from cracks.dataset.split.lookalikes import COMPARED
 from cracks.dataset.split.weak_ties import Photographs
 from cracks.inference.bundle.bundle import Bundle, seal_bundle
 from cracks.inference.handover.champion import Champion
@@ -46,6 +47,11 @@ def surface(seed: int, *, size: int = 227) -> npt.NDArray[np.uint8]:
     waves = cv2.GaussianBlur(noise, (0, 0), 9) * 9 + cv2.GaussianBlur(noise, (0, 0), 2)
     scaled = 130 + 20 * (waves - waves.mean()) / waves.std()
     return np.asarray(np.clip(scaled, 0, 255).round(), np.uint8)
+
+
+def compared(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a grey patch in the size in which look-alikes are compared."""
+    return np.asarray(cv2.resize(grey, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA))
 
 
 def saved(grey: npt.NDArray[np.uint8], format_: str = "PNG", **options: Any) -> bytes:

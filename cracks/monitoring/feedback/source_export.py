@@ -20,6 +20,7 @@ import numpy as np
 
 from cracks.dataset.fingerprints import BLOCK, Fingerprints, nearest
 from cracks.dataset.labels import CRACK
+from cracks.dataset.manifest import fingerprints_of
 from cracks.dataset.patch_facts import inspect_patch
 from cracks.errors import FeedbackError, UnreadableImage
 from cracks.monitoring.feedback.record import Entry, FeedbackRecord
@@ -164,8 +165,7 @@ def _new_ones(
         return list(images)
     manifest = read_table(paths.manifest, ["id", "fingerprint"])
     known = set(manifest["id"].to_pylist())
-    data = np.frombuffer(b"".join(manifest["fingerprint"].to_pylist()), np.int16)
-    together = np.concatenate([prints, data.reshape(-1, BLOCK * BLOCK)])
+    together = np.concatenate([prints, fingerprints_of(manifest)])
     asked, others = np.arange(len(images)), np.arange(len(images), len(together))
     near = nearest(together, asked, others).distances <= distance
     chosen = []

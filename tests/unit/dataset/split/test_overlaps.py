@@ -12,11 +12,11 @@ from PIL import Image
 
 from cracks.dataset.border_strips import NUMBERS, SHARE, Strips, border_strips
 from cracks.dataset.split.components import components
-from cracks.dataset.split.lookalikes import COMPARED, confirmed
+from cracks.dataset.split.lookalikes import confirmed
 from cracks.dataset.split.overlaps import overlap_candidates, overlap_correlation
 from cracks.inference.photos.overlap import OVERLAP
 from cracks.inference.photos.tiling import Tiling
-from tests.unit.builders import surface
+from tests.unit.builders import compared, saved, surface
 
 Grey = npt.NDArray[np.uint8]
 
@@ -33,17 +33,8 @@ def _tiles(photo: Grey, overlap: float = OVERLAP) -> list[Grey]:
     height, width = photo.shape
     colour = np.repeat(photo[:, :, None], 3, axis=2)
     (tiles,) = Tiling(width, height, SIDE, overlap).batches(colour, 1000)
-    return [_saved(tile[:, :, 0]) for tile in tiles]
-
-
-def _saved(grey: Grey) -> Grey:
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey)).save(stream, "JPEG", quality=90)
-    return np.asarray(Image.open(stream))
-
-
-def _reduced(grey: Grey) -> Grey:
-    return np.asarray(cv2.resize(grey, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA))
+    files = (saved(tile[:, :, 0], "JPEG", quality=90) for tile in tiles)
+    return [np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in files]
 
 
 def _strips(tiles: list[Grey]) -> Strips:
@@ -54,7 +45,7 @@ def _tied(tiles: list[Grey]) -> list[int]:
     """Return the group of each tile by the overlaps that are found."""
     pairs = confirmed(
         overlap_candidates(_strips(tiles)),
-        lambda rows: [_reduced(tiles[row]) for row in rows],
+        lambda rows: [compared(tiles[row]) for row in rows],
         overlap_correlation,
         CORRELATION,
         lambda _: None,
@@ -85,18 +76,18 @@ def test_a_crack_that_crosses_the_border_at_the_same_place_is_no_overlap() -> No
     tiles = [surface(seed) for seed in (1, 2)]
     for tile in tiles:
         cv2.line(tile, (0, 110), (SIDE, 120), 30, 6)
-    assert overlap_correlation(*map(_reduced, tiles)) < CORRELATION - 0.1
+    assert overlap_correlation(*map(compared, tiles)) < CORRELATION - 0.1
 
 
 def test_it_does_not_matter_which_of_two_tiles_comes_first() -> None:
-    left, right = (_reduced(tile) for tile in _tiles(_photo(1, SIDE + 170, SIDE)))
+    left, right = (compared(tile) for tile in _tiles(_photo(1, SIDE + 170, SIDE)))
     assert overlap_correlation(left, right) == overlap_correlation(right, left) > CORRELATION
 
 
 def test_light_that_falls_off_towards_the_border_does_not_hide_an_overlap() -> None:
     left, right = _tiles(_photo(1, SIDE + 170, SIDE))
     darker = (right * np.linspace(0.6, 1, SIDE)).astype(np.uint8)
-    assert overlap_correlation(_reduced(left), _reduced(darker)) > CORRELATION
+    assert overlap_correlation(compared(left), compared(darker)) > CORRELATION
 
 
 @pytest.mark.parametrize("count", [0, 1, 600])

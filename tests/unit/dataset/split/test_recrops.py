@@ -13,7 +13,7 @@ from cracks.dataset.fingerprints import BLOCK, REDUCED, Fingerprints, Pairs, fin
 from cracks.dataset.split import lookalikes
 from cracks.dataset.split.lookalikes import COMPARED, confirmed
 from cracks.dataset.split.recrops import NEIGHBOURS, recrop_candidates, response
-from tests.unit.builders import surface
+from tests.unit.builders import compared, surface
 
 Grey = npt.NDArray[np.uint8]
 
@@ -24,10 +24,6 @@ RESPONSE, SIDE = 0.6, 227
 def _patch(seed: int, right: int = 0, down: int = 0) -> Grey:
     """Return a patch cut out of a photograph so many pixels further on."""
     return surface(seed, size=SIDE + 60)[30 + down :, 30 + right :][:SIDE, :SIDE]
-
-
-def _reduced(patch: Grey) -> Grey:
-    return np.asarray(cv2.resize(patch, (COMPARED, COMPARED), interpolation=cv2.INTER_AREA))
 
 
 def _taken(patches: Sequence[Grey]) -> Fingerprints:
@@ -53,16 +49,16 @@ MOVED: dict[str, Callable[[], Grey]] = {
 
 @pytest.mark.parametrize("other", MOVED.values(), ids=MOVED.keys())
 def test_a_crop_that_was_moved_and_mirrored_is_the_same_place(other: Callable[[], Grey]) -> None:
-    assert response(_reduced(_patch(1)), _reduced(other())) > RESPONSE
+    assert response(compared(_patch(1)), compared(other())) > RESPONSE
 
 
 def test_an_unrelated_surface_is_not_the_same_place() -> None:
-    here = _reduced(_patch(1))
-    assert max(response(here, _reduced(_patch(seed))) for seed in range(2, 12)) < RESPONSE / 2
+    here = compared(_patch(1))
+    assert max(response(here, compared(_patch(seed))) for seed in range(2, 12)) < RESPONSE / 2
 
 
 def test_it_does_not_matter_which_of_two_crops_comes_first() -> None:
-    one, other = _reduced(_patch(1)), _reduced(np.flipud(_patch(1, down=8)))
+    one, other = compared(_patch(1)), compared(np.flipud(_patch(1, down=8)))
     assert response(one, other) == pytest.approx(response(other, one), abs=0.05)
 
 
@@ -97,7 +93,7 @@ def _loading(
 
     def load(rows: Sequence[int]) -> list[Grey]:
         seen.extend(rows)
-        return [_reduced(patches[row]) for row in rows]
+        return [compared(patches[row]) for row in rows]
 
     return load, seen
 
